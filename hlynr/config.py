@@ -1,0 +1,356 @@
+"""params.yaml as frozen, typed models: one section of the file is one model here.
+
+`hlynr.params` reads the file into these models and turns their complaints into one line per fault.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+OpenFraction = Annotated[float, Field(gt=0, lt=1)]
+Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Elevation = Annotated[float, Field(ge=0, le=90)]
+
+
+class Section(BaseModel):
+    """Frozen, refuses unknown keys, NaN and infinity; a boolean or a string is no number."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+
+class Run(Section):
+    night: int = Field(ge=0, lt=10**6)
+    outputs: str = Field(min_length=1)
+
+
+class Sim(Section):
+    dt: float = Field(gt=0, le=0.05)
+    control_interval: int = Field(ge=1, le=1000)
+    radar_interval: int = Field(ge=1, le=1000)
+    gust_interval: int = Field(ge=1, le=1000)
+    gravity: float = Field(ge=0, le=50)
+    scale_height: Positive
+
+
+class Tracker(Section):
+    acceleration_noise: Positive
+    gate: Positive
+    acceleration_time: Positive
+
+
+class _Ranges(Section):
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> typing.Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
+                raise ValueError(f"{name}: {list(value)}: the first bound must not exceed the second")
+        return self
+
+
+class Spawn(_Ranges):
+    range: float = Field(gt=0, le=100_000)
+    range_spread: float = Field(ge=0, lt=1)
+    elevation: tuple[Elevation, Elevation]
+    aim_spread: NonNegative
+
+
+class Target(_Ranges):
+    speed: tuple[Positive, Positive]
+    weave: tuple[NonNegative, NonNegative]
+    weave_period: tuple[Positive, Positive]
+    jink: NonNegative
+
+
+class Interceptor(Section):
+    launch_speed: Positive
+    launch_error: float = Field(ge=0, le=90)
+    launch_elevation_min: Elevation
+    launch_height: Positive
+    max_acceleration: Positive
+    fuel_time: Positive
+    actuator_lag: Positive
+    drag: NonNegative
+
+
+class Radar(Section):
+    half_angle: float = Field(gt=0, le=180)
+    detection_peak: Fraction
+    detection_range: Positive
+    noise_floor: Positive
+    noise_fraction: NonNegative
+    delay: int = Field(ge=0, le=7)
+    dropout: Fraction
+
+
+class Cue(Section):
+    position_error: Positive
+    velocity_error: Positive
+    interval: int = Field(ge=0)
+    dropout: Fraction
+
+
+class Wind(_Ranges):
+    speed: tuple[NonNegative, NonNegative]
+    gust: NonNegative
+    gust_time: Positive
+
+
+class Scenario(Section):
+    capture_radius: Positive
+    time_limit: float = Field(gt=0, le=600)
+    spawn: Spawn
+    target: Target
+    interceptor: Interceptor
+    radar: Radar
+    cue: Cue
+    dropout_interval: Count
+    wind: Wind
+
+    @model_validator(mode="after")
+    def _starts_outside(self) -> Scenario:
+        closest = self.spawn.range * (1 - self.spawn.range_spread)
+        if self.capture_radius >= closest:
+            raise ValueError(
+                f"capture_radius: {self.capture_radius} is not below the closest spawn, "
+                f"spawn.range * (1 - spawn.range_spread) = {closest:g}"
+            )
+        return self
+
+
+class Reward(Section):
+    intercept: Positive
+    miss: Positive
+    precision: NonNegative
+    precision_range: Positive
+    progress: NonNegative
+    tracking: NonNegative
+    effort: NonNegative
+
+    @model_validator(mode="after")
+    def _outcome_decides(self) -> Reward:
+        """Every intercept must be worth more than every other ending, whatever the per-step terms add up to."""
+        per_step = self.progress + self.tracking + self.effort
+        if per_step >= self.intercept + self.miss - self.precision:
+            raise ValueError(
+                f"progress + tracking + effort: {per_step:g} is not below intercept + miss - precision = "
+                f"{self.intercept + self.miss - self.precision:g}, so per-step terms could outweigh the outcome"
+            )
+        return self
+
+
+Unit = Annotated[float, Field(ge=-1, le=1)]
+
+
+class Policy(Section):
+    navigation_constant: float = Field(ge=0, le=20)
+    axial: Fraction
+    inertial: tuple[Unit, Unit, Unit]
+
+
+class Schedule(Section):
+    """A value that goes linearly from ``start`` to ``end`` over the training budget."""
+
+    start: NonNegative
+    end: NonNegative
+
+    def at(self, progress: float) -> float:
+        """Value after ``progress`` in [0, 1] of the budget."""
+        return self.start + (self.end - self.start) * progress
+
+
+class ClipSchedule(Schedule):
+    start: OpenFraction
+    end: OpenFraction
+
+
+class RateSchedule(Schedule):
+    start: float = Field(gt=0, le=1)
+    end: float = Field(ge=0, le=1)
+
+
+class Train(Section):
+    scenario: str
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    seed: Seed
+    timesteps: Count
+    device: Literal["auto", "cpu", "cuda"]
+    torch_threads: int = Field(ge=1, le=256)
+    n_envs: int = Field(ge=1, le=65536)
+    n_steps: int = Field(ge=2, le=65536)
+    batch_size: int = Field(ge=2)
+    n_epochs: int = Field(ge=1, le=100)
+    learning_rate: RateSchedule
+    clip_range: ClipSchedule
+    ent_coef: float = Field(ge=0, le=1)
+    vf_coef: float = Field(ge=0, le=10)
+    gamma: float = Field(gt=0, le=1)
+    gae_lambda: Fraction
+    max_grad_norm: Positive
+    target_kl: Positive | None
+    net_arch: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(min_length=1, max_length=8)]
+    activation: Literal["tanh", "relu", "elu"]
+    log_std_init: float = Field(ge=-10, le=2)
+    log_std_max: float = Field(ge=-10, le=2)
+    lstm_hidden_size: int = Field(ge=1, le=8192)
+    checkpoint_interval: Count
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Train:
+        rollout = self.n_envs * self.n_steps
+        if self.batch_size > rollout:
+            raise ValueError(f"batch_size: {self.batch_size} is not in [2, n_envs * n_steps = {rollout}]")
+        if rollout % self.batch_size:
+            raise ValueError(f"batch_size: {self.batch_size} does not divide n_envs * n_steps = {rollout}")
+        if self.log_std_init > self.log_std_max:
+            raise ValueError(f"log_std_init: {self.log_std_init} is not at most log_std_max = {self.log_std_max}")
+        return self
+
+
+Verdict = Literal["collapse", "abort", "plateau", "nan"]
+
+
+class Monitor(Section):
+    interval: Count
+    episodes: int = Field(ge=100, le=100_000)
+    selection_seed: Seed
+    window: int = Field(ge=1, le=100)
+    collapse_fraction: OpenFraction
+    abort_after: int = Field(ge=0)
+    abort_below: Fraction
+    plateau_patience: int = Field(ge=1, le=1000)
+    plateau_min_delta: Fraction
+    stop_on: tuple[Verdict, ...]
+
+
+class Evaluation(_Ranges):
+    scenario: str
+    report_episodes: int = Field(ge=1, le=1_000_000)
+    report_seed: Seed
+    heldout_episodes: int = Field(ge=1, le=1_000_000)
+    heldout_seed: Seed
+    slices: int = Field(ge=1, le=20)
+    batch_size: int = Field(ge=1, le=1_000_000)
+    target_success: tuple[Fraction, Fraction]
+    target_mean_reward: float
+    target_final_distance: Positive
+
+
+class Gate(_Ranges):
+    baseline: Fraction
+    confidence: OpenFraction
+    p_value: OpenFraction
+    min_gain: Fraction
+    min_mean_reward: float
+    max_final_distance: Positive
+    canary_random: tuple[Fraction, Fraction]
+    canary_pn: tuple[Fraction, Fraction]
+
+
+class Tracking(Section):
+    uri: str = Field(min_length=1)
+    artifacts: str = Field(min_length=1)
+    experiment: str = Field(min_length=1)
+    model: str = Field(pattern=r"^[A-Za-z0-9._ -]+$")
+
+
+class Versioning(Section):
+    enabled: bool
+    push: bool
+
+
+class Retrain(Section):
+    retries: int = Field(ge=0, le=100)
+    retry_delay: NonNegative
+    progress_interval: float = Field(ge=1)
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    run: Run
+    sim: Sim
+    tracker: Tracker
+    scenarios: Annotated[dict[str, Scenario], Field(min_length=1)]
+    reward: Reward
+    policy: Policy
+    train: Train
+    monitor: Monitor
+    evaluation: Evaluation
+    gate: Gate
+    tracking: Tracking
+    versioning: Versioning
+    retrain: Retrain
+
+    @model_validator(mode="after")
+    def _across_sections(self) -> Config:
+        faults = []
+        for key in ("train", "evaluation"):
+            name = getattr(self, key).scenario
+            if name not in self.scenarios:
+                faults.append(f"{key}.scenario: {name!r} is not one of {', '.join(sorted(self.scenarios))}")
+        seeds = {
+            "train.seed": self.train_seed,
+            "monitor.selection_seed": self.monitor.selection_seed,
+            "evaluation.report_seed": self.report_seed,
+            "evaluation.heldout_seed": self.heldout_seed,
+        }
+        for key, seed in seeds.items():
+            twins = [other for other, value in seeds.items() if value == seed and other < key]
+            faults += [f"{key}: {seed} is also {other}; each use of chance needs a seed of its own" for other in twins]
+        faults += self._horizon_faults()
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    def _horizon_faults(self) -> list[str]:
+        """A discount that forgets the outcome before the policy can influence it."""
+        if self.train.gamma == 1.0 or self.train.scenario not in self.scenarios:
+            return []
+        horizon = self.sim.dt * self.sim.control_interval / (1.0 - self.train.gamma)
+        needed = self.scenarios[self.train.scenario].time_limit / 5
+        if horizon >= needed:
+            return []
+        return [
+            f"train.gamma: {self.train.gamma} looks {horizon:.2g} s ahead (sim.dt * sim.control_interval / (1 - gamma)), "
+            f"which is not at least a fifth of the scenario's time limit, {needed:g} s"
+        ]
+
+    @property
+    def train_seed(self) -> int:
+        return self.train.seed + self.run.night
+
+    @property
+    def report_seed(self) -> int:
+        return self.evaluation.report_seed + self.run.night
+
+    @property
+    def heldout_seed(self) -> int:
+        """Shifted every night: engagements that chose a champion never judge its challengers again."""
+        return self.evaluation.heldout_seed + self.run.night
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON of all values; equal for equal configurations whatever the file's layout."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+    def flat(self) -> dict[str, Any]:
+        """All leaves under dotted names; lists stay whole."""
+        return dict(_leaves(self.model_dump(mode="json")))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

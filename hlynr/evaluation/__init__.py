@@ -1,0 +1,1 @@
+"""Judging: takes any `Policy`, a guidance law or a network alike."""

@@ -1,0 +1,257 @@
+"""What the use cases hand to each other: frozen records, JSON both ways.
+
+Only these and paths cross the borders between tasks, stages and processes, never models or arrays.
+Rates are fractions in [0, 1], distances in metres, times in seconds unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Frozen; unknown keys are refused so that a record of another version is not read in part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    def write(self, path: Path) -> Path:
+        """Write as JSON, atomically: a reader sees the old file or the whole new one."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+        try:
+            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it holds no such record.
+        """
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+class Lineage(Record):
+    """One id that ties together everything one retraining left behind."""
+
+    id: str
+    created: str
+    """UTC, ISO 8601."""
+    night: int
+    params_digest: str
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    flow_run_id: str | None = None
+    mlflow_run_id: str | None = None
+    dvc_experiment: str | None = None
+    dvc_revision: str | None = None
+    bundle_sha256: str | None = None
+
+    def tags(self) -> dict[str, str]:
+        """Flat ``hlynr.*`` names for MLflow; what is not known yet is left out."""
+        fields = self.model_dump(exclude_none=True)
+        return {f"hlynr.lineage.{key}": str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}
+
+
+class EvaluationPoint(Record):
+    """One evaluation during training, on the selection seeds at the declared difficulty."""
+
+    timesteps: int
+    episodes: int
+    success_rate: float
+    mean_reward: float
+    mean_final_distance: float
+
+
+class MonitorVerdict(Record):
+    """What the monitor made of a training."""
+
+    status: Literal["healthy", "plateau", "collapse", "abort", "nan"]
+    reason: str
+    stopped: bool
+    """Whether the verdict ended the training before its budget."""
+    at_timesteps: int
+    peak_success: float
+    peak_timesteps: int
+    final_success: float
+
+
+class TrainResult(Record):
+    """One training, finished."""
+
+    lineage: Lineage
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    scenario: str
+    seed: int
+    device: str
+    timesteps: int
+    budget: int
+    interrupted: bool
+    resumed_from: int | None
+    """Timesteps of the checkpoint the training went on from, if it did."""
+    seconds: float
+    timesteps_per_second: float
+    best_timesteps: int
+    best_success: float
+    verdict: MonitorVerdict
+    bundle: str
+    """Folder of the best bundle, relative to the project."""
+    bundle_sha256: str
+    evaluations: tuple[EvaluationPoint, ...]
+
+
+class Slice(Record):
+    """Success within one part of a quantity's range."""
+
+    low: float
+    high: float
+    episodes: int
+    success_rate: float
+    success_rate_ci: tuple[float, float]
+
+
+class PolicyReport(Record):
+    """One policy on one seed set. Means are over all engagements unless said otherwise."""
+
+    policy: str
+    scenario: str
+    seed: int
+    episodes: int
+    capture_radius: float
+    success_rate: float
+    success_rate_ci: tuple[float, float]
+    """Wilson interval at the configured confidence."""
+    mean_reward: float
+    mean_final_distance: float
+    miss_distance_quantiles: dict[str, float]
+    """By percentile, "5" to "95"."""
+    outcomes: dict[str, int]
+    mean_fuel_left: float
+    mean_time_to_intercept: float | None
+    """Over intercepts; None if there was none."""
+    mean_episode_seconds: float
+    reward_terms: dict[str, float]
+    """Mean contribution of each reward term to the episode's reward."""
+    slices: dict[str, tuple[Slice, ...]]
+    """By range [m], azimuth [deg], elevation [deg], target_speed [m/s]."""
+
+
+class TargetRow(Record):
+    """One row of the 100-episode report: a figure beside its target."""
+
+    metric: str
+    value: float
+    target: str
+    met: bool
+
+
+class EvaluationReport(Record):
+    """A policy judged on the report and held-out seed sets, beside baselines on the same engagements."""
+
+    lineage: Lineage
+    bundle_sha256: str
+    report: PolicyReport
+    heldout: PolicyReport
+    baselines: dict[str, PolicyReport]
+    """Random, pursuit and PN on the held-out engagements."""
+    targets: tuple[TargetRow, ...]
+
+
+class PairedComparison(Record):
+    """Challenger and champion on the same held-out engagements."""
+
+    champion_version: int
+    champion_success: float
+    challenger_success: float
+    challenger_only: int
+    """Engagements that only the challenger won."""
+    champion_only: int
+    p_value: float
+    """Exact one-sided McNemar: how likely so many are under equal policies."""
+
+
+class GateRule(Record):
+    """One named condition with what was found, what was demanded and the verdict."""
+
+    name: str
+    value: str
+    bound: str
+    passed: bool
+
+
+class GateDecision(Record):
+    """Whether the challenger becomes champion, and why."""
+
+    promote: bool
+    rules: tuple[GateRule, ...]
+    comparison: PairedComparison | None
+    reason: str
+
+
+class VersionRecord(Record):
+    """One saved DVC experiment."""
+
+    experiment: str
+    revision: str
+    pushed: bool
+    verified: bool
+    """Read back from the remote and found to hold the same bundle."""
+
+
+class Promotion(Record):
+    """One entry of the registry's history."""
+
+    when: str
+    """UTC, ISO 8601."""
+    action: Literal["promoted", "refused", "rolled_back"]
+    version: int
+    champion_before: int | None
+    champion_after: int | None
+    reason: str
+    lineage_id: str
+    mlflow_run_id: str | None
+    success_rate: float | None
+    """On the held-out engagements."""
+    success_rate_ci: tuple[float, float] | None
+
+
+class RetrainRecord(Record):
+    """One night, from configuration to decision."""
+
+    lineage: Lineage
+    train: TrainResult
+    evaluation: EvaluationReport
+    decision: GateDecision
+    promotion: Promotion
+    version: VersionRecord | None
+    seconds: dict[str, float]
+    """Wall time by step."""
+
+
+class Check(Record):
+    """One line of the doctor's checklist."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str
+
+
+def as_json(value: Any) -> Any:
+    """A record, or a list or mapping of records, as plain JSON data."""
+    if isinstance(value, Record):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return value

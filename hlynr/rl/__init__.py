@@ -1,0 +1,1 @@
+"""Training: stable-baselines3, sb3-contrib and torch."""

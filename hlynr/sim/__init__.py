@@ -1,0 +1,1 @@
+"""The simulation: N engagements at a time, numpy and numba only."""

@@ -1,0 +1,38 @@
+"""Point-mass motion over one tick."""
+
+import math
+
+from numba import njit
+
+from hlynr.sim.atmosphere import relative_density
+from hlynr.sim.geometry import Vector, norm
+
+
+@njit(cache=True, inline="always")
+def drag_acceleration(vx: float, vy: float, vz: float, height: float, coefficient: float, scale_height: float) -> Vector:
+    """Deceleration [m/s^2] of quadratic drag.
+
+    Args:
+        vx, vy, vz: velocity relative to the air [m/s].
+        coefficient: drag area times sea-level density over twice the mass [1/m].
+    """
+    factor = -coefficient * relative_density(height, scale_height) * norm(vx, vy, vz)
+    return factor * vx, factor * vy, factor * vz
+
+
+@njit(cache=True, inline="always")
+def lagged(current: float, command: float, blend: float) -> float:
+    """First-order lag over one tick; ``blend`` is 1 - exp(-dt / time constant)."""
+    return current + blend * (command - current)
+
+
+@njit(cache=True, inline="always")
+def weave_acceleration(amplitude: float, rate: float, phase: float, time: float) -> float:
+    """Acceleration [m/s^2] along the weave axis at ``time`` [s]; ``rate`` in rad/s."""
+    return amplitude * math.sin(rate * time + phase)
+
+
+@njit(cache=True, inline="always")
+def weave_velocity(amplitude: float, rate: float, phase: float, time: float) -> float:
+    """Velocity [m/s] of a weave that swings about a straight line, so that its mean is zero."""
+    return -amplitude / rate * math.cos(rate * time + phase)
