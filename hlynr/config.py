@@ -13,6 +13,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from hlynr import consistency
+
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
@@ -29,7 +31,7 @@ class Section(BaseModel):
 
 
 class Run(Section):
-    night: int = Field(ge=0, lt=10**6)
+    night: int = Field(ge=0, lt=consistency.SEED_DISTANCE)
     outputs: str = Field(min_length=1)
 
 
@@ -54,7 +56,7 @@ class _Ranges(Section):
         for name in type(self).model_fields:
             value = getattr(self, name)
             if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
-                raise ValueError(f"{name}: {list(value)}: the first bound must not exceed the second")
+                raise ValueError(f"{name}: {list(value)} is not in order: the first bound must not exceed the second")
         return self
 
 
@@ -143,8 +145,8 @@ class Reward(Section):
         per_step = self.progress + self.tracking + self.effort
         if per_step >= self.intercept + self.miss - self.precision:
             raise ValueError(
-                f"progress + tracking + effort: {per_step:g} is not below intercept + miss - precision = "
-                f"{self.intercept + self.miss - self.precision:g}, so per-step terms could outweigh the outcome"
+                f"progress + tracking + effort = {per_step:g} is not below intercept + miss - precision = "
+                f"{self.intercept + self.miss - self.precision:g}: per-step terms could outweigh the outcome"
             )
         return self
 
@@ -205,15 +207,27 @@ class Train(Section):
     lstm_hidden_size: int = Field(ge=1, le=8192)
     checkpoint_interval: Count
 
+    @property
+    def rollout(self) -> int:
+        """Timesteps between two updates of the policy; nothing can happen more often."""
+        return self.n_envs * self.n_steps
+
     @model_validator(mode="after")
     def _pairs(self) -> Train:
-        rollout = self.n_envs * self.n_steps
-        if self.batch_size > rollout:
-            raise ValueError(f"batch_size: {self.batch_size} is not in [2, n_envs * n_steps = {rollout}]")
-        if rollout % self.batch_size:
-            raise ValueError(f"batch_size: {self.batch_size} does not divide n_envs * n_steps = {rollout}")
+        rollout = f"n_envs * n_steps = {self.rollout}"
+        faults = []
+        if self.batch_size > self.rollout:
+            faults.append(f"batch_size: {self.batch_size} is not in [2, {rollout}]")
+        elif self.rollout % self.batch_size:
+            faults.append(f"batch_size: {self.batch_size} does not divide {rollout}")
+        if self.timesteps < self.rollout:
+            faults.append(f"timesteps: {self.timesteps} is not at least one rollout, {rollout}")
+        if self.checkpoint_interval < self.rollout:
+            faults.append(f"checkpoint_interval: {self.checkpoint_interval} is not at least one rollout, {rollout}")
         if self.log_std_init > self.log_std_max:
-            raise ValueError(f"log_std_init: {self.log_std_init} is not at most log_std_max = {self.log_std_max}")
+            faults.append(f"log_std_init: {self.log_std_init} is not at most log_std_max = {self.log_std_max}")
+        if faults:
+            raise ValueError("\n".join(faults))
         return self
 
 
@@ -247,7 +261,7 @@ class Evaluation(_Ranges):
 
 
 class Gate(_Ranges):
-    baseline: Fraction
+    baseline: float = Field(ge=0, lt=1)
     confidence: OpenFraction
     p_value: OpenFraction
     min_gain: Fraction
@@ -275,13 +289,17 @@ class Retrain(Section):
     progress_interval: float = Field(ge=1)
 
 
+ScenarioName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+"""Without a dot, so that ``scenarios.NAME.key`` has one reading."""
+
+
 class Config(Section):
     """The whole of params.yaml."""
 
     run: Run
     sim: Sim
     tracker: Tracker
-    scenarios: Annotated[dict[str, Scenario], Field(min_length=1)]
+    scenarios: Annotated[dict[ScenarioName, Scenario], Field(min_length=1)]
     reward: Reward
     policy: Policy
     train: Train
@@ -294,37 +312,10 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _across_sections(self) -> Config:
-        faults = []
-        for key in ("train", "evaluation"):
-            name = getattr(self, key).scenario
-            if name not in self.scenarios:
-                faults.append(f"{key}.scenario: {name!r} is not one of {', '.join(sorted(self.scenarios))}")
-        seeds = {
-            "train.seed": self.train_seed,
-            "monitor.selection_seed": self.monitor.selection_seed,
-            "evaluation.report_seed": self.report_seed,
-            "evaluation.heldout_seed": self.heldout_seed,
-        }
-        for key, seed in seeds.items():
-            twins = [other for other, value in seeds.items() if value == seed and other < key]
-            faults += [f"{key}: {seed} is also {other}; each use of chance needs a seed of its own" for other in twins]
-        faults += self._horizon_faults()
+        faults = consistency.faults({name: getattr(self, name) for name in type(self).model_fields})
         if faults:
             raise ValueError("\n".join(faults))
         return self
-
-    def _horizon_faults(self) -> list[str]:
-        """A discount that forgets the outcome before the policy can influence it."""
-        if self.train.gamma == 1.0 or self.train.scenario not in self.scenarios:
-            return []
-        horizon = self.sim.dt * self.sim.control_interval / (1.0 - self.train.gamma)
-        needed = self.scenarios[self.train.scenario].time_limit / 5
-        if horizon >= needed:
-            return []
-        return [
-            f"train.gamma: {self.train.gamma} looks {horizon:.2g} s ahead (sim.dt * sim.control_interval / (1 - gamma)), "
-            f"which is not at least a fifth of the scenario's time limit, {needed:g} s"
-        ]
 
     @property
     def train_seed(self) -> int:

@@ -59,7 +59,8 @@ class Lineage(Record):
     def tags(self) -> dict[str, str]:
         """Flat ``hlynr.*`` names for MLflow; what is not known yet is left out."""
         fields = self.model_dump(exclude_none=True)
-        return {f"hlynr.lineage.{key}": str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}
+        texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}
+        return {f"hlynr.lineage.{key}": text for key, text in texts.items()}
 
 
 class EvaluationPoint(Record):
@@ -143,6 +144,12 @@ class PolicyReport(Record):
     """Mean contribution of each reward term to the episode's reward."""
     slices: dict[str, tuple[Slice, ...]]
     """By range [m], azimuth [deg], elevation [deg], target_speed [m/s]."""
+
+
+class Judgement(PolicyReport):
+    """A policy with the reference laws on the same engagements."""
+
+    baselines: dict[str, PolicyReport]
 
 
 class TargetRow(Record):

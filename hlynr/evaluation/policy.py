@@ -1,14 +1,24 @@
 """The protocol that everything which flies passes through."""
 
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
+
+Frame = Literal["line_of_sight", "inertial"]
 
 
 class Policy(Protocol):
     """Maps observations to actions for N engagements at once, carrying a state of its own if it needs one."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        ...
+
+    @property
+    def frame(self) -> Frame:
+        """The axes of its actions; only a blind law may speak in inertial ones."""
+        ...
 
     def predict(self, observation: np.ndarray, state: Any, episode_start: np.ndarray) -> tuple[np.ndarray, Any]:
         """Actions for one timestep.

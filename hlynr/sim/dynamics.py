@@ -9,7 +9,9 @@ from hlynr.sim.geometry import Vector, norm
 
 
 @njit(cache=True, inline="always")
-def drag_acceleration(vx: float, vy: float, vz: float, height: float, coefficient: float, scale_height: float) -> Vector:
+def drag_acceleration(
+    vx: float, vy: float, vz: float, height: float, coefficient: float, scale_height: float
+) -> Vector:
     """Deceleration [m/s^2] of quadratic drag.
 
     Args:

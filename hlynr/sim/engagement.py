@@ -8,6 +8,7 @@ Coordinates are east, north, up [m]; the defended point is the origin; relative 
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -15,9 +16,12 @@ from numba import njit
 from hlynr.sim import rng
 from hlynr.sim.atmosphere import gust_step
 from hlynr.sim.dynamics import drag_acceleration, lagged, weave_acceleration, weave_velocity
-from hlynr.sim.geometry import line_of_sight_frame, norm, out_of_frame, segment_distance_squared
+from hlynr.sim.geometry import into_frame, line_of_sight_frame, norm, out_of_frame, segment_distance_squared
 from hlynr.sim.radar import detection_probability, measurement_variance
 from hlynr.sim.tracking import gains, predict_covariance, update_covariance
+
+Row = Any
+"""One row of `STATE` or `PARAMETERS` inside a kernel, its fields read as attributes; numba knows the types."""
 
 RUNNING, INTERCEPT, TARGET_IMPACT, GROUND, TIMEOUT = 0, 1, 2, 3, 4
 OUTCOMES = ("running", "intercept", "target_impact", "ground", "timeout")
@@ -130,7 +134,7 @@ def _between(low: float, high: float, unit: float) -> float:
 
 
 @njit(cache=True)
-def _spawn_target(s: np.ndarray, p: np.ndarray) -> None:
+def _spawn_target(s: Row, p: Row) -> None:
     distance = p.spawn_range * (1.0 + p.spawn_spread * (2.0 * rng.uniform(s.key, 0, rng.SPAWN_RANGE) - 1.0))
     azimuth = 2.0 * math.pi * rng.uniform(s.key, 0, rng.SPAWN_AZIMUTH)
     elevation = _between(p.elevation_low, p.elevation_high, rng.uniform(s.key, 0, rng.SPAWN_ELEVATION))
@@ -159,7 +163,7 @@ def _spawn_target(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _cue(s: np.ndarray, p: np.ndarray) -> None:
+def _cue(s: Row, p: Row) -> None:
     """The ground-based cue that starts the track."""
     position = rng.normal_triple(s.key, rng.CUE_POSITION_TICK, 0)
     velocity = rng.normal_triple(s.key, rng.CUE_VELOCITY_TICK, 0)
@@ -174,7 +178,7 @@ def _cue(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _launch(s: np.ndarray, p: np.ndarray) -> None:
+def _launch(s: Row, p: Row) -> None:
     """Launch toward the cue with a direction error; the launcher does not point below its lowest elevation."""
     frame = line_of_sight_frame(s.track_pos[0], s.track_pos[1], s.track_pos[2] - p.launch_height)
     a, b = rng.normal_pair(s.key, 0, rng.LAUNCH)
@@ -197,7 +201,7 @@ def _launch(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _still_air(s: np.ndarray, p: np.ndarray) -> None:
+def _still_air(s: Row, p: Row) -> None:
     speed = _between(p.wind_low, p.wind_high, rng.uniform(s.key, 0, rng.WIND_SPEED))
     direction = 2.0 * math.pi * rng.uniform(s.key, 0, rng.WIND_DIRECTION)
     s.wind[0], s.wind[1], s.wind[2] = speed * math.cos(direction), speed * math.sin(direction), 0.0
@@ -206,7 +210,7 @@ def _still_air(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True, inline="always")
-def _relative(s: np.ndarray) -> tuple[float, float, float]:
+def _relative(s: Row) -> tuple[float, float, float]:
     return (
         s.target_pos[0] - s.own_pos[0],
         s.target_pos[1] - s.own_pos[1],
@@ -215,7 +219,7 @@ def _relative(s: np.ndarray) -> tuple[float, float, float]:
 
 
 @njit(cache=True)
-def estimated_relative(s: np.ndarray, p: np.ndarray) -> tuple[float, float, float]:
+def estimated_relative(s: Row, p: Row) -> tuple[float, float, float]:
     """Relative position [m] that the interceptor believes now: the track carried forward to this tick.
 
     With ``omniscient`` set it is the truth.
@@ -254,7 +258,7 @@ def advance(state: np.ndarray, action: np.ndarray, params: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _command(s: np.ndarray, p: np.ndarray, u: float, v: float, w: float) -> tuple[float, float, float]:
+def _command(s: Row, p: Row, u: float, v: float, w: float) -> tuple[float, float, float]:
     u = u if u == u else 0.0
     v = v if v == v else 0.0
     w = w if w == w else 0.0
@@ -264,8 +268,20 @@ def _command(s: np.ndarray, p: np.ndarray, u: float, v: float, w: float) -> tupl
     return out_of_frame(line_of_sight_frame(x, y, z), scale * u, scale * v, scale * w)
 
 
+@njit(cache=True)
+def into_line_of_sight(state: np.ndarray, command: np.ndarray, params: np.ndarray) -> np.ndarray:
+    """Inertial vectors (N, 3) in the frames in which `advance` reads actions, (N, 3)."""
+    out = np.empty_like(command)
+    for i in range(state.shape[0]):
+        x, y, z = estimated_relative(state[i], params[0])
+        out[i, 0], out[i, 1], out[i, 2] = into_frame(
+            line_of_sight_frame(x, y, z), command[i, 0], command[i, 1], command[i, 2]
+        )
+    return out
+
+
 @njit(cache=True, inline="always")
-def _tick(s: np.ndarray, p: np.ndarray, cx: float, cy: float, cz: float) -> None:
+def _tick(s: Row, p: Row, cx: float, cy: float, cz: float) -> None:
     rx, ry, rz = _relative(s)
     _move_target(s, p)
     _move_interceptor(s, p, cx, cy, cz)
@@ -280,7 +296,7 @@ def _tick(s: np.ndarray, p: np.ndarray, cx: float, cy: float, cz: float) -> None
 
 
 @njit(cache=True, inline="always")
-def _move_target(s: np.ndarray, p: np.ndarray) -> None:
+def _move_target(s: Row, p: Row) -> None:
     """Constant mean velocity plus weave plus jink; the acceleration of a tick is that at its middle."""
     swing = weave_acceleration(s.weave_amplitude, s.weave_rate, s.weave_phase, (s.tick + 0.5) * p.dt)
     for i in range(3):
@@ -291,7 +307,7 @@ def _move_target(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True, inline="always")
-def _move_interceptor(s: np.ndarray, p: np.ndarray, cx: float, cy: float, cz: float) -> None:
+def _move_interceptor(s: Row, p: Row, cx: float, cy: float, cz: float) -> None:
     command = (cx, cy, cz)
     drag = drag_acceleration(
         s.own_vel[0] - s.wind[0] - s.gust[0],
@@ -311,21 +327,21 @@ def _move_interceptor(s: np.ndarray, p: np.ndarray, cx: float, cy: float, cz: fl
 
 
 @njit(cache=True)
-def _gust(s: np.ndarray, p: np.ndarray) -> None:
+def _gust(s: Row, p: Row) -> None:
     noise = rng.normal_triple(s.key, s.tick + rng.GUST_TICK_OFFSET, rng.GUST)
     for i in range(3):
         s.gust[i] = gust_step(s.gust[i], p.gust_decay, p.gust, noise[i])
 
 
 @njit(cache=True)
-def _jink(s: np.ndarray, p: np.ndarray) -> None:
+def _jink(s: Row, p: Row) -> None:
     noise = rng.normal_triple(s.key, s.tick, rng.JINK)
     for i in range(3):
         s.jink[i] = p.jink * noise[i]
 
 
 @njit(cache=True)
-def _scan(s: np.ndarray, p: np.ndarray) -> None:
+def _scan(s: Row, p: Row) -> None:
     """One radar scan: predict always, measure now, deliver what was measured ``delay`` scans ago.
 
     The tracker lives at the time of the measurement it processes, so a late measurement meets the state it
@@ -354,13 +370,13 @@ def _scan(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _dropped(s: np.ndarray, p: np.ndarray, offset: int, probability: float) -> bool:
+def _dropped(s: Row, p: Row, offset: int, probability: float) -> bool:
     """Whether this moment falls into a drop-out; drop-outs last a whole block of ``dropout_interval`` ticks."""
     return probability > 0.0 and rng.uniform(s.key, s.tick // p.dropout_interval + offset, 0) < probability
 
 
 @njit(cache=True)
-def _measure(s: np.ndarray, p: np.ndarray, slot: int) -> None:
+def _measure(s: Row, p: Row, slot: int) -> None:
     s.queue_var[slot] = 0.0
     x, y, z = _relative(s)
     distance = norm(x, y, z)
@@ -368,7 +384,9 @@ def _measure(s: np.ndarray, p: np.ndarray, slot: int) -> None:
     along = x * s.own_vel[0] + y * s.own_vel[1] + z * s.own_vel[2]
     if along < p.half_angle_cos * speed * distance:
         return
-    if rng.uniform(s.key, s.tick, rng.DETECTION) >= detection_probability(distance, p.detection_peak, p.detection_range):
+    if rng.uniform(s.key, s.tick, rng.DETECTION) >= detection_probability(
+        distance, p.detection_peak, p.detection_range
+    ):
         return
     if _dropped(s, p, rng.DROPOUT_TICK_OFFSET, p.radar_dropout):
         return
@@ -383,7 +401,7 @@ def _measure(s: np.ndarray, p: np.ndarray, slot: int) -> None:
 
 
 @njit(cache=True)
-def _predict(s: np.ndarray, p: np.ndarray) -> None:
+def _predict(s: Row, p: Row) -> None:
     interval = p.radar_interval * p.dt
     for i in range(3):
         s.track_pos[i] += interval * s.track_vel[i]
@@ -392,7 +410,7 @@ def _predict(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True)
-def _update(s: np.ndarray, p: np.ndarray, position: np.ndarray, variance: float) -> bool:
+def _update(s: Row, p: Row, position: np.ndarray, variance: float) -> bool:
     """Update the track with one measured position unless the innovation gate rejects it."""
     dx, dy, dz = position[0] - s.track_pos[0], position[1] - s.track_pos[1], position[2] - s.track_pos[2]
     nis = (dx * dx + dy * dy + dz * dz) / (s.p00 + variance)
@@ -412,7 +430,7 @@ def _update(s: np.ndarray, p: np.ndarray, position: np.ndarray, variance: float)
 
 
 @njit(cache=True)
-def _ground_cue(s: np.ndarray, p: np.ndarray) -> None:
+def _ground_cue(s: Row, p: Row) -> None:
     if _dropped(s, p, rng.CUE_DROPOUT_TICK_OFFSET, p.cue_dropout):
         return
     noise = rng.normal_triple(s.key, s.tick, rng.CUE_MEASUREMENT)
@@ -425,7 +443,7 @@ def _ground_cue(s: np.ndarray, p: np.ndarray) -> None:
 
 
 @njit(cache=True, inline="always")
-def _judge(s: np.ndarray, p: np.ndarray, x: float, y: float, z: float) -> None:
+def _judge(s: Row, p: Row, x: float, y: float, z: float) -> None:
     """Closest approach within the tick, and the outcome: the one place where success is decided.
 
     Inside the capture radius an engagement goes on until the range opens, so that the miss distance is the

@@ -71,3 +71,21 @@ def normal_triple(key: np.uint64, tick: int, channel: int) -> tuple[float, float
     a, b = normal_pair(key, tick, channel)
     c, _ = normal_pair(key, tick, channel + 2)
     return a, b, c
+
+
+@njit(cache=True)
+def hashed_uniforms(rows: np.ndarray, count: int) -> np.ndarray:
+    """Uniform draws (N, count) in [0, 1) that depend on nothing but the row's bits.
+
+    Args:
+        rows: (N, D) float32.
+    """
+    bits = rows.view(np.uint32)
+    out = np.empty((rows.shape[0], count))
+    for i in range(rows.shape[0]):
+        key = np.uint64(0)
+        for k in range(rows.shape[1]):
+            key = _mix(key + _GOLDEN + np.uint64(bits[i, k]))
+        for c in range(count):
+            out[i, c] = uniform(key, 0, c)
+    return out

@@ -1,0 +1,1 @@
+"""Prefect flows: order, retries and artifacts around `hlynr.pipeline`; never a decision."""

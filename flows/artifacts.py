@@ -1,0 +1,40 @@
+"""What a flow run shows in Prefect's UI."""
+
+import time
+from collections.abc import Mapping, Sequence
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+
+from hlynr.observers import TrainProgress
+
+
+class ProgressArtifact:
+    """A training's progress as an artifact, updated every few seconds: each update is a call to the server.
+
+    Args:
+        interval: [s] between updates.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next = 0.0
+        created = create_progress_artifact(progress=0.0, key="training", description="Training has not begun.")
+        self._id = created if isinstance(created, UUID) else UUID(str(created))
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        """MLflow has them."""
+
+    def progress(self, progress: TrainProgress) -> None:
+        """Show the newest line unless the last one is too recent."""
+        now = time.monotonic()
+        if now < self._next and progress.timesteps < progress.budget:
+            return
+        self._next = now + self._interval
+        share = min(100.0, 100.0 * progress.timesteps / progress.budget)
+        update_progress_artifact(artifact_id=self._id, progress=share, description=progress.line())
+
+
+def table(key: str, rows: Sequence[Mapping[str, str]], description: str) -> None:
+    """A table artifact."""
+    create_table_artifact(key=key, table=[dict(row) for row in rows], description=description)

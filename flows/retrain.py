@@ -1,0 +1,94 @@
+"""The nightly retraining: validate -> train -> version -> evaluate -> gate -> promote."""
+
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from prefect import flow, runtime, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.tasks import Task
+
+from flows.artifacts import ProgressArtifact, table
+from hlynr import child, params, pipeline
+from hlynr.errors import UserError
+from hlynr.observers import console
+from hlynr.project import Project
+from hlynr.records import EvaluationReport, GateDecision, Lineage, RetrainRecord, TrainResult
+
+
+def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
+    """A crash is; an error that names what the user must change is not."""
+    error = state.result(raise_on_failure=False)
+    return isinstance(error, child.TrainingCrashedError) or not isinstance(error, UserError)
+
+
+@task(name="validate", cache_policy=NO_CACHE)
+def validate(root: str, params_file: str, overrides: list[str]) -> tuple[Project, Lineage]:
+    """Read the configuration, check the machine, number the night."""
+    project = Project(Path(root).resolve(), params.load(Path(root, params_file), overrides))
+    pipeline.require_ready(project)
+    return pipeline.begin(project, str(runtime.flow_run.id))
+
+
+@task(name="train", cache_policy=NO_CACHE, retry_condition_fn=_worth_repeating)
+def train(project: Project, lineage: Lineage) -> TrainResult:
+    """Train in a child process; a repeated run goes on from the last checkpoint."""
+    artifact = ProgressArtifact(project.config.retrain.progress_interval)
+    with console() as terminal:
+        resume = (runtime.task_run.run_count or 1) > 1
+        return child.train(project, lineage, resume=resume, observers=[terminal, artifact])
+
+
+@task(name="evaluate", cache_policy=NO_CACHE, retries=1)
+def evaluate(project: Project) -> EvaluationReport:
+    """Judge the best bundle; the same engagements again if it has to be repeated."""
+    report = pipeline.evaluate(project)
+    table("evaluation", pipeline.report_rows(report), "100 episodes against the targets, and the held-out engagements")
+    return report
+
+
+@task(name="gate", cache_policy=NO_CACHE, retries=1)
+def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
+    """Decide, without doing anything yet."""
+    decision = pipeline.gate(project, result, report)
+    table("gate", pipeline.gate_rows(decision), decision.reason)
+    return decision
+
+
+version = task(pipeline.version, name="version", cache_policy=NO_CACHE, retries=1)
+promote = task(pipeline.promote, name="promote", cache_policy=NO_CACHE, retries=1)
+
+
+@flow(name="retrain", validate_parameters=False)
+def retrain(root: str = ".", params_file: str = "params.yaml", overrides: list[str] | None = None) -> RetrainRecord:
+    """One night, from params.yaml to a decision about the champion.
+
+    Args:
+        root: the project folder.
+        params_file: relative to ``root``.
+        overrides: as the CLI's ``--set``.
+    """
+    seconds: dict[str, float] = {}
+    project, lineage = _timed(seconds, "validate", validate, root, params_file, overrides or [])
+    settings = project.config.retrain
+    training = train.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
+    result = _timed(seconds, "train", training, project, lineage)
+    _timed(seconds, "version", version, project, result.lineage)
+    report = _timed(seconds, "evaluate", evaluate, project)
+    saved = _timed(seconds, "version", version, project, result.lineage)
+    decision = _timed(seconds, "gate", gate, project, result, report)
+    promotion = _timed(seconds, "promote", promote, project, result, report, decision, saved)
+    return pipeline.conclude(project, result, report, decision, promotion, saved, seconds)
+
+
+def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args: Any) -> Any:
+    """Run a step, say so, and add its wall time."""
+    print(f"{step} ...", file=sys.stderr, flush=True)
+    start = time.monotonic()
+    try:
+        return run(*args)
+    finally:
+        seconds[step] = seconds.get(step, 0.0) + time.monotonic() - start

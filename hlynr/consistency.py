@@ -1,0 +1,112 @@
+"""Settings that are sound one by one and contradict each other across sections of params.yaml.
+
+Refused is what would make a setting mean something else than it says, or nothing at all. Accepted is what only
+never comes about in a short trial: ``monitor.abort_after``, ``monitor.window`` or ``train.checkpoint_interval``
+beyond ``train.timesteps``; to try out a training with fewer timesteps must not take four more changes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hlynr.config import Evaluation, Gate, Monitor, Scenario, Sim, Train
+
+SEED_DISTANCE = 100_000
+"""Least distance between two seeds. Some are shifted by ``run.night``, which stays below it: with less, the
+engagements that one night trains on would judge another night's policy."""
+
+HORIZON_FRACTION = 1 / 5
+"""Least part of the time limit that the discount must see; gamma 0.99 at 100 Hz is one second."""
+
+
+def faults(sections: Mapping[str, Any]) -> list[str]:
+    """One line per contradiction; a check is left out where a section it needs is missing."""
+    return [
+        fault
+        for check, needed in _CHECKS
+        if all(name in sections for name in needed)
+        for fault in check(*(sections[name] for name in needed))
+    ]
+
+
+def _scenarios_exist(train: Train, evaluation: Evaluation, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
+    for key, name in (("train", train.scenario), ("evaluation", evaluation.scenario)):
+        if name not in scenarios:
+            close = get_close_matches(name, scenarios, n=1, cutoff=0.5)
+            hint = f"; did you mean {close[0]}?" if close else ""
+            yield f"{key}.scenario: {json.dumps(name)} is not one of {', '.join(sorted(scenarios))}{hint}"
+
+
+def _seeds_apart(train: Train, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
+    seeds = {
+        "train.seed": train.seed,
+        "monitor.selection_seed": monitor.selection_seed,
+        "evaluation.report_seed": evaluation.report_seed,
+        "evaluation.heldout_seed": evaluation.heldout_seed,
+    }
+    names = list(seeds)
+    for number, name in enumerate(names):
+        for other in names[:number]:
+            if abs(seeds[name] - seeds[other]) < SEED_DISTANCE:
+                yield f"{name}: {seeds[name]} is not at least {SEED_DISTANCE} from {other} = {seeds[other]}"
+
+
+def _horizon(train: Train, sim: Sim, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
+    """A discount that forgets the outcome before the policy can influence it."""
+    if train.gamma == 1.0 or train.scenario not in scenarios:
+        return
+    horizon = sim.dt * sim.control_interval / (1.0 - train.gamma)
+    needed = scenarios[train.scenario].time_limit * HORIZON_FRACTION
+    if horizon < needed:
+        yield (
+            f"train.gamma: {train.gamma} looks {horizon:.2g} s ahead (sim.dt * sim.control_interval / (1 - gamma)), "
+            f"which is not at least a fifth of the scenario's time limit, {needed:g} s"
+        )
+
+
+def _evaluations_happen(train: Train, monitor: Monitor) -> Iterator[str]:
+    """Training is looked at between rollouts, so an interval below one would be another than the one set."""
+    low, high = train.rollout, max(train.rollout, train.timesteps)
+    if not low <= monitor.interval <= high:
+        yield f"monitor.interval: {monitor.interval} is not in [one rollout = {low}, train.timesteps = {train.timesteps}]"
+
+
+def _events_happen(sim: Sim, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
+    for name, scenario in scenarios.items():
+        key, limit = f"scenarios.{name}", scenario.time_limit
+        needed = {
+            "one timestep, sim.dt * sim.control_interval": sim.control_interval,
+            "the first radar scan, sim.dt * sim.radar_interval * (radar.delay + 1)": sim.radar_interval
+            * (scenario.radar.delay + 1),
+        }
+        for what, ticks in needed.items():
+            if limit < (seconds := sim.dt * ticks):
+                yield f"{key}.time_limit: {limit} is not at least {what} = {seconds:g}"
+        interval = scenario.cue.interval
+        if interval % sim.radar_interval:
+            # The tracker meets the ground's cue at a scan; in between there would be none.
+            yield f"{key}.cue.interval: {interval} is not a multiple of sim.radar_interval = {sim.radar_interval}"
+
+
+def _champion_beatable(evaluation: Evaluation, gate: Gate) -> Iterator[str]:
+    """With too few engagements even a challenger that wins all of those its champion loses is not significant."""
+    best = 0.5**evaluation.heldout_episodes
+    if best >= gate.p_value:
+        yield (
+            f"evaluation.heldout_episodes: {evaluation.heldout_episodes} is not enough for gate.p_value = "
+            f"{gate.p_value}: the smallest possible p is {best:g}"
+        )
+
+
+_CHECKS: tuple[tuple[Callable[..., Iterator[str]], tuple[str, ...]], ...] = (
+    (_scenarios_exist, ("train", "evaluation", "scenarios")),
+    (_seeds_apart, ("train", "monitor", "evaluation")),
+    (_horizon, ("train", "sim", "scenarios")),
+    (_evaluations_happen, ("train", "monitor")),
+    (_events_happen, ("sim", "scenarios")),
+    (_champion_beatable, ("evaluation", "gate")),
+)

@@ -1,0 +1,130 @@
+"""Judging a policy beside the laws on the same engagements."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hlynr.envs.batch import EngagementBatch
+from hlynr.evaluation.laws import law
+from hlynr.evaluation.metrics import summarise
+from hlynr.evaluation.rollout import Flights, Trajectory, fly, trace
+from hlynr.records import EvaluationReport, Lineage, PolicyReport, TargetRow
+
+if TYPE_CHECKING:
+    from hlynr.config import Config
+    from hlynr.evaluation.policy import Policy
+
+BASELINES = ("random", "pursuit", "pn")
+
+
+@dataclass(frozen=True)
+class SeedSet:
+    """A named set of engagements: episodes 0 .. ``episodes`` - 1 of ``seed`` in ``scenario``."""
+
+    scenario: str
+    seed: int
+    episodes: int
+
+
+def report_set(config: Config) -> SeedSet:
+    """The engagements of the 100-episode report."""
+    return SeedSet(config.evaluation.scenario, config.report_seed, config.evaluation.report_episodes)
+
+
+def heldout_set(config: Config) -> SeedSet:
+    """The engagements on which the gate decides."""
+    return SeedSet(config.evaluation.scenario, config.heldout_seed, config.evaluation.heldout_episodes)
+
+
+def fly_set(policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool = False) -> Flights:
+    """Fly a policy through a seed set."""
+    return fly(
+        policy,
+        config,
+        chosen.scenario,
+        seed=chosen.seed,
+        episodes=chosen.episodes,
+        batch_size=config.evaluation.batch_size,
+        omniscient=omniscient,
+    )
+
+
+def report_on(
+    policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool = False
+) -> tuple[PolicyReport, Flights]:
+    """Fly and summarise."""
+    flights = fly_set(policy, config, chosen, omniscient=omniscient)
+    return summarise(flights, config, chosen.scenario, policy=policy.name, seed=chosen.seed), flights
+
+
+def baselines(config: Config, chosen: SeedSet) -> tuple[dict[str, PolicyReport], dict[str, Flights]]:
+    """The reference laws on the same engagements, always on the radar estimate."""
+    reports, flights = {}, {}
+    for name in BASELINES:
+        reports[name], flights[name] = report_on(law(name, config, chosen.scenario), config, chosen)
+    return reports, flights
+
+
+def evaluate(
+    policy: Policy, config: Config, lineage: Lineage, bundle_sha256: str
+) -> tuple[EvaluationReport, dict[str, Flights]]:
+    """The whole judgement of a policy, and the held-out flights by policy name ("policy" is the judged one)."""
+    report, _ = report_on(policy, config, report_set(config))
+    heldout, flights = report_on(policy, config, heldout_set(config))
+    laws, law_flights = baselines(config, heldout_set(config))
+    evaluation = EvaluationReport(
+        lineage=lineage,
+        bundle_sha256=bundle_sha256,
+        report=report,
+        heldout=heldout,
+        baselines=laws,
+        targets=_targets(report, config),
+    )
+    return evaluation, {"policy": flights, **law_flights}
+
+
+def samples(policy: Policy, config: Config, count: int = 6) -> list[Trajectory]:
+    """The paths of the first few held-out engagements."""
+    chosen = heldout_set(config)
+    episodes = np.arange(min(count, chosen.episodes))
+    return trace(policy, config, chosen.scenario, seed=chosen.seed, episodes=episodes)
+
+
+def example_histories(config: Config, length: int = 3, count: int = 2) -> np.ndarray:
+    """Observation histories (count, length, D) float32 as a policy would meet them; an input example."""
+    chosen = report_set(config)
+    batch = EngagementBatch(config, chosen.scenario, count=count, seed=chosen.seed)
+    batch.start(np.arange(count), np.arange(count))
+    seen = []
+    for _ in range(length):
+        seen.append(batch.observe())
+        batch.step(np.zeros((count, 3)))
+    return np.stack(seen, axis=1)
+
+
+def _targets(report: PolicyReport, config: Config) -> tuple[TargetRow, ...]:
+    wanted = config.evaluation
+    low, high = wanted.target_success
+    return (
+        TargetRow(
+            metric="success rate",
+            value=report.success_rate,
+            target=f"{low:.0%} to {high:.0%}".replace("%", " %"),
+            met=report.success_rate >= low,
+        ),
+        TargetRow(
+            metric="mean reward",
+            value=report.mean_reward,
+            target=f"> {wanted.target_mean_reward:g}",
+            met=report.mean_reward > wanted.target_mean_reward,
+        ),
+        TargetRow(
+            metric="average final distance",
+            value=report.mean_final_distance,
+            target=f"< {wanted.target_final_distance:g} m",
+            met=report.mean_final_distance < wanted.target_final_distance,
+        ),
+    )

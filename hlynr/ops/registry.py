@@ -1,0 +1,208 @@
+"""Model versions and their aliases: who is champion, and its bundle back out of the registry, verified."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hlynr.errors import EnvironmentNotReady
+from hlynr.ops.store import Store
+from hlynr.records import EvaluationReport, Lineage
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+Alias = Literal["champion", "challenger", "previous_champion"]
+SHA_TAG = "hlynr.bundle_sha256"
+MODEL_ID_TAG = "hlynr.model_id"
+SUCCESS_TAGS = ("hlynr.success_rate", "hlynr.success_rate_low", "hlynr.success_rate_high")
+DESCRIPTION = (
+    "Policies of the retraining pipeline. Alias `champion` is the one in use, `previous_champion` what a rollback "
+    "returns to, `challenger` the newest to be judged; tags `hlynr.history.*` hold every decision."
+)
+
+_REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow answers for a missing model or version, and for a missing alias."""
+
+
+class RegistryError(EnvironmentNotReady):
+    """The registry does not hold what was asked for; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """One registered version. ``model_id`` comes from a tag: MLflow's own field stays empty on SQLite."""
+
+    name: str
+    version: int
+    run_id: str | None
+    tags: Mapping[str, str]
+
+    @property
+    def model_id(self) -> str | None:
+        return self.tags.get(MODEL_ID_TAG)
+
+    @property
+    def bundle_sha256(self) -> str | None:
+        return self.tags.get(SHA_TAG)
+
+    @property
+    def lineage_id(self) -> str:
+        return self.tags.get("hlynr.lineage.id", "")
+
+    @property
+    def success(self) -> tuple[float, float, float] | None:
+        """Held-out success rate with its interval's bounds."""
+        rate, low, high = (self.tags.get(name) for name in SUCCESS_TAGS)
+        return None if rate is None or low is None or high is None else (float(rate), float(low), float(high))
+
+
+def register(
+    store: Store,
+    run_id: str,
+    model_uri: str,
+    model_id: str,
+    bundle_sha256: str,
+    evaluation: EvaluationReport,
+    lineage: Lineage,
+) -> int:
+    """Make a logged model the registered model's next version, alias `challenger`; returns the version."""
+    _ensure_model(store)
+    heldout = evaluation.heldout
+    success = (heldout.success_rate, *heldout.success_rate_ci)
+    tags = {
+        **lineage.tags(),
+        **dict(zip(SUCCESS_TAGS, map(str, success), strict=True)),
+        SHA_TAG: bundle_sha256,
+        MODEL_ID_TAG: model_id,
+        "hlynr.scenario": heldout.scenario,
+    }
+    found = store.client.create_model_version(
+        store.model, source=_source(store, model_uri, model_id), run_id=run_id, tags=tags, model_id=model_id
+    )
+    store.client.set_registered_model_alias(store.model, "challenger", found.version)
+    return int(found.version)
+
+
+def registered(store: Store, run_id: str, bundle_sha256: str) -> int | None:
+    """The version already made from this run and bundle, if a retry comes back to it."""
+    found = store.client.search_model_versions(f"name = '{store.model}' and run_id = '{run_id}'")
+    return next((int(version.version) for version in found if version.tags.get(SHA_TAG) == bundle_sha256), None)
+
+
+def champion(store: Store) -> VersionInfo | None:
+    """The champion of the configured model; None before the first promotion."""
+    return by_alias(store, "champion")
+
+
+def by_alias(store: Store, alias: Alias) -> VersionInfo | None:
+    """The configured model's version behind an alias; None if it points nowhere."""
+    try:
+        return find(store, f"models:/{store.model}@{alias}")
+    except RegistryError:
+        return None
+
+
+def find(store: Store, reference: int | str) -> VersionInfo:
+    """The version meant by its number, or by ``models:/name/3`` or ``models:/name@alias``.
+
+    Raises:
+        RegistryError: if there is none, or the reference has another form.
+    """
+    return _info(_resolve(store, reference))
+
+
+def fetch_bundle(store: Store, reference: int | str, destination: Path) -> Path:
+    """Bring a version's bundle to ``destination``, which afterwards holds a verified bundle or what it held before.
+
+    Args:
+        reference: as in `find`.
+        destination: an older bundle there is replaced.
+
+    Raises:
+        RegistryError: if there is no such version, its files are gone, or they are not those that were registered.
+    """
+    version = _resolve(store, reference)
+    if destination.exists() and not _replaceable(destination):
+        raise RegistryError(f"{destination} is something else than a bundle; it is left as it is")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination.parent) as folder:
+        bundle = _download(store, version, Path(folder))
+        _verify(bundle, _info(version))
+        shutil.rmtree(destination, ignore_errors=True)
+        bundle.replace(destination)
+    return destination
+
+
+def _replaceable(destination: Path) -> bool:
+    return destination.is_dir() and ((destination / "manifest.json").exists() or not any(destination.iterdir()))
+
+
+def _ensure_model(store: Store) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.create_registered_model(store.model, description=DESCRIPTION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _source(store: Store, model_uri: str, model_id: str) -> str:
+    """Where the version's files are: MLflow's database client resolves ``models:/`` through a global tracking URI."""
+    if store.uri.startswith(("http://", "https://")):
+        return model_uri
+    return str(store.client.get_logged_model(model_id).artifact_location)
+
+
+def _resolve(store: Store, reference: int | str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    uri = f"models:/{store.model}/{reference}" if isinstance(reference, int) else reference
+    match = _REFERENCE.fullmatch(uri)
+    if match is None:
+        raise RegistryError(f"{reference}: is not of the form models:/NAME/VERSION or models:/NAME@ALIAS")
+    name, alias = match["name"], match["alias"]
+    try:
+        if alias is not None:
+            return store.client.get_model_version_by_alias(name, alias)
+        return store.client.get_model_version(name, match["version"])
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        raise RegistryError(f"{uri}: the registry holds no such version") from None
+
+
+def _info(version: ModelVersion) -> VersionInfo:
+    return VersionInfo(version.name, int(version.version), version.run_id or None, dict(version.tags))
+
+
+def _download(store: Store, version: ModelVersion, folder: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    location = store.client.get_model_version_download_uri(version.name, version.version)
+    try:
+        uri = f"{location.rstrip('/')}/artifacts/bundle"
+        return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"version {version.version}: its bundle is not in {location}: {error}") from error
+
+
+def _verify(bundle: Path, version: VersionInfo) -> None:
+    from hlynr.rl.bundle import BundleError, digest
+
+    try:
+        found = digest(bundle)
+    except BundleError as error:
+        raise RegistryError(f"version {version.version}: its bundle is damaged: {error}") from error
+    if found != version.bundle_sha256:
+        raise RegistryError(
+            f"version {version.version}: its bundle has sha256 {found}, but {version.bundle_sha256} was registered"
+        )

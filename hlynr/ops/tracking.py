@@ -1,0 +1,197 @@
+"""One MLflow run per retraining: its parameters, figures, seed sets, artifacts and the words that explain it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hlynr.config import Config
+from hlynr.ops.store import Store, StoreError
+from hlynr.records import EvaluationReport, GateDecision, Lineage, PolicyReport, Record
+
+if TYPE_CHECKING:
+    from mlflow.entities import Dataset, Metric, Run
+
+LINEAGE_TAG = "hlynr.lineage.id"
+DIGEST_TAG = "hlynr.lineage.params_digest"
+PARAMS_PER_BATCH = 100  # MLflow's limits
+VALUE_LENGTH = 6000
+NAME_LENGTH = 250
+
+RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
+
+
+def start_run(store: Store, lineage: Lineage, config: Config) -> str:
+    """Open the run of this lineage and return its id; a retry after a crash goes on in the run it had begun.
+
+    Raises:
+        StoreError: if the lineage's run was begun under another configuration.
+    """
+    with store.lock():
+        run = _run_of(store, lineage)
+        if run is None:
+            run = store.client.create_run(store.experiment_id, run_name=_run_name(lineage, config), tags=_tags(lineage))
+        elif run.data.tags.get(DIGEST_TAG) != lineage.params_digest:
+            raise StoreError(f"run {run.info.run_id} of lineage {lineage.id} was begun with other parameters")
+    run_id = str(run.info.run_id)
+    store.client.update_run(run_id, status="RUNNING")
+    _log_params(store, run_id, config)
+    return run_id
+
+
+def has_run(store: Store, run_id: str) -> bool:
+    """Whether the store holds this run; a bundle may come from another store."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return False
+    return True
+
+
+def set_lineage(store: Store, run_id: str, lineage: Lineage) -> None:
+    """Bring the run's lineage tags up to what is known by now."""
+    from mlflow.entities import RunTag
+
+    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in _tags(lineage).items()])
+
+
+def log_report(
+    store: Store, run_id: str, evaluation: EvaluationReport, config: Config, figures: Iterable[Path]
+) -> None:
+    """Store the evaluation: figures of merit as metrics, its seed sets as datasets, report.json, plots.
+
+    Metrics of the report are ``report/*``, of the held-out engagements ``heldout/*``, of the baselines on the
+    latter ``baseline/<name>/*``; ``eval/*`` belongs to the evaluations during training.
+    """
+    from mlflow.entities import DatasetInput, InputTag
+
+    sets = {"report": evaluation.report, "heldout": evaluation.heldout}
+    groups = {**sets, **{f"baseline/{name}": report for name, report in evaluation.baselines.items()}}
+    metrics = [metric for prefix, report in groups.items() for metric in metrics_of(report, f"{prefix}/")]
+    store.client.log_batch(run_id, metrics=metrics)
+    datasets = [dataset_of(report, name, config) for name, report in sets.items()]
+    context = [InputTag("mlflow.data.context", "evaluation")]
+    store.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context) for dataset in datasets])
+    log_record(store, run_id, "report.json", evaluation)
+    for figure in figures:
+        store.client.log_artifact(run_id, str(figure), "figures")
+
+
+def log_decision(store: Store, run_id: str, decision: GateDecision) -> None:
+    """Store the gate's verdict: decision.json, tags, and the paired comparison as metrics."""
+    from mlflow.entities import RunTag
+
+    verdict = "promoted" if decision.promote else "refused"
+    tags = {"hlynr.gate": verdict, "hlynr.gate.reason": decision.reason[:VALUE_LENGTH]}
+    compared = decision.comparison.model_dump() if decision.comparison else {}
+    store.client.log_batch(
+        run_id,
+        metrics=_metrics({f"gate/{key}": value for key, value in compared.items()}),
+        tags=[RunTag(key, value) for key, value in tags.items()],
+    )
+    log_record(store, run_id, "decision.json", decision)
+
+
+def log_record(store: Store, run_id: str, name: str, record: Record) -> None:
+    """Store a record as the run's artifact ``name``."""
+    store.client.log_text(run_id, record.model_dump_json(indent=2) + "\n", name)
+
+
+def finish_run(store: Store, run_id: str, status: RunStatus, description: str) -> None:
+    """Close the run and put the words under its title in the UI.
+
+    Args:
+        description: markdown.
+    """
+    store.client.set_tag(run_id, "mlflow.note.content", description)
+    store.client.set_terminated(run_id, status=status)
+
+
+def metrics_of(report: PolicyReport, prefix: str = "", **bound: Any) -> list[Metric]:
+    """A policy's report as MLflow metrics; ``bound`` ties them to a model or a dataset."""
+    low, high = report.success_rate_ci
+    values: dict[str, float | None] = {
+        "episodes": report.episodes,
+        "success_rate": report.success_rate,
+        "success_rate_low": low,
+        "success_rate_high": high,
+        "mean_reward": report.mean_reward,
+        "mean_final_distance": report.mean_final_distance,
+        "mean_fuel_left": report.mean_fuel_left,
+        "mean_time_to_intercept": report.mean_time_to_intercept,
+        "mean_episode_seconds": report.mean_episode_seconds,
+    }
+    values |= {f"miss_distance_p{key}": value for key, value in report.miss_distance_quantiles.items()}
+    values |= {f"outcome/{key}": count for key, count in report.outcomes.items()}
+    values |= {f"reward/{key}": value for key, value in report.reward_terms.items()}
+    return _metrics({f"{prefix}{key}": value for key, value in values.items() if value is not None}, **bound)
+
+
+def dataset_of(report: PolicyReport, role: str, config: Config) -> Dataset:
+    """The seed set a report was made on, named like ``reference-heldout-3000017``.
+
+    The digest covers all that decides which engagements these are: scenario, simulation, seed and number.
+    """
+    from mlflow.entities import Dataset
+
+    described = {"scenario": report.scenario, "seed": report.seed, "episodes": report.episodes}
+    world = {"definition": config.scenarios[report.scenario].model_dump(), "sim": config.sim.model_dump()}
+    digest = hashlib.sha256(json.dumps(described | world, sort_keys=True).encode()).hexdigest()[:16]
+    tags = {"mlflow.source.name": "hlynr evaluate"} | {key: str(value) for key, value in described.items()}
+    return Dataset(
+        name=f"{report.scenario}-{role}-{report.seed}",
+        digest=digest,
+        source_type="code",
+        source=json.dumps({"tags": tags}),
+        profile=json.dumps({"num_rows": report.episodes}),
+    )
+
+
+def _metrics(values: Mapping[str, float], **bound: Any) -> list[Metric]:
+    from mlflow.entities import Metric
+
+    now = int(time.time() * 1000)
+    return [Metric(_name(key), float(value), now, 0, **bound) for key, value in values.items()]
+
+
+def _run_of(store: Store, lineage: Lineage) -> Run | None:
+    """The newest run that carries this lineage's id."""
+    found = store.client.search_runs(
+        [store.experiment_id], f"tags.`{LINEAGE_TAG}` = '{lineage.id}'", order_by=["start_time DESC"], max_results=1
+    )
+    return found[0] if found else None
+
+
+def _run_name(lineage: Lineage, config: Config) -> str:
+    started = re.sub(r"\D", "", lineage.created)[:14]
+    return f"night {lineage.night} · {config.train.algorithm} · {config.train.scenario} · {started[:8]}-{started[8:]}"
+
+
+def _tags(lineage: Lineage) -> dict[str, str]:
+    """Lineage, and what MLflow's own columns for source and commit read."""
+    tags = lineage.tags() | {"mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
+    return tags if lineage.git_commit is None else tags | {"mlflow.source.git.commit": lineage.git_commit}
+
+
+def _log_params(store: Store, run_id: str, config: Config) -> None:
+    from mlflow.entities import Param
+
+    leaves = config.flat().items()
+    texts = {_name(key): value if isinstance(value, str) else json.dumps(value) for key, value in leaves}
+    params = [Param(key, text[:VALUE_LENGTH]) for key, text in texts.items()]
+    for start in range(0, len(params), PARAMS_PER_BATCH):
+        store.client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
+
+
+def _name(key: str) -> str:
+    """``key`` with what MLflow takes in no name replaced; scenarios are named by the user."""
+    return re.sub(r"[^\w.\- /:]", "_", key)[:NAME_LENGTH]

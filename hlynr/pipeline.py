@@ -1,0 +1,316 @@
+"""The use cases: a project in, a record out. CLI, DVC and Prefect all open onto this file.
+
+These are the steps of a night; `hlynr.desk` holds what a person asks for beside them. Heavy libraries are
+imported inside the use cases, so that a door opens quickly.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hlynr.errors import DONE, TRAINING_FAILED
+from hlynr.observers import Fanout, TrainObserver, TrainProgress
+from hlynr.project import Project
+from hlynr.records import (
+    EvaluationReport,
+    GateDecision,
+    Lineage,
+    PairedComparison,
+    Promotion,
+    RetrainRecord,
+    TrainResult,
+    VersionRecord,
+)
+
+if TYPE_CHECKING:
+    from hlynr.ops.store import Store
+    from hlynr.ops.stream import MetricStream
+
+FAILED_VERDICTS = ("collapse", "abort", "nan")
+"""Verdicts after which a training counts as failed, though its best bundle is kept."""
+
+
+def require_ready(project: Project) -> None:
+    """Raises `EnvironmentNotReady` naming everything the machine lacks for a retraining."""
+    from hlynr import doctor
+
+    doctor.require_ready(project)
+
+
+def exit_code(result: TrainResult) -> int:
+    """What a command that trained exits with."""
+    return TRAINING_FAILED if result.verdict.status in FAILED_VERDICTS else DONE
+
+
+def begin(project: Project, flow_run_id: str | None = None) -> tuple[Project, Lineage]:
+    """Number the coming retraining and open its lineage.
+
+    Each finished retraining advances the night, and with it the training and evaluation seeds: with the same
+    seeds the same policy would come out, judged on the engagements that chose its predecessor.
+    """
+    from hlynr.ops import lineage, promotion, store
+
+    opened = store.open_store(project.config, project.root)
+    finished = sum(entry.action != "rolled_back" for entry in promotion.history(opened))
+    numbered = project.at_night(project.config.run.night + finished)
+    return numbered, lineage.start(numbered.config, numbered.root, flow_run_id)
+
+
+def train(
+    project: Project,
+    lineage: Lineage | None = None,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    observers: Sequence[TrainObserver] = (),
+) -> TrainResult:
+    """Train, with every metric going to the lineage's MLflow run as well as to ``observers``.
+
+    With ``resume`` a training that was killed goes on from its last checkpoint, under its own lineage and run.
+    """
+    from hlynr.ops import store, tracking
+    from hlynr.report.tables import run_description
+    from hlynr.rl import train as training
+
+    out = out or project.train
+    training.resolve_device(project.config.train.device)  # before anything is written
+    lineage = _training_lineage(project, lineage, out, resume)
+    opened = store.open_store(project.config, project.root)
+    run_id = tracking.start_run(opened, lineage, project.config)
+    lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
+    with _reported(opened, run_id), _metrics_to(opened, run_id, out) as metrics:
+        watching = Fanout([*observers, metrics])
+        result = training.train(project.config, out, lineage, watching, resume=resume)
+    tracking.set_lineage(opened, run_id, result.lineage)
+    tracking.finish_run(opened, run_id, "FINISHED", run_description(result))
+    return result
+
+
+def evaluate(project: Project, *, bundle: Path | None = None, out: Path | None = None) -> EvaluationReport:
+    """Judge a bundle on the report and held-out engagements; report, plots and figures go to ``out``.
+
+    The report also goes to the MLflow run in which the bundle was trained, where this project's store has it.
+
+    Raises:
+        hlynr.rl.bundle.BundleError: if the bundle cannot be trusted.
+    """
+    from hlynr.evaluation import judge
+    from hlynr.report import stage
+    from hlynr.rl import bundle as bundles
+
+    bundle, out = bundle or project.bundle, out or project.evaluate
+    lineage = Lineage.model_validate(bundles.read_manifest(bundle)["lineage"])
+    policy, sha = bundles.load_policy(bundle, threads=project.config.train.torch_threads), bundles.digest(bundle)
+    report, flights = judge.evaluate(policy, project.config, lineage, sha)
+    samples = judge.samples(policy, project.config)
+    figures = stage.write(project.config, report, flights, samples, _training_of(bundle, sha), out)
+    _log_evaluation(project, report, figures)
+    return report
+
+
+def version(project: Project, lineage: Lineage) -> VersionRecord | None:
+    """Save what the stages have made so far as this night's DVC experiment; None where versioning is off.
+
+    Called after the training, so that the checkpoint is safe, and again after the evaluation.
+    """
+    from hlynr.ops import versioning
+
+    settings = project.config.versioning
+    if not settings.enabled:
+        return None
+    return versioning.save(project.root, f"night-{lineage.id}", project.config, push=settings.push)
+
+
+def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
+    """Apply the gate; the champion, if there is one, flies the same held-out engagements.
+
+    Raises:
+        hlynr.ops.registry.RegistryError: if the champion's bundle cannot be fetched or trusted.
+    """
+    from hlynr.evaluation import gate as gates
+    from hlynr.ops import store, tracking
+
+    opened = store.open_store(project.config, project.root)
+    comparison = _against_champion(project, opened, report)
+    decision = gates.decide(report, result.verdict, comparison, project.config.gate)
+    if result.lineage.mlflow_run_id:
+        tracking.log_decision(opened, result.lineage.mlflow_run_id, decision)
+    return decision
+
+
+def promote(
+    project: Project,
+    result: TrainResult,
+    report: EvaluationReport,
+    decision: GateDecision,
+    saved: VersionRecord | None = None,
+) -> Promotion:
+    """Register the bundle and carry out the decision; safe to repeat after a crash.
+
+    Raises:
+        hlynr.ops.store.StoreError: if the training has no MLflow run to register from.
+    """
+    from hlynr.ops import promotion as promotions
+    from hlynr.ops import store, tracking
+    from hlynr.report.tables import run_description
+
+    opened = store.open_store(project.config, project.root)
+    run_id = result.lineage.mlflow_run_id
+    if run_id is None:
+        raise store.StoreError("the training has no MLflow run; train it with this project's store")
+    lineage = result.lineage.model_copy(update={"bundle_sha256": report.bundle_sha256})
+    if saved:
+        lineage = lineage.model_copy(update={"dvc_experiment": saved.experiment, "dvc_revision": saved.revision})
+    tracking.set_lineage(opened, run_id, lineage)
+    number = _registered(project, opened, run_id, report, lineage)
+    promotion = promotions.apply_decision(opened, decision, number, report, lineage, run_id)
+    tracking.finish_run(opened, run_id, "FINISHED", run_description(result, report, decision, promotion))
+    return promotion
+
+
+def report_rows(report: EvaluationReport) -> list[dict[str, str]]:
+    """The report as rows of text, for whoever shows it."""
+    from hlynr.report import tables
+
+    return tables.report_rows(report)
+
+
+def gate_rows(decision: GateDecision) -> list[dict[str, str]]:
+    """The gate's rules as rows of text."""
+    from hlynr.report import tables
+
+    return tables.gate_markdown(decision)
+
+
+def conclude(
+    project: Project,
+    result: TrainResult,
+    report: EvaluationReport,
+    decision: GateDecision,
+    promotion: Promotion,
+    saved: VersionRecord | None,
+    seconds: Mapping[str, float],
+) -> RetrainRecord:
+    """Write the whole night as one record."""
+    record = RetrainRecord(
+        lineage=result.lineage.model_copy(
+            update={
+                "bundle_sha256": report.bundle_sha256,
+                "dvc_experiment": saved.experiment if saved else None,
+                "dvc_revision": saved.revision if saved else None,
+            }
+        ),
+        train=result,
+        evaluation=report,
+        decision=decision,
+        promotion=promotion,
+        version=saved,
+        seconds=dict(seconds),
+    )
+    record.write(project.record)
+    return record
+
+
+def _training_lineage(project: Project, given: Lineage | None, out: Path, resume: bool) -> Lineage:
+    """The checkpoint's lineage when there is one to go on from, else the given one, else a new one."""
+    from hlynr.ops import lineage
+    from hlynr.rl import checkpoint
+    from hlynr.rl.train import training_digest
+
+    begun = checkpoint.lineage_of(out / "checkpoints", training_digest(project.config)) if resume else None
+    return begun or given or lineage.start(project.config, project.root)
+
+
+def _training_of(bundle: Path, sha: str) -> TrainResult | None:
+    """The result of the training that made this very bundle, where it still lies beside it."""
+    try:
+        result = TrainResult.read(bundle.parent / "result.json")
+    except (OSError, ValueError):
+        return None
+    return result if result.bundle_sha256 == sha else None
+
+
+@contextmanager
+def _reported(opened: Store, run_id: str) -> Iterator[None]:
+    """Close the MLflow run of a training that ends without a result, so that none stays open for ever."""
+    from hlynr.ops import tracking
+
+    try:
+        yield
+    except BaseException as error:
+        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
+        tracking.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
+        raise
+
+
+class _MlflowObserver:
+    """Hands a training's figures to the stream that sends them to MLflow."""
+
+    def __init__(self, stream: MetricStream) -> None:
+        self._stream = stream
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        self._stream.log(timesteps, values)
+
+    def progress(self, progress: TrainProgress) -> None:
+        """MLflow charts metrics; progress is for people who wait."""
+
+
+@contextmanager
+def _metrics_to(opened: Store, run_id: str, out: Path) -> Iterator[TrainObserver]:
+    from hlynr.ops.stream import MetricStream
+
+    stream = MetricStream(opened, run_id, out / "unsent-metrics.jsonl")
+    try:
+        yield _MlflowObserver(stream)
+    finally:
+        stream.close()
+
+
+def _log_evaluation(project: Project, report: EvaluationReport, figures: Sequence[Path]) -> None:
+    """To the run the bundle comes from; a bundle of another store is judged all the same."""
+    from hlynr.ops import store, tracking
+
+    run_id = report.lineage.mlflow_run_id
+    opened = store.open_store(project.config, project.root)
+    if run_id and tracking.has_run(opened, run_id):
+        tracking.log_report(opened, run_id, report, project.config, figures)
+
+
+def _against_champion(project: Project, opened: Store, report: EvaluationReport) -> PairedComparison | None:
+    """Both policies on the same held-out engagements; None without a champion."""
+    from hlynr.evaluation import gate as gates
+    from hlynr.evaluation import judge
+    from hlynr.ops import registry
+    from hlynr.rl import bundle as bundles
+
+    champion = registry.champion(opened)
+    if champion is None:
+        return None
+    if bundles.digest(project.bundle) != report.bundle_sha256:
+        raise bundles.BundleError(f"{project.bundle}: is not the bundle that was evaluated; evaluate it first")
+    threads, chosen = project.config.train.torch_threads, judge.heldout_set(project.config)
+    with tempfile.TemporaryDirectory(prefix="hlynr-champion-") as folder:
+        reigning = registry.fetch_bundle(opened, champion.version, Path(folder) / "bundle")
+        success = [
+            judge.fly_set(bundles.load_policy(path, threads=threads), project.config, chosen).success
+            for path in (project.bundle, reigning)
+        ]
+    return gates.pair(success[0], success[1], champion.version)
+
+
+def _registered(project: Project, opened: Store, run_id: str, report: EvaluationReport, lineage: Lineage) -> int:
+    """The bundle as a model version, made now unless an earlier try made it."""
+    from hlynr.evaluation import judge
+    from hlynr.ops import logged_model, registry
+
+    known = registry.registered(opened, run_id, report.bundle_sha256)
+    if known is not None:
+        return known
+    example = judge.example_histories(project.config)
+    model_id, uri = logged_model.log_bundle(opened, run_id, project.bundle, report, lineage, project.config, example)
+    return registry.register(opened, run_id, uri, model_id, report.bundle_sha256, report, lineage)

@@ -1,0 +1,63 @@
+"""What the evaluate stage leaves in its folder: the report, DVC's metrics and plot, figures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hlynr.records import EvaluationReport, PolicyReport, TrainResult
+from hlynr.report import engagements, figures
+
+if TYPE_CHECKING:
+    from hlynr.config import Config
+    from hlynr.evaluation.rollout import Flights, Trajectory
+
+
+def write(
+    config: Config,
+    report: EvaluationReport,
+    flights: Mapping[str, Flights],
+    samples: Sequence[Trajectory],
+    training: TrainResult | None,
+    out: Path,
+) -> list[Path]:
+    """Write everything below ``out``; returns the figures. Without ``training`` there is no learning curve."""
+    out.mkdir(parents=True, exist_ok=True)
+    report.write(out / "report.json")
+    (out / "metrics.json").write_text(json.dumps(_metrics(report), indent=2) + "\n", encoding="utf-8")
+    (out / "comparison.csv").write_text(_comparison(report), encoding="utf-8")
+    pages, baseline = out / "figures", config.gate.baseline
+    distances = {"policy": flights["policy"].miss_distance, "pn": flights["pn"].miss_distance}
+    drawn = [
+        figures.comparison(report, baseline, pages / "comparison.png"),
+        figures.slices(report.heldout, pages / "slices.png"),
+        engagements.miss_distance(distances, report.heldout.capture_radius, pages / "miss-distance.png"),
+        engagements.trajectories(samples, pages / "trajectories.png"),
+    ]
+    if training:
+        drawn.insert(0, figures.learning_curve(training, config.monitor, baseline, pages / "learning-curve.png"))
+    return drawn
+
+
+def _metrics(report: EvaluationReport) -> dict[str, float]:
+    return {
+        "report_success": report.report.success_rate,
+        "heldout_success": report.heldout.success_rate,
+        "heldout_success_low": report.heldout.success_rate_ci[0],
+        "heldout_success_high": report.heldout.success_rate_ci[1],
+        "heldout_mean_reward": report.heldout.mean_reward,
+        "heldout_mean_final_distance": report.heldout.mean_final_distance,
+    }
+
+
+def _comparison(report: EvaluationReport) -> str:
+    rows: dict[str, PolicyReport] = {"policy": report.heldout, **report.baselines}
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["policy", "success_rate", "low", "high"])
+    writer.writerows([name, row.success_rate, *row.success_rate_ci] for name, row in rows.items())
+    return text.getvalue()

@@ -1,0 +1,68 @@
+"""The look that all figures share: colour-blind-safe, readable at 900 px, the same bytes for the same data."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import EngFormatter, PercentFormatter
+
+# Source: Okabe and Ito, "Color Universal Design" (2008).
+BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
+GREY, INK = "#7F7F7F", "#222222"
+SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
+POLICY_COLOURS = {"pn": ORANGE, "apn": RED, "pursuit": GREEN, "random": GREY, "champion": PURPLE}
+
+
+def canvas(title: str, subtitle: str = "", height: float = 5.0) -> Figure:
+    """An empty figure, 900 px wide; ``height`` in inches at 100 px each."""
+    figure = Figure(figsize=(9.0, height), dpi=100, layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.06))
+    figure.suptitle(title, x=0.012, ha="left", fontsize=14, fontweight="bold", color=INK)
+    if subtitle:
+        figure.supxlabel(textwrap.fill(subtitle, 120), x=0.012, ha="left", fontsize=10, color=GREY)
+    return figure
+
+
+def tidy(axes: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
+    """Labels, a light grid and no box."""
+    axes.set_xlabel(xlabel, fontsize=11)
+    axes.set_ylabel(ylabel, fontsize=11)
+    axes.tick_params(labelsize=10)
+    axes.grid(True, color="#DDDDDD", linewidth=0.7)
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    return axes
+
+
+def rate_axis(axes: Axes, top: float = 1.0) -> None:
+    """A vertical axis of rates from 0 to ``top``, ticks in percent."""
+    axes.set_ylim(-0.02 * top, 1.03 * top)
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0, symbol=" %"))
+
+
+def timestep_axis(axes: Axes, end: int) -> None:
+    """A horizontal axis of timesteps from 0 to ``end``, ticks as 500 k or 2 M."""
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+    axes.set_xlim(0, 1.02 * max(end, 1))
+
+
+def legend_above(axes: Axes, columns: int) -> None:
+    """A legend between title and plot, where it hides no data."""
+    axes.legend(
+        loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.2, fontsize=10, ncols=columns, frameon=False
+    )
+
+
+def nothing(axes: Axes, message: str) -> None:
+    """Say in an empty plot why it is empty."""
+    axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", fontsize=12, color=GREY)
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write as PNG without the time or the library's version in it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, format="png", metadata={"Software": None})
+    return path

@@ -1,0 +1,107 @@
+"""The batched environment as a stable-baselines3 VecEnv."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from stable_baselines3.common.vec_env import VecEnv
+
+from hlynr.envs.reward import TERMS
+from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.sim.engagement import INTERCEPT, RUNNING
+
+_NOTHING: dict[str, Any] = {}
+
+
+class InterceptVecEnv(VecEnv):
+    """Adapts `InterceptVectorEnv` without SB3's per-environment costs.
+
+    Every step hands out fresh arrays, since SB3 adds to the returned rewards in place. Where no episode ended
+    the info is one shared empty dict; where one ended it is fresh and holds SB3's ``episode`` record and
+    ``is_success``. There is no ``terminal_observation``: every ending is a termination, so SB3 never asks for it.
+    """
+
+    def __init__(self, env: InterceptVectorEnv) -> None:
+        self.env = env  # first, since SB3's constructor asks it for its render mode
+        super().__init__(env.num_envs, env.single_observation_space, env.single_action_space)
+        self._actions = np.zeros((env.num_envs, 3))
+        self._returns = np.zeros((env.num_envs, len(TERMS)))
+        self._lengths = np.zeros(env.num_envs, dtype=np.int64)
+        self.finished_terms: list[np.ndarray] = []
+        """Reward terms of the episodes that ended since `take_finished`."""
+
+    def reset(self) -> np.ndarray:
+        """Start every environment's first episode, or its next one if it has already played."""
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        return self.env.reset()[0]
+
+    def step_async(self, actions: np.ndarray) -> None:
+        self._actions = actions
+
+    def step_wait(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, list[dict[str, Any]]]:
+        """SB3's step: observations (N, D), rewards (N,), dones (N,), infos."""
+        batch = self.env.batch
+        terms = batch.step(self._actions)
+        self._returns += terms
+        self._lengths += 1
+        outcome = batch.state["outcome"].copy()
+        infos = [_NOTHING] * self.num_envs
+        ended = np.flatnonzero(outcome != RUNNING)
+        for row in ended.tolist():
+            infos[row] = {
+                "episode": {"r": float(self._returns[row].sum()), "l": int(self._lengths[row])},
+                "is_success": bool(outcome[row] == INTERCEPT),
+            }
+        if len(ended):
+            self.finished_terms.append(self._returns[ended])
+            self._returns[ended] = 0.0
+            self._lengths[ended] = 0
+            self.env.restart(ended)
+        return batch.observe(), terms.sum(axis=1).astype(np.float32), outcome != RUNNING, infos
+
+    def take_finished(self) -> np.ndarray:
+        """Reward terms (M, len(TERMS)) of the episodes ended since the last call; M may be 0."""
+        finished = np.concatenate([np.empty((0, len(TERMS))), *self.finished_terms])
+        self.finished_terms = []
+        return finished
+
+    def state_dict(self) -> dict[str, np.ndarray]:
+        """Everything that a later `load_state_dict` needs to go on as if nothing had happened."""
+        return {
+            "state": self.env.batch.state.view(np.uint8).copy(),
+            "episodes": self.env.episodes.copy(),
+            "returns": self._returns.copy(),
+            "lengths": self._lengths.copy(),
+        }
+
+    def load_state_dict(self, saved: dict[str, np.ndarray]) -> None:
+        """Restore what `state_dict` returned, into an environment of the same size."""
+        self.env.batch.state.view(np.uint8)[:] = saved["state"]
+        self.env.episodes[:] = saved["episodes"]
+        self._returns[:] = saved["returns"]
+        self._lengths[:] = saved["lengths"]
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+    def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
+        """The batch's attribute, once per asked environment."""
+        return [getattr(self.env, attr_name)] * len(self._chosen(indices))
+
+    def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
+        """Refused: environments of a batch cannot differ."""
+        raise AttributeError(f"{attr_name}: the environments of a batch cannot be changed one by one")
+
+    def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
+        """Refused: environments of a batch have no methods of their own."""
+        raise AttributeError(f"{method_name}: the environments of a batch have no methods of their own")
+
+    def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
+        """Never: the batch is not made of wrapped environments."""
+        return [False] * len(self._chosen(indices))
+
+    def _chosen(self, indices: None | int | Iterable[int]) -> Sequence[int]:
+        return list(self._get_indices(indices))

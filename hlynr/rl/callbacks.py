@@ -1,0 +1,202 @@
+"""What happens between rollouts: evaluation, best checkpoint, monitor, resumable checkpoint, progress."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import torch
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import KVWriter
+from stable_baselines3.common.policies import ActorCriticPolicy
+
+from hlynr.envs.reward import TERMS
+from hlynr.evaluation.rollout import fly
+from hlynr.observers import TrainObserver, TrainProgress
+from hlynr.records import EvaluationPoint, MonitorVerdict
+from hlynr.rl import bundle, checkpoint
+from hlynr.rl.monitor import judge, not_a_number
+from hlynr.rl.network import NetworkPolicy
+
+if TYPE_CHECKING:
+    from hlynr.config import Config
+    from hlynr.rl.adapter import InterceptVecEnv
+
+
+class MetricWriter(KVWriter):
+    """SB3's logger passes what it has gathered on to an observer."""
+
+    def __init__(self, observer: TrainObserver) -> None:
+        self._observer = observer
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        numbers = {key: float(value) for key, value in key_values.items() if isinstance(value, int | float | np.number)}
+        self._observer.metrics(step, numbers)
+
+    def close(self) -> None:
+        """Nothing to release."""
+
+
+class Supervisor(BaseCallback):
+    """Watches a training; all its intervals are in timesteps over all environments.
+
+    Args:
+        stop_requested: asked between rollouts; true ends the training there, with a checkpoint.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        out: Path,
+        env: InterceptVecEnv,
+        progress: checkpoint.Progress,
+        digest: str,
+        observer: TrainObserver,
+        stop_requested: Callable[[], bool],
+    ) -> None:
+        super().__init__()
+        self.config, self.out, self.env, self.state = config, out, env, progress
+        self.verdict: MonitorVerdict = judge(progress.points, config.monitor)
+        self.interrupted = False
+        self._digest, self._observer, self._stop_requested = digest, observer, stop_requested
+        self._halt = self.verdict.stopped  # a checkpoint from the moment of a verdict goes no further
+        self._started = time.monotonic()
+        self._seconds_before, self._timesteps_before = progress.seconds, 0
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the training, including what came before a resume."""
+        return self._seconds_before + time.monotonic() - self._started
+
+    def _on_training_start(self) -> None:
+        self._timesteps_before = self.num_timesteps
+
+    def _on_rollout_start(self) -> None:
+        if not self._finite():
+            self._not_a_number()
+            return
+        if self.num_timesteps >= self.state.next_evaluation:
+            self.evaluate()
+            self.state.next_evaluation += self.config.monitor.interval
+            self._halt = self.verdict.stopped
+        self.interrupted = self._stop_requested()
+        if self.interrupted or self.num_timesteps >= self.state.next_checkpoint:
+            self._save_checkpoint()
+        self._halt = self._halt or self.interrupted
+        self._report()
+
+    def _on_step(self) -> bool:
+        if self._halt:
+            # SB3 asks only after a step; nothing was learned from this one.
+            self.model.num_timesteps -= self.env.num_envs
+            self.num_timesteps = self.model.num_timesteps
+        return not self._halt
+
+    def _on_rollout_end(self) -> None:
+        finished = self.env.take_finished()
+        if len(finished):
+            for term, value in zip(TERMS, finished.mean(axis=0), strict=True):
+                self.logger.record(f"reward/{term}", float(value))
+        actions = self.model.rollout_buffer.actions  # type: ignore[attr-defined]  # both algorithms are on-policy
+        self.logger.record("rollout/action_saturation", float((np.abs(actions) > 1.0).mean()))
+        self.logger.record("time/sps", self._rate())
+
+    def finish(self) -> None:
+        """Evaluate what the last update made, unless it has just been evaluated or is not finite."""
+        if not self._finite():
+            self._not_a_number()
+        elif not self.state.points or (self.state.points[-1].timesteps < self.num_timesteps and not self._halt):
+            self.evaluate()
+
+    def evaluate(self) -> None:
+        """One evaluation on the selection seeds: point, verdict, and the best bundle if it is the best."""
+        monitor, train = self.config.monitor, self.config.train
+        policy = NetworkPolicy(train.algorithm, cast(ActorCriticPolicy, self.model.policy))
+        flights = fly(
+            policy,
+            self.config,
+            train.scenario,
+            seed=monitor.selection_seed,
+            episodes=monitor.episodes,
+            batch_size=self.config.evaluation.batch_size,
+        )
+        point = EvaluationPoint(
+            timesteps=self.num_timesteps,
+            episodes=monitor.episodes,
+            success_rate=float(flights.success.mean()),
+            mean_reward=float(flights.reward.mean()),
+            mean_final_distance=float(flights.final_distance.mean()),
+        )
+        self.state.points.append(point)
+        self.verdict = judge(self.state.points, monitor)
+        if self.state.best is None or _rank(point) > _rank(self.state.best):
+            self._keep_best(point)
+        self._observer.metrics(self.num_timesteps, self._evaluation_metrics(point))
+
+    def _keep_best(self, point: EvaluationPoint) -> None:
+        self.state.best = point
+        self.state.best_weights = {
+            name: tensor.detach().cpu().clone() for name, tensor in self.model.policy.state_dict().items()
+        }
+        self.save_bundle()
+
+    def save_bundle(self) -> str:
+        """Write the best weights as the bundle; returns its digest."""
+        assert self.state.best is not None
+        return bundle.save(
+            self.out / "bundle",
+            self.state.best_weights,
+            self.config,
+            self.state.lineage,
+            timesteps=self.state.best.timesteps,
+            success=self.state.best.success_rate,
+        )
+
+    def _save_checkpoint(self) -> None:
+        interval = self.config.train.checkpoint_interval
+        self.state.next_checkpoint = (self.num_timesteps // interval + 1) * interval
+        self.state.seconds = self.seconds
+        checkpoint.save(self.out / "checkpoints", self.model, self.env, self.state, self._digest)  # type: ignore[arg-type]
+
+    def _evaluation_metrics(self, point: EvaluationPoint) -> dict[str, float]:
+        best = self.state.best or point
+        return {
+            "eval/success_rate": point.success_rate,
+            "eval/mean_reward": point.mean_reward,
+            "eval/mean_final_distance": point.mean_final_distance,
+            "monitor/best_success": best.success_rate,
+            "monitor/peak_success": self.verdict.peak_success,
+        }
+
+    def _finite(self) -> bool:
+        return all(bool(torch.isfinite(parameter).all()) for parameter in self.model.policy.parameters())
+
+    def _not_a_number(self) -> None:
+        self.verdict = not_a_number(self.state.points, self.config.monitor, self.num_timesteps, "a network weight")
+        self._halt = True
+
+    def _rate(self) -> float:
+        return (self.num_timesteps - self._timesteps_before) / max(time.monotonic() - self._started, 1e-9)
+
+    def _report(self) -> None:
+        newest = self.state.points[-1] if self.state.points else None
+        rate, budget = self._rate(), self.config.train.timesteps
+        self._observer.progress(
+            TrainProgress(
+                timesteps=self.num_timesteps,
+                budget=budget,
+                success_rate=newest.success_rate if newest else None,
+                best_success=self.state.best.success_rate if self.state.best else None,
+                mean_reward=newest.mean_reward if newest else None,
+                timesteps_per_second=rate,
+                eta_seconds=max(budget - self.num_timesteps, 0) / rate if rate > 0 else float("inf"),
+            )
+        )
+
+
+def _rank(point: EvaluationPoint) -> tuple[float, float]:
+    """Success first; among equals the mean reward, which knows the miss distance."""
+    return point.success_rate, point.mean_reward

@@ -1,0 +1,220 @@
+"""One training, from a configuration to the best bundle."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import shutil
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from filelock import FileLock, Timeout
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+
+from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.errors import EnvironmentNotReady, TrainingError
+from hlynr.observers import TrainObserver
+from hlynr.records import Lineage, TrainResult
+from hlynr.rl import algorithms, checkpoint
+from hlynr.rl.adapter import InterceptVecEnv
+from hlynr.rl.callbacks import MetricWriter, Supervisor
+
+if TYPE_CHECKING:
+    from hlynr.config import Config
+
+RESULT = "result.json"
+
+
+class TrainingBusyError(EnvironmentNotReady):
+    """Another training writes to the same folder."""
+
+
+class DeviceError(EnvironmentNotReady):
+    """The configured device is not there."""
+
+
+def resolve_device(wanted: str) -> str:
+    """``auto`` is a GPU where there is one, else the CPU.
+
+    Raises:
+        DeviceError: if ``cuda`` is demanded and absent.
+    """
+    available = torch.cuda.is_available()
+    if wanted == "cuda" and not available:
+        raise DeviceError("train.device: cuda is not available here; use auto or cpu")
+    return "cuda" if available and wanted != "cpu" else "cpu"
+
+
+def training_digest(config: Config) -> str:
+    """sha256 of what the course of a training depends on; a checkpoint goes on only under the same one."""
+    whole = config.model_dump(mode="json")
+    relevant = {key: whole[key] for key in ("sim", "tracker", "reward", "train", "monitor")}
+    relevant |= {"scenario": whole["scenarios"][config.train.scenario], "night": config.run.night}
+    return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
+
+
+def train(config: Config, out: Path, lineage: Lineage, observer: TrainObserver, *, resume: bool) -> TrainResult:
+    """Train to the budget or a verdict; the best bundle lies at ``out/bundle``.
+
+    Ctrl-C or a termination signal ends the training after the current rollout, with a checkpoint and the best
+    bundle so far; a second one at once. With ``resume`` it goes on from the last checkpoint, if there is one,
+    and on the CPU ends with bitwise the weights of an uninterrupted training.
+
+    Raises:
+        TrainingError: if it ended before it made any usable policy.
+        TrainingBusyError: if another training writes to ``out``.
+        hlynr.rl.checkpoint.CheckpointError: if ``resume`` finds a checkpoint it cannot go on from.
+        DeviceError: if the configured device is absent.
+    """
+    device = resolve_device(config.train.device)
+    out.mkdir(parents=True, exist_ok=True)
+    with _alone(out), _threads(config.train.torch_threads), _stop_signals() as stop_requested:
+        env = InterceptVecEnv(
+            InterceptVectorEnv(config, config.train.scenario, num_envs=config.train.n_envs, seed=config.train_seed)
+        )
+        model = algorithms.make(config, env, device)
+        digest = training_digest(config)
+        progress = checkpoint.load(out / "checkpoints", model, env, digest) if resume else None
+        resumed_from = model.num_timesteps if progress else None
+        if progress is None:
+            _clear(out)
+            progress = checkpoint.Progress(
+                lineage=lineage,
+                points=[],
+                best=None,
+                best_weights={},
+                next_evaluation=config.monitor.interval,
+                next_checkpoint=config.train.checkpoint_interval,
+                seconds=0.0,
+            )
+        supervisor = Supervisor(config, out, env, progress, digest, observer, stop_requested)
+        _learn(model, supervisor, out, observer)
+        return _result(config, out, model.num_timesteps, supervisor, device, resumed_from)
+
+
+def _learn(model: algorithms.Algorithm, supervisor: Supervisor, out: Path, observer: TrainObserver) -> None:
+    logger = Logger(str(out), [TensorBoardOutputFormat(str(out / "tensorboard")), MetricWriter(observer)])
+    model.set_logger(logger)
+    remaining = supervisor.config.train.timesteps - model.num_timesteps
+    try:
+        if remaining > 0:
+            model.learn(remaining, callback=supervisor, reset_num_timesteps=False)
+        else:
+            supervisor.init_callback(model)
+            supervisor.num_timesteps = model.num_timesteps
+    except ValueError as error:
+        # torch's distributions refuse parameters that are not finite; the weights then tell the same story.
+        if "constraint" not in str(error):
+            raise
+    finally:
+        logger.close()
+    supervisor.finish()
+
+
+def _result(
+    config: Config, out: Path, timesteps: int, supervisor: Supervisor, device: str, resumed_from: int | None
+) -> TrainResult:
+    state = supervisor.state
+    if state.best is None:
+        raise TrainingError(f"training produced no usable policy: {supervisor.verdict.reason}")
+    sha = supervisor.save_bundle()
+    result = TrainResult(
+        lineage=state.lineage.model_copy(update={"bundle_sha256": sha}),
+        algorithm=config.train.algorithm,
+        scenario=config.train.scenario,
+        seed=config.train_seed,
+        device=device,
+        timesteps=timesteps,
+        budget=config.train.timesteps,
+        interrupted=supervisor.interrupted,
+        resumed_from=resumed_from,
+        seconds=supervisor.seconds,
+        timesteps_per_second=timesteps / supervisor.seconds,
+        best_timesteps=state.best.timesteps,
+        best_success=state.best.success_rate,
+        verdict=supervisor.verdict,
+        bundle=str(out / "bundle"),
+        bundle_sha256=sha,
+        evaluations=tuple(state.points),
+    )
+    _write_outputs(out, result)
+    return result
+
+
+def _write_outputs(out: Path, result: TrainResult) -> None:
+    """The stage's metrics and plot beside the bundle, for DVC and for people; the whole result last."""
+    rows = io.StringIO()
+    writer = csv.writer(rows, lineterminator="\n")
+    writer.writerow(["timesteps", "success_rate", "mean_reward"])
+    writer.writerows([point.timesteps, point.success_rate, point.mean_reward] for point in result.evaluations)
+    (out / "learning.csv").write_text(rows.getvalue(), encoding="utf-8")
+    metrics: dict[str, Any] = {
+        "best_success": result.best_success,
+        "best_timesteps": result.best_timesteps,
+        "final_success": result.verdict.final_success,
+        "timesteps": result.timesteps,
+        "verdict": result.verdict.status,
+    }
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    result.write(out / RESULT)
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier training left, so that nothing of two trainings can be mixed up."""
+    for name in ("bundle", "checkpoints", "tensorboard"):
+        shutil.rmtree(out / name, ignore_errors=True)
+    for name in ("learning.csv", "metrics.json", RESULT):
+        (out / name).unlink(missing_ok=True)
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    lock = FileLock(out / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        message = f"{out}: another training is writing here; wait for it or choose another folder"
+        raise TrainingBusyError(message) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """Turn the first interrupt or termination signal into a request; the second acts as it always did."""
+    received = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield received.is_set  # only the main thread may install handlers
+        return
+
+    def request(number: int, frame: Any) -> None:
+        received.set()
+        signal.signal(number, previous[signal.Signals(number)])
+
+    previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in previous:
+        signal.signal(number, request)
+    try:
+        yield received.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

@@ -1,0 +1,41 @@
+"""What racing processes run; it imports little, because every one of them starts a fresh interpreter."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import stores
+
+from hlynr.ops.promotion import apply_decision
+from hlynr.ops.store import open_store
+from hlynr.ops.stream import MetricStream
+from hlynr.ops.tracking import start_run
+
+
+def run(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[int | None]:
+    """Exit codes of ``target`` run at once in fresh interpreters."""
+    spawn = multiprocessing.get_context("spawn")
+    processes = [spawn.Process(target=target, args=each) for each in arguments]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(240)
+    return [process.exitcode for process in processes]
+
+
+def open_and_log(root: Path, number: int) -> None:
+    """A night's first steps, in a project that may have no store yet."""
+    store = open_store(stores.config(), root)
+    run_id = start_run(store, stores.lineage(number), stores.config())
+    with MetricStream(store, run_id, root / "unsent.jsonl") as stream:
+        stream.log(1, {"train/loss": float(number)})
+
+
+def promote(root: Path, version: int, run_id: str, champion: int) -> None:
+    """Apply a promotion that was decided against ``champion``."""
+    store = open_store(stores.config(), root)
+    found, lineage = stores.evaluation(number=version), stores.lineage(version)
+    apply_decision(store, stores.decision(champion=champion), version, found, lineage, run_id)
