@@ -67,7 +67,8 @@ def train(project: Project, lineage: Lineage, *, resume: bool, observers: Sequen
         text=True,
         start_new_session=True,
     )
-    assert child.stdin and child.stdout
+    assert child.stdin is not None
+    assert child.stdout is not None
     try:
         child.stdin.write(request.model_dump_json())
         child.stdin.close()

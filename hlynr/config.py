@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from hlynr import consistency
 
@@ -272,10 +273,20 @@ class Gate(_Ranges):
 
 
 class Tracking(Section):
-    uri: str = Field(min_length=1)
+    uri: str
     artifacts: str = Field(min_length=1)
     experiment: str = Field(min_length=1)
     model: str = Field(pattern=r"^[A-Za-z0-9._ -]+$")
+
+    @field_validator("uri")
+    @classmethod
+    def _opens(cls, uri: str) -> str:
+        """MLflow takes a plain folder for its file store, which it has given up, and says so only when it is opened."""
+        if not re.match(r"(sqlite:///|https?://|postgresql(\+\w+)?://|mysql(\+\w+)?://)\S", uri):
+            raise ValueError(
+                f"{json.dumps(uri)} is not sqlite:///PATH, http(s)://SERVER, postgresql://... or mysql://..."
+            )
+        return uri
 
 
 class Versioning(Section):

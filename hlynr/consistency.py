@@ -72,7 +72,8 @@ def _evaluations_happen(train: Train, monitor: Monitor) -> Iterator[str]:
     """Training is looked at between rollouts, so an interval below one would be another than the one set."""
     low, high = train.rollout, max(train.rollout, train.timesteps)
     if not low <= monitor.interval <= high:
-        yield f"monitor.interval: {monitor.interval} is not in [one rollout = {low}, train.timesteps = {train.timesteps}]"
+        limits = f"[n_envs * n_steps = {low}, train.timesteps = {train.timesteps}]"
+        yield f"monitor.interval: {monitor.interval} is not in {limits}"
 
 
 def _events_happen(sim: Sim, scenarios: Mapping[str, Scenario]) -> Iterator[str]:

@@ -171,6 +171,7 @@ def prepare_prefect(project: Project) -> None:
     }
     for name, value in settings.items():
         os.environ.setdefault(name, value)
+    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # its server does not make it
 
 
 def serve_ui(project: Project, port: int) -> int:

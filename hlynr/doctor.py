@@ -21,7 +21,7 @@ def examine(project: Project) -> list[Check]:
     """All checks, whatever their outcome."""
     return [
         _check("configuration", True, lambda: f"{len(project.config.flat())} settings are valid"),
-        _check("python", True, _python),
+        _check("python", True, lambda: f"{sys.version.split()[0]} at {sys.prefix}"),
         _check("disk", True, lambda: _disk(project)),
         _check("folders", True, lambda: _writable(project)),
         _check("device", True, lambda: _device(project)),
@@ -48,12 +48,6 @@ def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
         return Check(name=name, ok=True, required=required, detail=look())
     except (UserError, OSError, ValueError, subprocess.SubprocessError) as error:
         return Check(name=name, ok=False, required=required, detail=" ".join(str(error).split()))
-
-
-def _python() -> str:
-    if sys.version_info < (3, 11):
-        raise EnvironmentNotReady(f"Python {sys.version.split()[0]} is older than 3.11")
-    return sys.version.split()[0]
 
 
 def _disk(project: Project) -> str:

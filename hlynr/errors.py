@@ -25,7 +25,7 @@ class TrainingError(UserError, RuntimeError):
     exit_code = TRAINING_FAILED
 
 
-class EnvironmentNotReady(UserError, RuntimeError):  # noqa: N818  (a state, as in `hlynr doctor`)
+class EnvironmentNotReady(UserError, RuntimeError):
     """The machine, a store or a service is not as the command needs it."""
 
     exit_code = NOT_READY

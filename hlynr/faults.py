@@ -40,12 +40,13 @@ def explain(detail: ErrorDetails, schema: Schema) -> list[str]:
 
 def unknown(location: Location, value: Any, known: Iterable[str], schema: Schema) -> str:
     """The line for a key that does not exist where it stands."""
-    known, name = list(known), str(location[-1])
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    elsewhere = [path for path in _paths(schema, schema) if path.rpartition(".")[2] == name]
+    known = list(known)
+    elsewhere = {path.rpartition(".")[2]: path for path in _paths(schema, schema)}
     hint = f"allowed: {', '.join(known)}"
-    if close or elsewhere:
-        hint = f"did you mean {(close or elsewhere)[0]}?"
+    for options in (dict(zip(known, known, strict=True)), elsewhere):
+        if close := difflib.get_close_matches(str(location[-1]), options, n=1):
+            hint = f"did you mean {options[close[0]]}?"
+            break
     return f"{dotted(location)}: unknown key (value {shown(value)}); {hint}"
 
 
@@ -125,7 +126,7 @@ def _words(node: Schema | None, schema: Schema) -> str:
     if kind == "object":
         return f"a mapping of {', '.join(node.get('properties', ['at least one name to a scenario']))}"
     if kind == "string":
-        return f"text matching {node['pattern']}" if "pattern" in node else "text that is not empty"
+        return f"a text matching {node['pattern']}" if "pattern" in node else "a non-empty text"
     return {"boolean": "true or false", "null": "null"}[str(kind)]
 
 

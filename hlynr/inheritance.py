@@ -28,9 +28,9 @@ class Family:
         """One line per ``extends`` that leads nowhere or round in a circle."""
         return list(self._faults.values())
 
-    def incomplete(self, name: Any) -> bool:
-        """Whether the scenario lacks keys only because what it extends is not there."""
-        return name in self._broken
+    def incomplete(self, names: Iterable[Any]) -> bool:
+        """Whether one of the scenarios lacks keys only because what it extends is not there."""
+        return any(name in self._broken for name in names)
 
     def resolved(self) -> dict[str, Any]:
         """Every scenario with what it inherits."""

@@ -11,16 +11,16 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from hlynr import consistency, faults, strict_yaml
 from hlynr.config import Config
+from hlynr.errors import InputError
 from hlynr.inheritance import Family
 
 
-class ConfigError(ValueError):
+class ConfigError(InputError):
     """Bad input; ``faults`` holds one line per fault."""
 
     def __init__(self, faults: Iterable[str]) -> None:
@@ -52,7 +52,8 @@ def read(path: Path) -> dict[str, Any]:
     except strict_yaml.YamlError as error:
         raise ConfigError([f"{path}:{error}"]) from None
     if not isinstance(tree, dict):
-        raise ConfigError([f"{path}: holds {faults.shown(tree)}, where a mapping of sections is needed"])
+        content = "is empty" if tree is None else f"holds {faults.shown(tree)}"
+        raise ConfigError([f"{path}: {content}; a mapping of sections is needed"])
     return tree
 
 
@@ -79,7 +80,7 @@ def parse(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
 
 def dump(config: Config) -> str:
     """The configuration as YAML that `load` reads back to an equal one."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return strict_yaml.dump(config.model_dump(mode="json"))
 
 
 @functools.cache
@@ -89,6 +90,7 @@ def json_schema() -> Mapping[str, Any]:
     for name in ("Scenario", "Spawn", "Target", "Interceptor", "Radar", "Cue", "Wind"):
         del schema["$defs"][name]["required"]
     schema["$defs"]["Scenario"]["properties"]["extends"] = {"type": "string"}
+    schema["properties"]["scenarios"]["additionalProperties"] = False  # else only names that match are checked
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Hlynr params.yaml", **schema}
 
 
@@ -111,9 +113,8 @@ def _apply(tree: dict[str, Any], override: str) -> list[str]:
         if key not in node:
             return [faults.unknown([*location, key], value, known, json_schema())]
         if not isinstance(node[key], dict):
-            return [
-                f"{faults.dotted(keys)}: {faults.shown(value)} cannot be set, {faults.dotted([*location, key])} has no keys"
-            ]
+            parent = faults.dotted([*location, key])
+            return [f"{faults.dotted(keys)}: {faults.shown(value)} cannot be set: {parent} has no keys"]
         node = node[key]
     node[keys[-1]] = json.loads(json.dumps(value))
     return []
@@ -129,7 +130,7 @@ def _explained(error: ValidationError, whole: Mapping[str, Any], family: Family)
 def _follows(detail: ErrorDetails, family: Family) -> bool:
     """Whether the complaint only follows from an ``extends`` that is a fault of its own."""
     location = detail["loc"]
-    return detail["type"] == "missing" and location[0] == "scenarios" and family.incomplete(location[1])
+    return detail["type"] == "missing" and location[:1] == ("scenarios",) and family.incomplete(location[1:2])
 
 
 def _contradictions(whole: Mapping[str, Any], details: Iterable[ErrorDetails]) -> list[str]:
@@ -137,9 +138,11 @@ def _contradictions(whole: Mapping[str, Any], details: Iterable[ErrorDetails]) -
     faulty = {detail["loc"][0] for detail in details if detail["loc"]}
     if not faulty:
         return []  # these are the complaints
-    sound = {
-        name: TypeAdapter(field.annotation).validate_json(json.dumps(whole[name]))
-        for name, field in Config.model_fields.items()
-        if name not in faulty
-    }
-    return consistency.faults(sound)
+    kinds: dict[str, Any] = {name: field.annotation for name, field in Config.model_fields.items()}
+    return consistency.faults(
+        {
+            name: TypeAdapter(kind).validate_json(json.dumps(whole[name]))
+            for name, kind in kinds.items()
+            if name not in faulty
+        }
+    )

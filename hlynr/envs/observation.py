@@ -9,10 +9,10 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from hlynr.sim.engagement import Row, estimated_relative
 from hlynr.sim.geometry import into_frame, line_of_sight_frame, norm
+from hlynr.sim.jit import kernel
 from hlynr.sim.tracking import predict_covariance
 
 SCHEMA_VERSION = 1
@@ -71,7 +71,7 @@ def decode(observation: np.ndarray, name: str) -> np.ndarray:
     return observation[:, index].astype(np.float64) * SCHEMA[index].scale
 
 
-@njit(cache=True)
+@kernel
 def observe(state: np.ndarray, params: np.ndarray, out: np.ndarray) -> None:
     """Fill ``out`` (N, SIZE) float32 with the scaled, clipped observations of ``state`` (N,)."""
     p = params[0]
@@ -82,7 +82,7 @@ def observe(state: np.ndarray, params: np.ndarray, out: np.ndarray) -> None:
             out[i, k] = min(LIMIT, max(-LIMIT, row[k] / SCALES[k]))
 
 
-@njit(cache=True)
+@kernel
 def _fill(s: Row, p: Row, row: np.ndarray) -> None:
     x, y, z = estimated_relative(s, p)
     distance = norm(x, y, z)
@@ -116,7 +116,7 @@ def _fill(s: Row, p: Row, row: np.ndarray) -> None:
     row[27], row[28] = rel[1] * time_to_go, rel[2] * time_to_go
 
 
-@njit(cache=True)
+@kernel
 def _fill_knowledge(s: Row, p: Row, omniscient: bool, row: np.ndarray) -> None:
     """How much the track is worth: its deviation now, and how old the newest detection is."""
     if omniscient:

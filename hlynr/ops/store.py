@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -117,17 +118,31 @@ def _create_database(path: Path, artifacts: str | None) -> None:
 
     MLflow's migrations are not one transaction: a database that a kill leaves half made never opens again.
     """
-    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-
     _log.info("creating the MLflow database %s", path)
     folder = path.with_name(f".{path.name}.unfinished")
     shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt; a left journal would be played into a new file
     folder.mkdir()
     unfinished = folder / path.name
-    store = SqlAlchemyStore(f"{SQLITE}{unfinished}", artifacts or str(path.parent))  # type: ignore[no-untyped-call]
-    store.engine.dispose()
+    _migrate(f"{SQLITE}{unfinished}", artifacts or str(path.parent))
+    with unfinished.open("rb+") as file:
+        os.fsync(file.fileno())
     unfinished.replace(path)
     folder.rmdir()
+
+
+def _migrate(uri: str, artifacts: str) -> None:
+    """Run MLflow's migrations without waiting for the disk after each: 2 s instead of 5 on a busy one."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import Engine, event
+
+    def careless(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", careless)
+    try:
+        SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+    finally:
+        event.remove(Engine, "connect", careless)
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:

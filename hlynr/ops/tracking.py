@@ -21,7 +21,6 @@ LINEAGE_TAG = "hlynr.lineage.id"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
-NAME_LENGTH = 250
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -160,7 +159,7 @@ def _metrics(values: Mapping[str, float], **bound: Any) -> list[Metric]:
     from mlflow.entities import Metric
 
     now = int(time.time() * 1000)
-    return [Metric(_name(key), float(value), now, 0, **bound) for key, value in values.items()]
+    return [Metric(key, float(value), now, 0, **bound) for key, value in values.items()]
 
 
 def _run_of(store: Store, lineage: Lineage) -> Run | None:
@@ -186,12 +185,7 @@ def _log_params(store: Store, run_id: str, config: Config) -> None:
     from mlflow.entities import Param
 
     leaves = config.flat().items()
-    texts = {_name(key): value if isinstance(value, str) else json.dumps(value) for key, value in leaves}
-    params = [Param(key, text[:VALUE_LENGTH]) for key, text in texts.items()]
+    texts = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in leaves]
+    params = [Param(key, text[:VALUE_LENGTH]) for key, text in texts]
     for start in range(0, len(params), PARAMS_PER_BATCH):
         store.client.log_batch(run_id, params=params[start : start + PARAMS_PER_BATCH])
-
-
-def _name(key: str) -> str:
-    """``key`` with what MLflow takes in no name replaced; scenarios are named by the user."""
-    return re.sub(r"[^\w.\- /:]", "_", key)[:NAME_LENGTH]

@@ -103,5 +103,5 @@ class InterceptVecEnv(VecEnv):
         """Never: the batch is not made of wrapped environments."""
         return [False] * len(self._chosen(indices))
 
-    def _chosen(self, indices: None | int | Iterable[int]) -> Sequence[int]:
+    def _chosen(self, indices: int | Iterable[int] | None) -> Sequence[int]:
         return list(self._get_indices(indices))

@@ -104,7 +104,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         BundleError: if anything is missing, of another version, or changed.
     """
     try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
+        text = (folder / MANIFEST).read_bytes().decode()  # as it lies there: no newline is translated
         manifest = json.loads(text)
     except OSError as error:
         raise BundleError(f"{folder}: is no bundle: {MANIFEST} cannot be read ({error.strerror})") from None

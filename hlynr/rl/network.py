@@ -60,9 +60,9 @@ def policy_settings(train: Train) -> dict[str, Any]:
 
 
 def build(algorithm: str, settings: dict[str, Any]) -> ActorCriticPolicy:
-    """An untrained policy network for ``ppo`` or ``recurrent_ppo``."""
-    policy_class = SequencePolicy if algorithm == "recurrent_ppo" else ActorCriticPolicy
-    return policy_class(observation_space(), action_space(), lambda _: 0.0, **settings)
+    """An untrained policy network. Raises KeyError for an unknown algorithm."""
+    policy_classes = {"ppo": ActorCriticPolicy, "recurrent_ppo": SequencePolicy}
+    return policy_classes[algorithm](observation_space(), action_space(), lambda _: 0.0, **settings)
 
 
 class NetworkPolicy:

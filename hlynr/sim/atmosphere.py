@@ -2,10 +2,10 @@
 
 import math
 
-from numba import njit
+from hlynr.sim.jit import inlined
 
 
-@njit(cache=True, inline="always")
+@inlined
 def relative_density(height: float, scale_height: float) -> float:
     """Air density over its sea-level value for an isothermal atmosphere; 1 at and below the ground.
 
@@ -14,7 +14,7 @@ def relative_density(height: float, scale_height: float) -> float:
     return math.exp(-max(height, 0.0) / scale_height)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def gust_step(gust: float, decay: float, sigma: float, noise: float) -> float:
     """One exact step of an Ornstein-Uhlenbeck gust component [m/s] with stationary deviation ``sigma``.
 

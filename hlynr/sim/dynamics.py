@@ -2,13 +2,12 @@
 
 import math
 
-from numba import njit
-
 from hlynr.sim.atmosphere import relative_density
 from hlynr.sim.geometry import Vector, norm
+from hlynr.sim.jit import inlined
 
 
-@njit(cache=True, inline="always")
+@inlined
 def drag_acceleration(
     vx: float, vy: float, vz: float, height: float, coefficient: float, scale_height: float
 ) -> Vector:
@@ -22,19 +21,19 @@ def drag_acceleration(
     return factor * vx, factor * vy, factor * vz
 
 
-@njit(cache=True, inline="always")
+@inlined
 def lagged(current: float, command: float, blend: float) -> float:
     """First-order lag over one tick; ``blend`` is 1 - exp(-dt / time constant)."""
     return current + blend * (command - current)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def weave_acceleration(amplitude: float, rate: float, phase: float, time: float) -> float:
     """Acceleration [m/s^2] along the weave axis at ``time`` [s]; ``rate`` in rad/s."""
     return amplitude * math.sin(rate * time + phase)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def weave_velocity(amplitude: float, rate: float, phase: float, time: float) -> float:
     """Velocity [m/s] of a weave that swings about a straight line, so that its mean is zero."""
     return -amplitude / rate * math.cos(rate * time + phase)

@@ -2,18 +2,18 @@
 
 import math
 
-from numba import njit
+from hlynr.sim.jit import inlined, kernel
 
 Vector = tuple[float, float, float]
 
 
-@njit(cache=True, inline="always")
+@inlined
 def norm(x: float, y: float, z: float) -> float:
     """Euclidean length."""
     return math.sqrt(x * x + y * y + z * z)
 
 
-@njit(cache=True)
+@kernel
 def line_of_sight_frame(x: float, y: float, z: float) -> tuple[Vector, Vector, Vector]:
     """Right-handed orthonormal frame whose first axis points along ``(x, y, z)``.
 
@@ -34,7 +34,7 @@ def line_of_sight_frame(x: float, y: float, z: float) -> tuple[Vector, Vector, V
     return (ax, ay, az), (bx, by, 0.0), (-az * by, az * bx, ax * by - ay * bx)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def into_frame(frame: tuple[Vector, Vector, Vector], x: float, y: float, z: float) -> Vector:
     """Components of an inertial vector in ``frame``."""
     a, b, c = frame
@@ -45,7 +45,7 @@ def into_frame(frame: tuple[Vector, Vector, Vector], x: float, y: float, z: floa
     )
 
 
-@njit(cache=True, inline="always")
+@inlined
 def out_of_frame(frame: tuple[Vector, Vector, Vector], u: float, v: float, w: float) -> Vector:
     """Inertial vector with components ``(u, v, w)`` in ``frame``."""
     a, b, c = frame
@@ -56,7 +56,7 @@ def out_of_frame(frame: tuple[Vector, Vector, Vector], u: float, v: float, w: fl
     )
 
 
-@njit(cache=True, inline="always")
+@inlined
 def segment_distance_squared(x0: float, y0: float, z0: float, x1: float, y1: float, z1: float) -> float:
     """Squared distance [m^2] from the origin to the segment between two points.
 

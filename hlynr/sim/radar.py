@@ -2,10 +2,10 @@
 
 import math
 
-from numba import njit
+from hlynr.sim.jit import inlined
 
 
-@njit(cache=True, inline="always")
+@inlined
 def detection_probability(distance: float, peak: float, reference_range: float) -> float:
     """Probability of a detection in one scan of a target inside the beam.
 
@@ -16,7 +16,7 @@ def detection_probability(distance: float, peak: float, reference_range: float) 
     return peak * math.exp(-ratio2 * ratio2)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def measurement_variance(distance: float, floor: float, fraction: float) -> float:
     """Variance [m^2] of each component of a position measurement at ``distance`` [m]."""
     scaled = fraction * distance

@@ -10,7 +10,8 @@ number generators", OOPSLA 2014 (constants of Stafford's variant 13).
 import math
 
 import numpy as np
-from numba import njit
+
+from hlynr.sim.jit import inlined, kernel
 
 CHANNELS = 16
 """Channels per tick; every consumer of randomness owns the channels named below."""
@@ -19,8 +20,8 @@ CHANNELS = 16
 SPAWN_RANGE, SPAWN_AZIMUTH, SPAWN_ELEVATION, TARGET_SPEED = 0, 1, 2, 3
 WEAVE_AMPLITUDE, WEAVE_PERIOD, WEAVE_PHASE, WEAVE_ROLL = 4, 5, 6, 7
 AIM, LAUNCH, WIND_SPEED, WIND_DIRECTION = 8, 10, 12, 13
-# The launch cue uses the same three channels at the pseudo-ticks below, which no physics tick can reach.
-CUE_POSITION_TICK, CUE_VELOCITY_TICK = -1, -2
+# Triples that are drawn at launch have pseudo-ticks of their own, which no physics tick can reach.
+CUE_POSITION_TICK, CUE_VELOCITY_TICK, FIRST_JINK_TICK = -1, -2, -3
 # Drawn at radar ticks; a normal triple takes four channels.
 DETECTION, MEASUREMENT, JINK, CUE_MEASUREMENT = 0, 1, 5, 9
 # Drawn at gust ticks and, keyed by block number instead of tick, for drop-outs.
@@ -34,27 +35,27 @@ _S30, _S27, _S31, _S11 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(
 _TO_UNIT = 1.0 / (1 << 53)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def _mix(x: np.uint64) -> np.uint64:
     x = (x ^ (x >> _S30)) * _M1
     x = (x ^ (x >> _S27)) * _M2
     return x ^ (x >> _S31)
 
 
-@njit(cache=True)
+@kernel
 def engagement_key(seed: int, episode: int) -> np.uint64:
     """Key of one engagement, uint64; hoisted out of the per-tick draws."""
     return _mix(_mix(np.uint64(seed) + _GOLDEN) + (np.uint64(episode) + np.uint64(1)) * _GOLDEN)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def uniform(key: np.uint64, tick: int, channel: int) -> float:
     """One draw from [0, 1) with 53 random bits."""
     counter = np.uint64(tick * CHANNELS + channel + 1)
     return float(_mix(_mix(key + counter * _GOLDEN) ^ key) >> _S11) * _TO_UNIT
 
 
-@njit(cache=True, inline="always")
+@inlined
 def normal_pair(key: np.uint64, tick: int, channel: int) -> tuple[float, float]:
     """Two independent standard normals from channels ``channel`` and ``channel + 1``.
 
@@ -65,7 +66,7 @@ def normal_pair(key: np.uint64, tick: int, channel: int) -> tuple[float, float]:
     return radius * math.cos(angle), radius * math.sin(angle)
 
 
-@njit(cache=True, inline="always")
+@inlined
 def normal_triple(key: np.uint64, tick: int, channel: int) -> tuple[float, float, float]:
     """Three independent standard normals; uses four channels from ``channel``."""
     a, b = normal_pair(key, tick, channel)
@@ -73,7 +74,7 @@ def normal_triple(key: np.uint64, tick: int, channel: int) -> tuple[float, float
     return a, b, c
 
 
-@njit(cache=True)
+@kernel
 def hashed_uniforms(rows: np.ndarray, count: int) -> np.ndarray:
     """Uniform draws (N, count) in [0, 1) that depend on nothing but the row's bits.
 

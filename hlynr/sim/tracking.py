@@ -9,10 +9,10 @@ Source: Bar-Shalom, Li and Kirubarajan, "Estimation with Applications to Trackin
 sections 5.2 (filter), 6.3.2 (discrete white-noise acceleration), 5.4 (NIS, NEES).
 """
 
-from numba import njit
+from hlynr.sim.jit import inlined
 
 
-@njit(cache=True, inline="always")
+@inlined
 def predict_covariance(
     p00: float, p01: float, p11: float, interval: float, acceleration_variance: float
 ) -> tuple[float, float, float]:
@@ -30,14 +30,14 @@ def predict_covariance(
     )
 
 
-@njit(cache=True, inline="always")
+@inlined
 def gains(p00: float, p01: float, variance: float) -> tuple[float, float]:
     """Kalman gains for position [-] and velocity [1/s] given the measurement variance [m^2]."""
     innovation_variance = p00 + variance
     return p00 / innovation_variance, p01 / innovation_variance
 
 
-@njit(cache=True, inline="always")
+@inlined
 def update_covariance(
     p00: float, p01: float, p11: float, gain_position: float, gain_velocity: float
 ) -> tuple[float, float, float]:

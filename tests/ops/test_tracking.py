@@ -20,7 +20,6 @@ import pytest
 import racers
 import stores
 
-from hlynr import params
 from hlynr.envs.observation import SIZE
 from hlynr.ops import store as store_module
 from hlynr.ops.logged_model import log_bundle, requirements
@@ -112,14 +111,6 @@ def test_run_carries_name_params_and_lineage(store: Store) -> None:
         "train.algorithm": "ppo",
         "sim.dt": "0.01",
     }
-
-
-def test_params_of_an_oddly_named_scenario_are_logged(store: Store) -> None:
-    tree = params.read(stores.PARAMS)
-    tree["scenarios"]["windy, 90%"] = {"extends": "reference"}
-    config = params.parse(tree)
-    run = store.client.get_run(start_run(store, stores.lineage(), config))
-    assert run.data.params["scenarios.windy_ 90_.capture_radius"] == "150.0"
 
 
 def test_a_retry_goes_on_in_its_run(store: Store) -> None:

@@ -132,7 +132,7 @@ class Target:
         self.phase = 2 * math.pi * chance.unit(0, 6)
         sway = -self.amplitude / self.rate * math.cos(self.phase)
         self.velocity = chance.between(target.speed, 3) * course[0] + sway * self.axis
-        self.jink = np.zeros(3)
+        self.jink = target.jink * chance.space(-3, 5)
 
     def move(self, time: float, dt: float) -> None:
         """One tick; ``time`` is the tick's middle."""

@@ -23,7 +23,7 @@ def _changed(value):
         low, high = value
         return [[0.8 * low if low else 0.2 * high, high], [low, 1.2 * high]]
     if isinstance(value, int):
-        return [value + 1]
+        return [2 * value]  # an interval stays a multiple of the radar's
     return [0.7 * value]
 
 

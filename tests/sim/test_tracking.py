@@ -160,7 +160,6 @@ def test_the_jink_is_what_the_filter_assumes_from_scan_to_scan():
     assert abs(np.corrcoef(drawn[:-1].ravel(), drawn[1:].ravel())[0, 1]) < 4 / np.sqrt(drawn.size)
 
 
-@pytest.mark.xfail(strict=True, reason="the kernel draws the first jink at the first scan, not at launch")
 def test_the_jink_acts_from_launch():
     """Else the filter adds process noise for a first interval in which nothing happened."""
     precise = ("radar.noise_fraction=0", "radar.noise_floor=1", "cue.position_error=1", "cue.velocity_error=0.1")

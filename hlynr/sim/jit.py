@@ -1,0 +1,52 @@
+"""Compilation of the kernels, cached on disk per version of the sources.
+
+Numba's own cache looks only at the file that holds a function: a change in a function it calls from another file
+would silently keep running the old code. Here the cache folder's name holds a digest of all kernel sources.
+"""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+import numba
+from numba.core import config as numba_config
+
+F = TypeVar("F", bound=Callable[..., Any])
+_PACKAGE = Path(__file__).parents[1]
+
+
+def _cache_folder() -> str:
+    sources = sorted([*_PACKAGE.glob("sim/*.py"), *_PACKAGE.glob("envs/*.py")])
+    digest = hashlib.sha256(numba.__version__.encode())
+    for source in sources:
+        digest.update(source.read_bytes())
+    name = f"numba-{digest.hexdigest()[:16]}"
+    if os.access(_PACKAGE, os.W_OK):
+        return str(_PACKAGE / "__pycache__" / name)
+    return str(Path(tempfile.gettempdir()) / f"hlynr-{os.getuid()}" / name)
+
+
+_FOLDER = _cache_folder()
+
+
+def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+    """Numba's ``njit`` with fastmath off, the GIL released, and this package's cache folder."""
+    before = numba_config.CACHE_DIR
+    numba_config.CACHE_DIR = _FOLDER
+    try:
+        return numba.njit(cache=True, nogil=True, **options)(function)
+    finally:
+        numba_config.CACHE_DIR = before
+
+
+def kernel(function: F) -> F:
+    """A compiled function."""
+    return cast(F, _compiled(function))
+
+
+def inlined(function: F) -> F:
+    """A small compiled function, spliced into its callers."""
+    return cast(F, _compiled(function, inline="always"))

@@ -1,0 +1,50 @@
+"""Fixtures for all tests. Nothing heavy is imported here, so that a light test stays light."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from hlynr import params
+from hlynr.config import Config
+
+ROOT = Path(__file__).parents[1]
+
+# A training of eight rollouts of 1,024 timesteps, evaluated after every second one.
+_TINY = (
+    "train.device=cpu",
+    "train.timesteps=8192",
+    "train.n_envs=32",
+    "train.n_steps=32",
+    "train.batch_size=512",
+    "train.n_epochs=3",
+    "train.checkpoint_interval=1024",
+    "monitor.interval=2048",
+    "monitor.episodes=100",
+    "monitor.stop_on=[nan]",
+)
+
+
+@pytest.fixture(scope="session")
+def tree() -> dict[str, Any]:
+    """params.yaml as it is read, with every scenario resolved, so that an override reaches what it inherits."""
+    return params.load(ROOT / "params.yaml").model_dump(mode="json")
+
+
+@pytest.fixture(scope="session")
+def configure(tree: dict[str, Any]) -> Callable[..., Config]:
+    """params.yaml with ``section.key=value`` overrides."""
+    return lambda *overrides: params.parse(tree, overrides)
+
+
+@pytest.fixture(scope="session")
+def config(configure: Callable[..., Config]) -> Config:
+    """params.yaml as it is."""
+    return configure()
+
+
+@pytest.fixture(scope="session")
+def tiny(configure: Callable[..., Config]) -> Callable[..., Config]:
+    """params.yaml with a training of seconds, and further overrides."""
+    return lambda *overrides: configure(*_TINY, *overrides)

@@ -1,0 +1,111 @@
+"""Reward: bounded per-step terms, outcomes that decide, a time-out as dear as a miss."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hlynr.config import Config
+from hlynr.envs.reward import TERMS
+from hlynr.evaluation.laws import law
+from hlynr.evaluation.rollout import Flights, fly
+from hlynr.params import ConfigError
+from hlynr.sim.engagement import GROUND, INTERCEPT, TARGET_IMPACT, TIMEOUT
+
+EPISODES = 300
+
+
+def flown(config: Config, name: str, *, omniscient: bool = False) -> Flights:
+    return fly(
+        law(name, config, "reference"),
+        config,
+        "reference",
+        seed=77,
+        episodes=EPISODES,
+        batch_size=EPISODES,
+        omniscient=omniscient,
+    )
+
+
+@pytest.fixture(scope="module")
+def flights(config: Config) -> list[Flights]:
+    """Every way to end that the laws know, from always winning to never trying."""
+    return [flown(config, name) for name in ("zero", "random", "pursuit", "heading", "pn", "apn", "inertial")] + [
+        flown(config, "pn", omniscient=True)
+    ]
+
+
+def term(flight: Flights, name: str) -> np.ndarray:
+    return flight.terms[:, TERMS.index(name)]
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [("progress", 0, 1), ("tracking", 0, 1), ("effort", -1, 0), ("precision", -1, 0), ("intercept", 0, 1), ("miss", -1, 0)],
+)
+def test_terms_stay_within_their_scales(config: Config, flights: list[Flights], name: str, low: int, high: int) -> None:
+    scale = getattr(config.reward, name)
+    for flight in flights:
+        assert term(flight, name).min() >= low * scale - 1e-12
+        assert term(flight, name).max() <= high * scale + 1e-12
+
+
+def test_the_outcome_pays_once(config: Config, flights: list[Flights]) -> None:
+    for flight in flights:
+        np.testing.assert_array_equal(term(flight, "intercept"), config.reward.intercept * flight.success)
+        np.testing.assert_array_equal(term(flight, "miss"), -config.reward.miss * ~flight.success)
+
+
+def test_terms_are_what_they_say(config: Config, flights: list[Flights]) -> None:
+    reward = config.reward
+    for flight in flights:
+        np.testing.assert_allclose(term(flight, "effort"), -reward.effort * (1.0 - flight.fuel), atol=1e-12)
+        share = np.minimum(flight.miss_distance / reward.precision_range, 1.0)
+        np.testing.assert_allclose(term(flight, "precision"), -reward.precision * share, atol=1e-12)
+        np.testing.assert_allclose(flight.reward, flight.terms.sum(axis=1), atol=1e-12)
+        detected = np.isfinite(flight.first_detection)
+        np.testing.assert_array_equal(term(flight, "tracking") > 0.0, detected)
+
+
+def test_the_worst_intercept_is_worth_more_than_the_best_miss(config: Config, flights: list[Flights]) -> None:
+    worst = min(flight.reward[flight.success].min() for flight in flights if flight.success.any())
+    best = max(flight.reward[~flight.success].max() for flight in flights if not flight.success.all())
+    assert worst > best
+    reward = config.reward
+    assert worst >= reward.intercept - reward.precision - reward.effort
+    assert best <= -reward.miss + reward.progress + reward.tracking
+
+
+def test_a_time_out_costs_as_much_as_any_other_miss(configure: Callable[..., Config]) -> None:
+    hurried = configure("scenarios.reference.time_limit=5.0")
+    slow = flown(hurried, "zero")
+    other = flown(configure(), "zero")
+    ended = slow.outcome == TIMEOUT
+    assert ended.sum() > 100
+    assert set(np.unique(other.outcome)) <= {GROUND, TARGET_IMPACT, INTERCEPT}
+    np.testing.assert_array_equal(term(slow, "miss")[ended], -hurried.reward.miss)
+    np.testing.assert_array_equal(term(other, "miss")[~other.success], -hurried.reward.miss)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["reward.progress=1.5"],
+        ["reward.precision=1.6"],
+        ["reward.intercept=0.1", "reward.miss=0.1"],
+        ["reward.effort=1.2"],
+    ],
+)
+def test_scales_with_which_steps_could_outweigh_the_outcome_are_refused(
+    configure: Callable[..., Config], overrides: list[str]
+) -> None:
+    with pytest.raises(ConfigError, match="outweigh the outcome"):
+        configure(*overrides)
+
+
+@pytest.mark.parametrize("name", ["progress", "tracking", "effort", "intercept", "miss", "precision"])
+def test_scales_scale_their_own_term_only(configure: Callable[..., Config], config: Config, name: str) -> None:
+    halved = flown(configure(f"reward.{name}={getattr(config.reward, name) / 2}"), "pn")
+    plain = flown(config, "pn")
+    factors = np.where(np.array(TERMS) == name, 0.5, 1.0)
+    np.testing.assert_allclose(halved.terms, plain.terms * factors, atol=1e-12)

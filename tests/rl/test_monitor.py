@@ -1,0 +1,161 @@
+"""The monitor: its operating characteristics by simulation, and its rules one by one."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from hlynr.config import Config, Monitor
+from hlynr.records import EvaluationPoint, MonitorVerdict
+from hlynr.rl.monitor import judge, not_a_number, window_means
+
+INTERVAL = 200_000
+RUNS = 1000
+LENGTH = 15  # evaluations of a default training
+EPISODES = 200
+
+
+@pytest.fixture(scope="module")
+def settings(config: Config) -> Monitor:
+    return config.monitor
+
+
+def stream(rates: Sequence[float], reward: float = 0.0) -> list[EvaluationPoint]:
+    return [
+        EvaluationPoint(
+            timesteps=(k + 1) * INTERVAL, episodes=EPISODES, success_rate=rate, mean_reward=reward, mean_final_distance=100.0
+        )
+        for k, rate in enumerate(rates)
+    ]
+
+
+def verdicts(points: list[EvaluationPoint], settings: Monitor) -> list[str]:
+    """The status after each point."""
+    return [judge(points[: k + 1], settings).status for k in range(len(points))]
+
+
+def drawn(rates: Sequence[float], seed: int, episodes: int = EPISODES) -> list[list[float]]:
+    """Measured success of ``RUNS`` trainings whose true success is ``rates``."""
+    wins = np.random.default_rng(seed).binomial(episodes, rates, (RUNS, len(rates)))
+    return (wins / episodes).tolist()
+
+
+def share_with(status: str, runs: list[list[float]], settings: Monitor) -> float:
+    return float(np.mean([status in verdicts(stream(run), settings) for run in runs]))
+
+
+@pytest.mark.parametrize("rate", [0.22, 0.50])
+def test_a_flat_run_raises_no_false_alarm(settings: Monitor, rate: float) -> None:
+    assert share_with("collapse", drawn([rate] * LENGTH, seed=1), settings) <= 0.01
+    assert share_with("abort", drawn([rate] * LENGTH, seed=2), settings) == 0.0
+
+
+def test_false_alarms_stay_rare_with_the_fewest_engagements_allowed(settings: Monitor) -> None:
+    assert share_with("collapse", drawn([0.22] * LENGTH, seed=3, episodes=100), settings) <= 0.01
+
+
+def test_a_slide_from_22_to_1_percent_is_always_found(settings: Monitor) -> None:
+    slide = [0.22] * 5 + np.linspace(0.22, 0.01, 5).tolist() + [0.01] * 5
+    without_abort = settings.model_copy(update={"abort_below": 0.0})
+    assert share_with("collapse", drawn(slide, seed=4), without_abort) == 1.0
+
+
+def test_a_rising_run_is_never_called_a_collapse(settings: Monitor) -> None:
+    rising = np.linspace(0.05, 0.95, LENGTH).tolist()
+    assert share_with("collapse", drawn(rising, seed=5), settings) == 0.0
+
+
+def test_no_points_are_healthy(settings: Monitor) -> None:
+    verdict = judge([], settings)
+    assert (verdict.status, verdict.stopped, verdict.peak_success) == ("healthy", False, 0.0)
+
+
+def test_collapse_needs_a_whole_window_before_and_after(settings: Monitor) -> None:
+    """Window 3: the third point fills the first window, the fourth the first that can be compared."""
+    assert verdicts(stream([0.9, 0.0, 0.0]), settings.model_copy(update={"abort_below": 0.0})) == ["healthy"] * 3
+    falling = stream([0.9, 0.9, 0.9, 0.9, 0.0, 0.0])
+    late_abort = settings.model_copy(update={"abort_after": 10**9})
+    assert verdicts(falling, late_abort) == ["healthy"] * 5 + ["collapse"]
+    assert judge(falling, settings).status == "abort"  # where both hold, abort comes first
+
+
+def test_the_collapse_bound_itself_is_no_collapse(settings: Monitor) -> None:
+    assert judge(stream([0.8] * 3 + [0.4] * 3), settings).status != "collapse"
+    assert judge(stream([0.8] * 3 + [0.4, 0.4, 0.39]), settings).status == "collapse"
+
+
+def test_window_means_have_one_entry_per_full_window() -> None:
+    points = stream([0.0, 0.3, 0.6, 0.9])
+    assert window_means(points, 3) == pytest.approx([0.3, 0.6])
+    assert window_means(points, 4) == pytest.approx([0.45])
+    assert window_means(points, 5) == []
+    assert window_means(points, 1) == pytest.approx([0.0, 0.3, 0.6, 0.9])
+
+
+def test_abort_looks_only_from_its_point_on(settings: Monitor) -> None:
+    first = settings.abort_after // INTERVAL
+    assert verdicts(stream([0.0] * first), settings) == ["healthy"] * (first - 1) + ["abort"]
+    at_bound = stream([settings.abort_below] * first)
+    assert judge(at_bound, settings).status == "healthy"
+
+
+def test_plateau_after_patience_without_gain(settings: Monitor) -> None:
+    patience, gain = settings.plateau_patience, settings.plateau_min_delta
+    flat = [0.5] * (patience + 1)
+    assert verdicts(stream(flat), settings) == ["healthy"] * patience + ["plateau"]
+    assert judge(stream([*flat[:-1], 0.5 + gain]), settings).status == "healthy"
+    creeping = [0.5 + 0.5 * gain * k for k in range(patience + 1)]
+    assert judge(stream(creeping), settings).status == "healthy"  # every second point is a whole gain
+
+
+def test_a_plateau_is_recorded_and_does_not_stop_by_default(settings: Monitor) -> None:
+    verdict = judge(stream([0.5] * 20), settings)
+    assert (verdict.status, verdict.stopped) == ("plateau", False)
+
+
+@pytest.mark.parametrize("reward", [float("nan"), float("inf"), -float("inf")])
+def test_a_reward_that_is_no_number_comes_before_all_else(settings: Monitor, reward: float) -> None:
+    everything = [*stream([0.9] * 10), *stream([0.0] * 12, reward=reward)[10:]]
+    verdict = judge(everything, settings)
+    assert (verdict.status, verdict.stopped) == ("nan", True)
+
+
+def test_collapse_comes_before_plateau(settings: Monitor) -> None:
+    rates = [0.9] * 4 + [0.1] * 8
+    verdict = judge(stream(rates), settings)
+    assert verdict.status == "collapse"
+    assert "10.0%" in verdict.reason
+    assert "90.0%" in verdict.reason
+
+
+STREAMS = {
+    "collapse": [0.9] * 4 + [0.1] * 4,
+    "abort": [0.01] * 10,
+    "plateau": [0.5] * 10,
+}
+
+
+@pytest.mark.parametrize("status", STREAMS)
+@pytest.mark.parametrize("listed", [True, False])
+def test_stop_on_decides_what_ends_the_training(
+    configure: Callable[..., Config], status: str, listed: bool
+) -> None:
+    others = [name for name in ("collapse", "abort", "plateau", "nan") if name != status]
+    settings = configure(f"monitor.stop_on={[status] if listed else others}").monitor
+    verdict = judge(stream(STREAMS[status]), settings)
+    assert (verdict.status, verdict.stopped) == (status, listed)
+
+
+def test_the_peak_is_the_first_of_equals(settings: Monitor) -> None:
+    verdict = judge(stream([0.2, 0.7, 0.7, 0.6]), settings)
+    assert (verdict.peak_success, verdict.peak_timesteps) == (0.7, 2 * INTERVAL)
+    assert (verdict.final_success, verdict.at_timesteps) == (0.6, 4 * INTERVAL)
+
+
+def test_weights_that_are_no_numbers_always_stop(settings: Monitor) -> None:
+    verdict: MonitorVerdict = not_a_number(
+        stream([0.2, 0.4]), settings.model_copy(update={"stop_on": ()}), 500_000, "a network weight"
+    )
+    assert (verdict.status, verdict.stopped, verdict.at_timesteps) == ("nan", True, 500_000)
+    assert verdict.peak_success == 0.4
+    assert "a network weight" in verdict.reason
