@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import numba
-from numba.core import config as numba_config
 
 F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).parents[1]
@@ -34,12 +33,13 @@ _FOLDER = _cache_folder()
 
 def _compiled(function: Callable[..., Any], **options: Any) -> Any:
     """Numba's ``njit`` with fastmath off, the GIL released, and this package's cache folder."""
-    before = numba_config.CACHE_DIR
-    numba_config.CACHE_DIR = _FOLDER
+    settings: Any = numba.config
+    before = settings.CACHE_DIR
+    settings.CACHE_DIR = _FOLDER
     try:
         return numba.njit(cache=True, nogil=True, **options)(function)
     finally:
-        numba_config.CACHE_DIR = before
+        settings.CACHE_DIR = before
 
 
 def kernel(function: F) -> F:
