@@ -10,7 +10,7 @@ import math
 from hlynr.records import EvaluationReport, PairedComparison, PolicyReport, Promotion, TrainResult
 
 UNKNOWN = "n/a"
-NAMES = {"pn": "proportional navigation", "apn": "augmented PN", "pursuit": "pure pursuit"}
+NAMES = {"pn": "proportional navigation", "apn": "augmented PN"}
 ALGORITHMS = {"ppo": "PPO", "recurrent_ppo": "RecurrentPPO"}
 
 

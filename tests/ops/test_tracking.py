@@ -25,7 +25,7 @@ from hlynr.ops import store as store_module
 from hlynr.ops.logged_model import log_bundle, requirements
 from hlynr.ops.store import Store, StoreError, absolute_uri, open_store, quiet_mlflow
 from hlynr.ops.stream import MetricStream
-from hlynr.ops.tracking import dataset_of, finish_run, log_decision, log_report, set_lineage, start_run
+from hlynr.ops.tracking import dataset_of, finish_run, has_run, log_decision, log_report, set_lineage, start_run
 from hlynr.rl import bundle
 
 # The store
@@ -125,6 +125,11 @@ def test_a_retry_with_other_parameters_is_refused(store: Store) -> None:
     start_run(store, stores.lineage(), stores.config())
     with pytest.raises(StoreError, match="was begun with other parameters"):
         start_run(store, stores.lineage(params_digest="other"), stores.config("train.seed=5"))
+
+
+def test_a_run_of_another_store_is_not_ours(store: Store) -> None:
+    assert has_run(store, start_run(store, stores.lineage(), stores.config()))
+    assert not has_run(store, "0" * 32)
 
 
 def test_lineage_tags_grow(store: Store) -> None:

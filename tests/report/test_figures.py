@@ -129,7 +129,7 @@ def test_comparison_names_every_policy_with_its_interval(drawn: list[Figure], tm
     words = _texts(drawn[0])
     for expected in ("94.1 % (92.5-95.4)", "95.0 % (88.8-97.9)", "91.2 % (89.3-92.8)", "58.1 % (55.0-61.1)"):
         assert expected in words
-    for expected in ("champion", "proportional navigation", "pure pursuit", "random", "baseline 33.0 %"):
+    for expected in ("champion", "proportional navigation", "pursuit", "random", "baseline 33.0 %"):
         assert expected in words
 
 

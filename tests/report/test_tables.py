@@ -46,7 +46,7 @@ def test_summary_of_the_first_night_names_champion_and_standing() -> None:
         "champion v1, 100 episodes 95.0 % (88.8-97.9)",
         "champion v1, held-out 94.1 % (92.5-95.4)",
         "random 0.1 % (0.0-0.6)",
-        "pure pursuit 11.8 % (9.9-13.9)",
+        "pursuit 11.8 % (9.9-13.9)",
         "proportional navigation 58.1 % (55.0-61.1) +0.02 243 m",
         "1,000 held-out engagements",
         "mean_final_distance 131 m < 2000 m met",
