@@ -168,8 +168,8 @@ class Schedule(Section):
     end: NonNegative
 
     def at(self, progress: float) -> float:
-        """Value after ``progress`` in [0, 1] of the budget."""
-        return self.start + (self.end - self.start) * progress
+        """Value after ``progress`` in [0, 1] of the budget; exact at both ends."""
+        return self.start * (1.0 - progress) + self.end * progress
 
 
 class ClipSchedule(Schedule):

@@ -1,0 +1,263 @@
+"""What the settings of params.yaml end up as: a probe maps a configuration to named observations."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from hlynr import pipeline
+from hlynr.envs.observation import SIZE
+from hlynr.envs.reward import TERMS
+from hlynr.evaluation import gate, judge, laws
+from hlynr.evaluation.rollout import fly
+from hlynr.ops import store, versioning
+from hlynr.project import Project
+from hlynr.records import EvaluationPoint, Lineage, MonitorVerdict, PairedComparison
+from hlynr.rl import algorithms, callbacks, monitor
+from hlynr.rl import train as training
+from hlynr.sim.scenario import parameters
+
+ROOT = Path("/project")
+LINEAGE = Lineage(id="a", created="2026-11-23T18:05:30+00:00", night=0, params_digest="d")
+
+
+def worlds(config):
+    """Each scenario as its kernel sees it; that the kernel heeds all of it is shown by tests/sim/test_scenario.py."""
+    return {name: parameters(config, name).tobytes() for name in config.scenarios}
+
+
+def rewards(config):
+    """Each reward term over some engagements."""
+    policy = laws.law("pn", config, "reference")
+    terms = fly(policy, config, "reference", seed=7, episodes=48, batch_size=48).terms
+    return {name: terms[:, k].tobytes() for k, name in enumerate(TERMS)}
+
+
+def actions(config):
+    """What each law makes of the same observations."""
+    seen = np.random.default_rng(1).uniform(-0.1, 0.1, (64, SIZE)).astype(np.float32)
+    return {
+        name: laws.law(name, config, "reference").predict(seen, None, np.zeros(64, dtype=bool))[0].tobytes()
+        for name in laws.LAWS
+    }
+
+
+class _Seen(Exception):
+    pass
+
+
+def assembled(config, folder):
+    """A training as it stands before its first timestep, and the evaluation it would make after the last."""
+    seen = {}
+
+    def learn(model, total_timesteps, callback, **_):
+        callback.init_callback(model)
+        seen.update(_learner(model), budget=total_timesteps, threads=torch.get_num_threads())
+        env = callback.env.env
+        seen.update({"envs": env.num_envs, "env seed": env.batch.seed, "env world": env.batch.params.tobytes()})
+        seen.update(
+            {"next evaluation": callback.state.next_evaluation, "next checkpoint": callback.state.next_checkpoint}
+        )
+        seen["later checkpoint"] = _checkpoint_after(callback)
+
+    def evaluate(policy, config, scenario, *, seed, episodes, batch_size):
+        seen.update({"judged scenario": scenario, "judged seed": seed, "judged episodes": episodes})
+        raise _Seen
+
+    with pytest.MonkeyPatch.context() as patch:
+        for algorithm in (algorithms.BoundedPPO, algorithms.BoundedRecurrentPPO):
+            patch.setattr(algorithm, "learn", learn)
+        patch.setattr(callbacks, "fly", evaluate)
+        silent = SimpleNamespace(metrics=lambda *_: None, progress=lambda *_: None)
+        with pytest.raises(_Seen):
+            training.train(config, folder, LINEAGE, silent, resume=False)
+    return seen
+
+
+def _learner(model):
+    policy, buffer = model.policy, model.rollout_buffer
+    return {
+        "algorithm": type(model).__name__,
+        "device": str(model.device),
+        "seed": model.seed,
+        "weights": {name: tensor.tolist() for name, tensor in policy.state_dict().items() if name != "log_std"},
+        "network": str(policy),
+        "log_std": policy.log_std.tolist(),
+        "log_std bound": model.log_std_max,
+        "rollout": (buffer.buffer_size, model.n_steps),
+        "minibatch": model.batch_size,
+        "epochs": model.n_epochs,
+        "rate at start": (model.lr_schedule(1.0), policy.optimizer.param_groups[0]["lr"]),
+        "rate at end": model.lr_schedule(0.0),
+        "clip at start": model.clip_range(1.0),
+        "clip at end": model.clip_range(0.0),
+        "entropy": model.ent_coef,
+        "value": model.vf_coef,
+        "discount": (model.gamma, buffer.gamma),
+        "lambda": (model.gae_lambda, buffer.gae_lambda),
+        "gradient": model.max_grad_norm,
+        "kl": model.target_kl,
+    }
+
+
+def _checkpoint_after(supervisor):
+    """When the next training checkpoint is due after one at 20,000 timesteps."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(callbacks.checkpoint, "save", lambda *_: None)
+        before, supervisor.num_timesteps = supervisor.state.next_checkpoint, 20_000
+        supervisor._save_checkpoint()
+        due, supervisor.state.next_checkpoint, supervisor.num_timesteps = supervisor.state.next_checkpoint, before, 0
+    return due
+
+
+def device(config):
+    """The device a training takes, or that there is none."""
+    try:
+        return {"device": training.resolve_device(config.train.device)}
+    except training.DeviceError:
+        return {"device": "refused"}
+
+
+STORIES = {
+    "slide": (0.6, 0.6, 0.6, 0.3, 0.2, 0.2),
+    "dip": (0.6, 0.6, 0.6, 0.6, 0.1),
+    "hopeless": (0.03, 0.03, 0.03, 0.03, 0.03),
+    "flat": (0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
+    "creeping": (0.5, 0.503, 0.506, 0.509, 0.512, 0.515),
+}
+
+
+def verdicts(config):
+    """What the monitor makes of courses of success, one evaluation every 250,000 timesteps."""
+    found = {name: monitor.judge(_points(rates), config.monitor) for name, rates in STORIES.items()}
+    return {name: (verdict.status, verdict.stopped) for name, verdict in found.items()}
+
+
+def _points(rates):
+    return [
+        EvaluationPoint(
+            timesteps=250_000 * (k + 1), episodes=200, success_rate=rate, mean_reward=0.1, mean_final_distance=1.0
+        )
+        for k, rate in enumerate(rates)
+    ]
+
+
+def judged(config):
+    """The evaluation report of a law, in its parts."""
+    heights = set()
+    law = laws.law("pursuit", config, config.evaluation.scenario)
+
+    def predict(observation, state, first):
+        heights.add(len(observation))
+        return law.predict(observation, state, first)
+
+    policy = SimpleNamespace(name="pursuit", frame=law.frame, predict=predict)
+    found, _ = judge.evaluate(policy, config, LINEAGE, "sha")
+    return {
+        "scenario": (found.report.scenario, found.heldout.scenario),
+        "report seed": found.report.seed,
+        "report episodes": found.report.episodes,
+        "heldout seed": found.heldout.seed,
+        "heldout episodes": found.heldout.episodes,
+        "baseline sets": {(report.seed, report.episodes) for report in found.baselines.values()},
+        "slices": {name: len(parts) for name, parts in found.heldout.slices.items()},
+        "rate": found.heldout.success_rate,
+        "interval": found.heldout.success_rate_ci,
+        "batch": max(heights),
+        "targets": [row.target for row in found.targets],
+    }
+
+
+def decisions(config):
+    """Which rules of the gate pass a decent challenger, whatever the evaluation settings."""
+    law = laws.law("pn", config, "reference")
+    base, _ = judge.report_on(law, config, judge.SeedSet("reference", 7, 20))
+
+    def report(rate):
+        changed = {"success_rate": rate, "success_rate_ci": (rate - 0.03, rate + 0.03)}
+        return base.model_copy(update=changed | {"mean_reward": 0.5, "mean_final_distance": 900.0})
+
+    evaluation = SimpleNamespace(
+        report=report(0.4), heldout=report(0.4), baselines={"random": report(0.005), "pn": report(0.55)}
+    )
+    verdict = MonitorVerdict(
+        status="healthy", reason="", stopped=False, at_timesteps=1, peak_success=1, peak_timesteps=1, final_success=1
+    )
+    compared = PairedComparison(
+        champion_version=1,
+        champion_success=0.38,
+        challenger_success=0.4,
+        challenger_only=1,
+        champion_only=1,
+        p_value=0.02,
+    )
+    return {rule.name: rule.passed for rule in gate.decide(evaluation, verdict, compared, config.gate).rules}
+
+
+def paths(config):
+    """Where stages write."""
+    project = Project(ROOT, config)
+    return {name: getattr(project, name) for name in ("train", "evaluate", "bundle", "record")}
+
+
+class _Client:
+    """Stands in for MLflow's client, which takes seconds to connect."""
+
+    created: tuple = ()
+
+    def __init__(self, tracking_uri, registry_uri):
+        self.uris = (tracking_uri, registry_uri)
+
+    def get_experiment_by_name(self, name):
+        return None
+
+    def create_experiment(self, name, artifact_location):
+        self.created = (name, artifact_location)
+        return "1"
+
+
+def opened(config):
+    """The MLflow store as it would be opened."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=_Client))
+        patch.setattr(store, "_locked", lambda _: nullcontext())
+        patch.setattr(store, "_create_database", lambda *_: None)
+        found = store.open_store(config, ROOT)
+    name, artifacts = found.client.created
+    return {"uri": (found.uri, found.client.uris), "experiment": name, "artifacts": artifacts, "model": found.model}
+
+
+def versioned(config):
+    """How a night is saved with DVC."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(versioning, "save", lambda root, name, config, *, push: {"push": push})
+        saved = pipeline.version(Project(ROOT, config), LINEAGE)
+    return {"saved": saved is not None, "pushed": saved and saved["push"]}
+
+
+def flow(config):
+    """How often and when a crashed training is repeated, and how often its progress is shown."""
+    from flows import retrain as module
+
+    seen = {}
+
+    def with_options(retries, retry_delay_seconds):
+        seen.update(retries=retries, delay=retry_delay_seconds)
+        return lambda *_: SimpleNamespace(lineage=LINEAGE)
+
+    train = module.train
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "ProgressArtifact", lambda interval: seen.update(interval=interval))
+        patch.setattr(module.child, "train", lambda *_, **__: None)
+        train.fn(Project(ROOT, config), LINEAGE)
+        patch.setattr(module, "validate", lambda *_: (Project(ROOT, config), LINEAGE))
+        patch.setattr(module, "train", SimpleNamespace(with_options=with_options))
+        for step in ("version", "evaluate", "gate", "promote"):
+            patch.setattr(module, step, lambda *_: None)
+        patch.setattr(module.pipeline, "conclude", lambda *_: None)
+        module.retrain.fn()
+    return seen

@@ -1,0 +1,190 @@
+"""Every leaf of params.yaml reaches what it names.
+
+For each leaf one value that differs, and exactly the observations that must differ with it. A leaf without an
+entry, or with one that changes nothing or something else, fails: a configured value that reached nothing is how
+the seed run's curriculum, early stopping and schedules came to be dead.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import probes
+import pytest
+
+from hlynr import params
+from hlynr.rl.train import training_digest
+
+FILE = Path(__file__).parents[1] / "params.yaml"
+TREE = params.load(FILE).model_dump(mode="json")  # scenarios resolved, so that each has all its leaves
+LEAVES = params.parse(TREE).flat()
+
+# Values on which the entries below build; with them, tuning a default changes no entry.
+BASE = (
+    "train.device=cpu", "train.algorithm=ppo", "train.torch_threads=1", "train.n_envs=32", "train.n_steps=32",
+    "train.batch_size=512", "train.timesteps=16384", "train.checkpoint_interval=6000", "train.scenario=reference",
+    "train.gamma=0.995", "train.net_arch=[8]", "train.activation=tanh", "train.log_std_init=-0.5",
+    "train.log_std_max=0.0", "train.learning_rate={start: 5e-4, end: 1e-4}", "train.clip_range={start: 0.2, end: 0.1}",
+    "monitor.interval=4096", "monitor.episodes=200", "monitor.window=3", "monitor.collapse_fraction=0.5",
+    "monitor.abort_after=1000000", "monitor.abort_below=0.05", "monitor.plateau_patience=5",
+    "monitor.plateau_min_delta=0.01", "monitor.stop_on=[collapse, abort, nan]", "evaluation.scenario=reference",
+    "evaluation.report_episodes=20", "evaluation.heldout_episodes=30", "evaluation.batch_size=25",
+    "evaluation.slices=3", "evaluation.target_success=[0.3, 0.4]", "gate.baseline=0.33", "gate.p_value=0.05",
+    "gate.min_gain=0.01", "gate.min_mean_reward=0", "gate.max_final_distance=2000", "gate.canary_random=[0, 0.01]",
+    "gate.canary_pn=[0.45, 0.65]", "gate.confidence=0.95", "versioning={enabled: true, push: true}",
+)  # fmt: skip
+RECURRENT = ("train.algorithm=recurrent_ppo", "train.lstm_hidden_size=8")
+NETWORK = {"network", "weights"}
+
+
+class Effect(NamedTuple):
+    key: str
+    value: str
+    probe: str
+    differs: set[str]
+    given: tuple[str, ...] = ()
+
+
+EFFECTS = [
+    Effect("run.night", "5", "assembled", {"seed", "env seed", "weights"}),
+    Effect("run.night", "5", "judged", {"report seed", "heldout seed", "baseline sets", "interval", "rate"}),
+    Effect("run.outputs", "elsewhere", "paths", {"train", "evaluate", "bundle", "record"}),
+    Effect("reward.intercept", "2", "rewards", {"intercept"}),
+    Effect("reward.miss", "2", "rewards", {"miss"}),
+    Effect("reward.precision", "0.4", "rewards", {"precision"}),
+    Effect("reward.precision_range", "300", "rewards", {"precision"}),
+    Effect("reward.progress", "0.2", "rewards", {"progress"}),
+    Effect("reward.tracking", "0.2", "rewards", {"tracking"}),
+    Effect("reward.effort", "0.2", "rewards", {"effort"}),
+    Effect("policy.navigation_constant", "4.5", "actions", {"pn", "apn"}),
+    Effect("policy.axial", "0.5", "actions", {"pn", "apn", "heading"}),
+    *(Effect("policy.inertial", value, "actions", {"inertial"}) for value in ("[1, 0, 1]", "[0, 1, 1]", "[0, 0, 0.5]")),
+    Effect("train.scenario", "hard", "assembled", {"env world", "judged scenario"}),
+    Effect("train.algorithm", "recurrent_ppo", "assembled", {"algorithm", *NETWORK}),
+    Effect("train.seed", "2", "assembled", {"seed", "env seed", "weights"}),
+    Effect("train.timesteps", "32768", "assembled", {"budget"}),
+    Effect("train.device", "cuda", "device", {"device"}),
+    Effect("train.torch_threads", "2", "assembled", {"threads"}),
+    Effect("train.n_envs", "64", "assembled", {"envs"}),
+    Effect("train.n_steps", "64", "assembled", {"rollout"}),
+    Effect("train.batch_size", "256", "assembled", {"minibatch"}),
+    Effect("train.n_epochs", "2", "assembled", {"epochs"}),
+    Effect("train.learning_rate.start", "0.001", "assembled", {"rate at start"}),
+    Effect("train.learning_rate.end", "0.0002", "assembled", {"rate at end"}),
+    Effect("train.clip_range.start", "0.3", "assembled", {"clip at start"}),
+    Effect("train.clip_range.end", "0.3", "assembled", {"clip at end"}),
+    Effect("train.ent_coef", "0.001", "assembled", {"entropy"}),
+    Effect("train.vf_coef", "0.25", "assembled", {"value"}),
+    Effect("train.gamma", "0.99", "assembled", {"discount"}),
+    Effect("train.gae_lambda", "0.9", "assembled", {"lambda"}),
+    Effect("train.max_grad_norm", "0.3", "assembled", {"gradient"}),
+    Effect("train.target_kl", "null", "assembled", {"kl"}),
+    Effect("train.net_arch", "[16, 8]", "assembled", NETWORK),
+    Effect("train.activation", "relu", "assembled", {"network"}),
+    Effect("train.log_std_init", "-1", "assembled", {"log_std"}),
+    Effect("train.log_std_max", "0.5", "assembled", {"log_std bound"}),
+    Effect("train.lstm_hidden_size", "16", "assembled", NETWORK, RECURRENT),
+    Effect("train.checkpoint_interval", "7000", "assembled", {"next checkpoint", "later checkpoint"}),
+    Effect("monitor.interval", "2048", "assembled", {"next evaluation"}),
+    Effect("monitor.episodes", "300", "assembled", {"judged episodes"}),
+    Effect("monitor.selection_seed", "900000", "assembled", {"judged seed"}),
+    Effect("monitor.window", "1", "verdicts", {"dip"}),
+    Effect("monitor.collapse_fraction", "0.3", "verdicts", {"slide"}),
+    Effect("monitor.abort_after", "1500000", "verdicts", {"hopeless"}),
+    Effect("monitor.abort_below", "0.02", "verdicts", {"hopeless"}),
+    Effect("monitor.plateau_patience", "6", "verdicts", {"flat"}),
+    Effect("monitor.plateau_min_delta", "0.02", "verdicts", {"creeping"}),
+    Effect("monitor.stop_on", "[abort]", "verdicts", {"slide"}),
+    Effect("evaluation.scenario", "hard", "judged", {"scenario", "rate", "interval"}),
+    Effect("evaluation.report_episodes", "10", "judged", {"report episodes"}),
+    Effect("evaluation.report_seed", "2000005", "judged", {"report seed"}),
+    Effect("evaluation.heldout_episodes", "29", "judged", {"heldout episodes", "baseline sets", "rate", "interval"}),
+    Effect("evaluation.heldout_seed", "3000022", "judged", {"heldout seed", "baseline sets", "rate", "interval"}),
+    Effect("evaluation.slices", "4", "judged", {"slices"}),
+    Effect("evaluation.batch_size", "7", "judged", {"batch"}),
+    Effect("evaluation.target_success", "[0.2, 0.4]", "judged", {"targets"}),
+    Effect("evaluation.target_success", "[0.3, 0.5]", "judged", {"targets"}),
+    Effect("evaluation.target_mean_reward", "9", "judged", {"targets"}),
+    Effect("evaluation.target_final_distance", "9", "judged", {"targets"}),
+    Effect("gate.baseline", "0.45", "decisions", {"report_beats_baseline", "heldout_beats_baseline"}),
+    Effect("gate.confidence", "0.9", "judged", {"interval"}),
+    Effect("gate.p_value", "0.01", "decisions", {"significantly_better_than_champion"}),
+    Effect("gate.min_gain", "0.05", "decisions", {"gain_over_champion"}),
+    Effect("gate.min_mean_reward", "0.6", "decisions", {"mean_reward"}),
+    Effect("gate.max_final_distance", "800", "decisions", {"final_distance"}),
+    *(Effect("gate.canary_random", value, "decisions", {"canary_random"}) for value in ("[0.006, 0.01]", "[0, 0.004]")),
+    *(Effect("gate.canary_pn", value, "decisions", {"canary_pn"}) for value in ("[0.56, 0.65]", "[0.45, 0.54]")),
+    Effect("tracking.uri", "sqlite:///other.db", "opened", {"uri"}),
+    Effect("tracking.artifacts", "other", "opened", {"artifacts"}),
+    Effect("tracking.experiment", "other", "opened", {"experiment"}),
+    Effect("tracking.model", "other", "opened", {"model"}),
+    Effect("versioning.enabled", "false", "versioned", {"saved", "pushed"}),
+    Effect("versioning.push", "false", "versioned", {"pushed"}),
+    Effect("retrain.retries", "7", "flow", {"retries"}),
+    Effect("retrain.retry_delay", "70", "flow", {"delay"}),
+    Effect("retrain.progress_interval", "77", "flow", {"interval"}),
+]
+
+
+def _nearby(value):
+    """Values that differ, one for each number at the leaf; an interval stays a multiple of the radar's."""
+    if isinstance(value, list):
+        low, high = value
+        return [[0.8 * low if low else 0.2 * high, high], [low, 1.2 * high]]
+    if isinstance(value, int):
+        return [2 * value or 5]
+    return [0.7 * value or 0.1]
+
+
+for leaf, old in LEAVES.items():
+    section, _, rest = leaf.partition(".")
+    if section in ("sim", "tracker", "scenarios"):
+        touched = {rest.partition(".")[0]} if section == "scenarios" else set(TREE["scenarios"])
+        EFFECTS += [Effect(leaf, str(new), "worlds", touched, ("train.gamma=1",)) for new in _nearby(old)]
+
+
+def test_every_leaf_has_a_declared_effect():
+    assert {effect.key for effect in EFFECTS} == set(LEAVES)
+
+
+@pytest.fixture(scope="module")
+def observe(tmp_path_factory):
+    """Observations by probe and overrides; those of unchanged configurations are made once."""
+    known = {}
+
+    def look(probe, overrides, *, keep):
+        if (probe, overrides) in known:
+            return known[probe, overrides]
+        config = params.parse(TREE, [*BASE, *overrides])
+        folder = (tmp_path_factory.mktemp("training"),) if probe == "assembled" else ()
+        found = getattr(probes, probe)(config, *folder)
+        if keep:
+            known[probe, overrides] = found
+        return found
+
+    return look
+
+
+@pytest.mark.parametrize("effect", EFFECTS, ids=[f"{effect.key}={effect.value}" for effect in EFFECTS])
+def test_a_leaf_reaches_what_it_names_and_nothing_else(effect, observe):
+    before = observe(effect.probe, effect.given, keep=True)
+    after = observe(effect.probe, (*effect.given, f"{effect.key}={effect.value}"), keep=False)
+    assert before.keys() == after.keys()
+    assert {name for name in before if before[name] != after[name]} == effect.differs
+
+
+def test_only_what_a_training_depends_on_forbids_to_resume_it():
+    """A checkpoint goes on under other gate or tracking settings, and under no other training settings."""
+    base = params.parse(TREE, BASE)
+    resumable = set()
+    for effect in EFFECTS:
+        config = params.parse(TREE, [*BASE, *effect.given, f"{effect.key}={effect.value}"])
+        assert config.digest() != base.digest()
+        given = params.parse(TREE, [*BASE, *effect.given])
+        if training_digest(config) == training_digest(given):
+            resumable.add(effect.key)
+    others = ("run.outputs", "policy.", "evaluation.", "gate.", "tracking.", "versioning.", "retrain.")
+    assert resumable == {
+        leaf
+        for leaf in LEAVES
+        if leaf.startswith(others) or (leaf.startswith("scenarios.") and not leaf.startswith("scenarios.reference."))
+    }
