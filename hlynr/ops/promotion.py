@@ -141,6 +141,7 @@ def _conclude(
     if decision.promote and challenger is not None and challenger.version == version:
         store.client.delete_registered_model_alias(store.model, "challenger")
     _tag(store, version, {VERDICT_TAG: action, REASON_TAG: decision.reason[:REASON_LENGTH]})
+    store.client.update_model_version(store.model, str(version), description=decision.reason[:REASON_LENGTH])
     promotion = _entry(
         action=action,
         version=version,

@@ -27,6 +27,9 @@ SQLITE = "sqlite:///"
 LOCK_TIMEOUT = 120.0
 """[s] a process may hold the lock: creating the database takes seconds, all else milliseconds."""
 
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""The UI then opens the experiment as model training; by default it guesses, and guesses generative AI."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -149,7 +152,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     """The experiment's id, created if missing and restored if somebody deleted it in the UI."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=KIND))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     if artifacts is not None and _place(found.artifact_location) != _place(artifacts):
