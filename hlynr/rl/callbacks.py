@@ -110,6 +110,7 @@ class Supervisor(BaseCallback):
             self._not_a_number()
         elif not self.state.points or (self.state.points[-1].timesteps < self.num_timesteps and not self._halt):
             self.evaluate()
+            self.verdict = self.verdict.model_copy(update={"stopped": False})  # it came too late to stop anything
 
     def evaluate(self) -> None:
         """One evaluation on the selection seeds: point, verdict, and the best bundle if it is the best."""

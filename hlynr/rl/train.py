@@ -94,6 +94,7 @@ def train(config: Config, out: Path, lineage: Lineage, observer: TrainObserver, 
                 next_checkpoint=config.train.checkpoint_interval,
                 seconds=0.0,
             )
+        progress.lineage = lineage  # the caller's knows more than the checkpoint's: who goes on with it
         supervisor = Supervisor(config, out, env, progress, digest, observer, stop_requested)
         _learn(model, supervisor, out, observer)
         return _result(config, out, model.num_timesteps, supervisor, device, resumed_from)

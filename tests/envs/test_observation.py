@@ -53,7 +53,9 @@ def test_decodes_to_the_units_of_the_state(config: Config) -> None:
         np.testing.assert_allclose(decode(seen, name), clipped, rtol=1e-6, atol=1e-5, err_msg=name)
     for name, vector in {"own_velocity": state["own_vel"], "own_acceleration": state["own_acc"]}.items():
         found = np.stack([decode(seen, f"{name}_{axis}") for axis in (1, 2, 3)], axis=1)
-        np.testing.assert_allclose(np.linalg.norm(found, axis=1), np.linalg.norm(vector, axis=1), rtol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            np.linalg.norm(found, axis=1), np.linalg.norm(vector, axis=1), rtol=1e-5, err_msg=name
+        )
 
 
 def test_every_vector_of_the_state_is_turned_by_these_tests() -> None:

@@ -41,7 +41,14 @@ def term(flight: Flights, name: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
-    [("progress", 0, 1), ("tracking", 0, 1), ("effort", -1, 0), ("precision", -1, 0), ("intercept", 0, 1), ("miss", -1, 0)],
+    [
+        ("progress", 0, 1),
+        ("tracking", 0, 1),
+        ("effort", -1, 0),
+        ("precision", -1, 0),
+        ("intercept", 0, 1),
+        ("miss", -1, 0),
+    ],
 )
 def test_terms_stay_within_their_scales(config: Config, flights: list[Flights], name: str, low: int, high: int) -> None:
     scale = getattr(config.reward, name)

@@ -23,7 +23,11 @@ def settings(config: Config) -> Monitor:
 def stream(rates: Sequence[float], reward: float = 0.0) -> list[EvaluationPoint]:
     return [
         EvaluationPoint(
-            timesteps=(k + 1) * INTERVAL, episodes=EPISODES, success_rate=rate, mean_reward=reward, mean_final_distance=100.0
+            timesteps=(k + 1) * INTERVAL,
+            episodes=EPISODES,
+            success_rate=rate,
+            mean_reward=reward,
+            mean_final_distance=100.0,
         )
         for k, rate in enumerate(rates)
     ]
@@ -137,9 +141,7 @@ STREAMS = {
 
 @pytest.mark.parametrize("status", STREAMS)
 @pytest.mark.parametrize("listed", [True, False])
-def test_stop_on_decides_what_ends_the_training(
-    configure: Callable[..., Config], status: str, listed: bool
-) -> None:
+def test_stop_on_decides_what_ends_the_training(configure: Callable[..., Config], status: str, listed: bool) -> None:
     others = [name for name in ("collapse", "abort", "plateau", "nan") if name != status]
     settings = configure(f"monitor.stop_on={[status] if listed else others}").monitor
     verdict = judge(stream(STREAMS[status]), settings)

@@ -1,6 +1,7 @@
 """Trainings for the tests: in this process, and in a child that can be killed at a chosen moment.
 
-The children are forks of a server that has already imported everything, so that ten of them cost seconds.
+The children are forks of a server that has already imported everything, also what torch imports at its first use,
+so that one of them costs little more than its training.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from hlynr.rl.bundle import WEIGHTS
 LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", night=0, params_digest="0" * 64)
 
 _SERVER = multiprocessing.get_context("forkserver")
-_SERVER.set_forkserver_preload(["hlynr.rl.train"])
+_SERVER.set_forkserver_preload(["hlynr.rl.train", "torch._dynamo", "torch.utils.tensorboard"])
 
 
 @dataclass

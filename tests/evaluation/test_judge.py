@@ -1,0 +1,131 @@
+"""Judging: the right seed sets, the same engagements for all, targets beside the figures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from hlynr.config import Config
+from hlynr.envs.observation import SIZE
+from hlynr.evaluation.judge import (
+    BASELINES,
+    SeedSet,
+    baselines,
+    evaluate,
+    example_histories,
+    fly_set,
+    heldout_set,
+    report_on,
+    report_set,
+    samples,
+)
+from hlynr.evaluation.laws import law
+from hlynr.evaluation.rollout import Flights
+from hlynr.records import EvaluationReport, Lineage
+
+LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", night=0, params_digest="0" * 64)
+
+
+@pytest.fixture(scope="module")
+def small(configure: Callable[..., Config]) -> Config:
+    return configure("evaluation.report_episodes=60", "evaluation.heldout_episodes=120", "evaluation.batch_size=50")
+
+
+@pytest.fixture(scope="module")
+def judged(small: Config) -> tuple[EvaluationReport, dict[str, Flights]]:
+    return evaluate(law("pn", small, "reference"), small, LINEAGE, "0" * 64)
+
+
+def test_seed_sets_never_meet(small: Config, configure: Callable[..., Config]) -> None:
+    used = {small.train_seed, small.monitor.selection_seed, report_set(small).seed, heldout_set(small).seed}
+    assert len(used) == 4
+    tomorrow = configure("run.night=1")
+    assert heldout_set(tomorrow).seed == heldout_set(small).seed + 1
+    assert report_set(tomorrow).seed == report_set(small).seed + 1
+
+
+def test_report_and_heldout_are_flown_as_configured(
+    judged: tuple[EvaluationReport, dict[str, Flights]], small: Config
+) -> None:
+    report, _ = judged
+    assert (report.report.episodes, report.report.seed) == (60, small.report_seed)
+    assert (report.heldout.episodes, report.heldout.seed) == (120, small.heldout_seed)
+    assert report.report.scenario == report.heldout.scenario == small.evaluation.scenario
+    assert (report.lineage, report.bundle_sha256) == (LINEAGE, "0" * 64)
+
+
+def test_baselines_meet_the_same_engagements(judged: tuple[EvaluationReport, dict[str, Flights]]) -> None:
+    report, flights = judged
+    assert tuple(report.baselines) == BASELINES
+    assert set(flights) == {"policy", *BASELINES}
+    for name in BASELINES:
+        assert report.baselines[name].seed == report.heldout.seed
+        np.testing.assert_array_equal(flights[name].range, flights["policy"].range)
+        np.testing.assert_array_equal(flights[name].azimuth, flights["policy"].azimuth)
+
+
+def test_a_law_judged_as_a_policy_equals_itself_as_a_baseline(
+    judged: tuple[EvaluationReport, dict[str, Flights]],
+) -> None:
+    report, flights = judged
+    assert report.heldout == report.baselines["pn"]
+    np.testing.assert_array_equal(flights["policy"].reward, flights["pn"].reward)
+
+
+def test_baselines_stay_on_the_radar_estimate(small: Config) -> None:
+    """A policy may be judged on the truth; what it is compared with may not."""
+    chosen = SeedSet("reference", 5, 200)
+    on_truth, _ = report_on(law("pn", small, "reference"), small, chosen, omniscient=True)
+    reports, _ = baselines(small, chosen)
+    assert on_truth.success_rate > reports["pn"].success_rate > reports["random"].success_rate
+
+
+def test_every_seed_set_flies_with_the_configured_batch(small: Config, configure: Callable[..., Config]) -> None:
+    chosen = heldout_set(small)
+    policy = law("pn", small, "reference")
+    other = configure("evaluation.batch_size=7")
+    np.testing.assert_array_equal(fly_set(policy, small, chosen).reward, fly_set(policy, other, chosen).reward)
+
+
+def test_targets_stand_beside_the_three_figures(judged: tuple[EvaluationReport, dict[str, Flights]]) -> None:
+    report, _ = judged
+    rows = {row.metric: row for row in report.targets}
+    assert list(rows) == ["success rate", "mean reward", "average final distance"]
+    assert rows["success rate"].value == report.report.success_rate
+    assert rows["mean reward"].value == report.report.mean_reward
+    assert rows["average final distance"].value == report.report.mean_final_distance
+    assert rows["success rate"].target == "30 % to 40 %"
+    assert rows["average final distance"].target == "< 2000 m"
+
+
+@pytest.mark.parametrize(
+    ("override", "metric", "met"),
+    [
+        ("evaluation.target_success=[0.0, 0.1]", "success rate", True),  # better than the target's range is met
+        ("evaluation.target_success=[0.99, 1.0]", "success rate", False),
+        ("evaluation.target_mean_reward=-2.0", "mean reward", True),
+        ("evaluation.target_mean_reward=2.0", "mean reward", False),
+        ("evaluation.target_final_distance=5000.0", "average final distance", True),
+        ("evaluation.target_final_distance=1.0", "average final distance", False),
+    ],
+)
+def test_targets_are_met_or_not(configure: Callable[..., Config], override: str, metric: str, met: bool) -> None:
+    config = configure("evaluation.report_episodes=40", "evaluation.heldout_episodes=20", override)
+    report, _ = evaluate(law("pn", config, "reference"), config, LINEAGE, "0" * 64)
+    assert {row.metric: row.met for row in report.targets}[metric] == met
+
+
+def test_samples_are_the_first_heldout_engagements(
+    small: Config, judged: tuple[EvaluationReport, dict[str, Flights]]
+) -> None:
+    paths = samples(law("pn", small, "reference"), small, 4)
+    assert [path.episode for path in paths] == [0, 1, 2, 3]
+    np.testing.assert_array_equal([path.miss_distance for path in paths], judged[1]["policy"].miss_distance[:4])
+
+
+def test_example_histories_have_the_shape_of_an_input(small: Config) -> None:
+    histories = example_histories(small, length=5, count=3)
+    assert (histories.shape, histories.dtype) == ((3, 5, SIZE), np.float32)
+    assert (histories[:, 0] != histories[:, 1]).any()

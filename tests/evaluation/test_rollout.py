@@ -1,0 +1,110 @@
+"""Flying: whole episodes, in the order of their numbers, with the memory carried and the frame respected."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from hlynr.config import Config
+from hlynr.envs.batch import EngagementBatch
+from hlynr.envs.observation import decode
+from hlynr.evaluation.laws import law
+from hlynr.evaluation.policy import Frame
+from hlynr.evaluation.rollout import fly, trace
+from hlynr.sim.engagement import OUTCOMES
+
+
+class Counting:
+    """A policy whose state is how often each engagement was seen; it flies straight on."""
+
+    name = "counting"
+    frame: Frame = "line_of_sight"
+
+    def __init__(self) -> None:
+        self.starts: list[np.ndarray] = []
+        self.memories: list[Any] = []
+
+    def predict(self, observation: np.ndarray, state: Any, episode_start: np.ndarray) -> tuple[np.ndarray, Any]:
+        self.starts.append(episode_start)
+        self.memories.append(state)
+        seen = np.zeros(len(observation)) if state is None else state
+        return np.tile([1.0, 0.0, 0.0], (len(observation), 1)), np.where(episode_start, 1.0, seen + 1.0)
+
+
+def test_the_memory_is_carried_and_starts_empty_in_each_batch(config: Config) -> None:
+    policy = Counting()
+    fly(policy, config, "reference", seed=1, episodes=8, batch_size=4)
+    firsts = [k for k, memory in enumerate(policy.memories) if memory is None]
+    assert len(firsts) == 2
+    assert firsts[0] == 0
+    for k, start in enumerate(policy.starts):
+        assert start.all() == start.any() == (k in firsts)
+    second = policy.memories[: firsts[1]]
+    np.testing.assert_array_equal(second[-1], np.full(4, len(second) - 1.0))
+
+
+def test_rows_are_the_episodes_in_order(config: Config) -> None:
+    flights = fly(Counting(), config, "reference", seed=3, episodes=10, batch_size=4)
+    batch = EngagementBatch(config, "reference", count=10, seed=3)
+    batch.start(np.arange(10), np.arange(10))
+    np.testing.assert_array_equal(flights.range, batch.state["spawn_range"])
+    np.testing.assert_array_equal(flights.azimuth, batch.state["spawn_azimuth"])
+    np.testing.assert_array_equal(flights.target_speed, batch.state["target_speed"])
+
+
+def test_figures_are_consistent(config: Config) -> None:
+    flights = fly(law("pn", config, "reference"), config, "reference", seed=3, episodes=400, batch_size=400)
+    radius = config.scenarios["reference"].capture_radius
+    np.testing.assert_array_equal(flights.success, flights.miss_distance <= radius)
+    assert (flights.final_distance >= flights.miss_distance - 1e-6).all()
+    assert ((flights.fuel >= 0.0) & (flights.fuel <= 1.0)).all()
+    assert (flights.seconds <= config.scenarios["reference"].time_limit + 1e-9).all()
+    seen = np.isfinite(flights.first_detection)
+    assert 0.5 < seen.mean() <= 1.0
+    assert (flights.first_detection[seen] <= flights.seconds[seen]).all()
+    assert not (flights.outcome == OUTCOMES.index("running")).any()
+
+
+def test_another_seed_is_another_set_of_engagements(config: Config) -> None:
+    one, other = (
+        fly(law("zero", config, "reference"), config, "reference", seed=seed, episodes=50, batch_size=50)
+        for seed in (1, 2)
+    )
+    assert not np.intersect1d(one.range, other.range).size
+
+
+def test_the_blind_law_flies_in_inertial_axes(configure: Callable[..., Config]) -> None:
+    """Straight up from everywhere: without air nothing changes the level part of the launch velocity."""
+    calm = configure("scenarios.reference.interceptor.drag=0.0")
+    for path in trace(law("inertial", calm, "reference"), calm, "reference", seed=5, episodes=np.arange(6)):
+        level = (path.own - path.own[0])[:50, :2]
+        np.testing.assert_allclose(level, np.arange(50)[:, None] * level[1], atol=1e-6)
+        assert path.own[50, 2] > path.own[0, 2] + 200.0
+
+
+@pytest.mark.parametrize("name", ["pn", "inertial"])
+def test_a_trace_is_the_same_flight(config: Config, name: str) -> None:
+    flights = fly(law(name, config, "reference"), config, "reference", seed=5, episodes=12, batch_size=12)
+    chosen = np.array([7, 2, 11])
+    for path, episode in zip(
+        trace(law(name, config, "reference"), config, "reference", seed=5, episodes=chosen), chosen, strict=True
+    ):
+        assert path.episode == episode
+        assert path.outcome == OUTCOMES[flights.outcome[episode]]
+        assert path.miss_distance == flights.miss_distance[episode]
+        assert path.time[-1] == pytest.approx(flights.seconds[episode])
+        assert len(path.time) == len(path.target) == len(path.own) == len(path.estimate)
+        assert (np.diff(path.time) > 0.0).all()
+        assert np.linalg.norm(path.target[-1] - path.own[-1]) == pytest.approx(flights.final_distance[episode])
+
+
+def test_the_estimate_of_a_trace_is_what_was_observed(config: Config) -> None:
+    path = trace(law("pn", config, "reference"), config, "reference", seed=5, episodes=np.array([3]))[0]
+    batch = EngagementBatch(config, "reference", count=1, seed=5)
+    batch.start(np.zeros(1), np.array([3]))
+    assert np.linalg.norm(path.estimate[0] - path.own[0]) == pytest.approx(
+        decode(batch.observe(), "range")[0], rel=1e-5
+    )
