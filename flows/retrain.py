@@ -12,37 +12,40 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from flows.artifacts import ProgressArtifact, table
-from hlynr import child, params, pipeline
-from hlynr.errors import UserError
+from hlynr import child, nights, params, pipeline
+from hlynr.machine import explained
 from hlynr.observers import console
 from hlynr.project import Project
 from hlynr.records import EvaluationReport, GateDecision, Lineage, RetrainRecord, TrainResult
 
 
 def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """A crash is; an error that names what the user must change is not."""
+    """A crash is, and is told; an error that names what the user must change is not. Asked while a retry is left."""
     error = state.result(raise_on_failure=False)
-    return isinstance(error, child.TrainingCrashedError) or not isinstance(error, UserError)
+    if explained(error) is not None and not isinstance(error, child.TrainingCrashedError):
+        return False
+    _tell(f"{task.name} again, after {error!r}")
+    return True
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(root: str, params_file: str, overrides: list[str]) -> tuple[Project, Lineage]:
+def validate(root: str, params_file: str, overrides: list[str], resume: bool) -> tuple[Project, Lineage]:
     """Read the configuration, check the machine, number the night."""
     project = Project(Path(root).resolve(), params.load(Path(root, params_file), overrides))
     pipeline.require_ready(project)
-    return pipeline.begin(project, str(runtime.flow_run.id))
+    return nights.begin(project, str(runtime.flow_run.id), resume=resume)
 
 
 @task(name="train", cache_policy=NO_CACHE, retry_condition_fn=_worth_repeating)
-def train(project: Project, lineage: Lineage) -> TrainResult:
+def train(project: Project, lineage: Lineage, resume: bool) -> TrainResult:
     """Train in a child process; a repeated run goes on from the last checkpoint."""
     artifact = ProgressArtifact(project.config.retrain.progress_interval)
+    repeated = (runtime.task_run.run_count or 1) > 1
     with console() as terminal:
-        resume = (runtime.task_run.run_count or 1) > 1
-        return child.train(project, lineage, resume=resume, observers=[terminal, artifact])
+        return child.train(project, lineage, resume=resume or repeated, observers=[terminal, artifact])
 
 
-@task(name="evaluate", cache_policy=NO_CACHE, retries=1)
+@task(name="evaluate", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)
 def evaluate(project: Project) -> EvaluationReport:
     """Judge the best bundle; the same engagements again if it has to be repeated."""
     report = pipeline.evaluate(project)
@@ -50,7 +53,7 @@ def evaluate(project: Project) -> EvaluationReport:
     return report
 
 
-@task(name="gate", cache_policy=NO_CACHE, retries=1)
+@task(name="gate", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
     """Decide, without doing anything yet."""
     decision = pipeline.gate(project, result, report)
@@ -58,24 +61,32 @@ def gate(project: Project, result: TrainResult, report: EvaluationReport) -> Gat
     return decision
 
 
-version = task(pipeline.version, name="version", cache_policy=NO_CACHE, retries=1)
-promote = task(pipeline.promote, name="promote", cache_policy=NO_CACHE, retries=1)
+version = task(name="version", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.version)
+promote = task(name="promote", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.promote)
 
 
 @flow(name="retrain", validate_parameters=False)
-def retrain(root: str = ".", params_file: str = "params.yaml", overrides: list[str] | None = None) -> RetrainRecord:
-    """One night, from params.yaml to a decision about the champion.
+def retrain(
+    root: str = ".", params_file: str = "params.yaml", overrides: list[str] | None = None, resume: bool = False
+) -> RetrainRecord:
+    """One night, from params.yaml to a decision about the champion; one at a time in a project.
 
     Args:
         root: the project folder.
         params_file: relative to ``root``.
         overrides: as the CLI's ``--set``.
+        resume: go on with the night that was interrupted, if there is one.
     """
+    with nights.one_at_a_time(Path(root).resolve()):
+        return _night(root, params_file, overrides or [], resume)
+
+
+def _night(root: str, params_file: str, overrides: list[str], resume: bool) -> RetrainRecord:
     seconds: dict[str, float] = {}
-    project, lineage = _timed(seconds, "validate", validate, root, params_file, overrides or [])
+    project, lineage = _timed(seconds, "validate", validate, root, params_file, overrides, resume)
     settings = project.config.retrain
     training = train.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
-    result = _timed(seconds, "train", training, project, lineage)
+    result = _timed(seconds, "train", training, project, lineage, resume)
     _timed(seconds, "version", version, project, result.lineage)
     report = _timed(seconds, "evaluate", evaluate, project)
     saved = _timed(seconds, "version", version, project, result.lineage)
@@ -86,9 +97,14 @@ def retrain(root: str = ".", params_file: str = "params.yaml", overrides: list[s
 
 def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args: Any) -> Any:
     """Run a step, say so, and add its wall time."""
-    print(f"{step} ...", file=sys.stderr, flush=True)
+    _tell(step)
     start = time.monotonic()
     try:
         return run(*args)
     finally:
         seconds[step] = seconds.get(step, 0.0) + time.monotonic() - start
+
+
+def _tell(line: str) -> None:
+    """One line for whoever waits."""
+    print(f"{line} ...", file=sys.stderr, flush=True)

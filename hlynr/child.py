@@ -2,7 +2,7 @@
 
 The parent hands over a request on standard input and reads one JSON line of progress per rollout. The child
 lies in a session of its own: it hears of Ctrl-C through the parent, which waits for its checkpoint, and it
-stops by itself when the parent is gone.
+stops by itself, with a checkpoint too, when the parent is gone.
 """
 
 from __future__ import annotations
@@ -14,16 +14,22 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import TextIO
 
 from hlynr.config import Config
-from hlynr.errors import EnvironmentNotReady, InputError, TrainingError, UserError
+from hlynr.errors import DONE, INTERRUPTED, EnvironmentNotReady, InputError, TrainingError, UserError
+from hlynr.machine import explained
 from hlynr.observers import TrainObserver, TrainProgress
 from hlynr.project import Project
 from hlynr.records import Lineage, Record, TrainResult
 
 PATIENCE = 60.0
 """[s] for a child that was asked to stop: the rest of a rollout, an evaluation, a checkpoint."""
+
+COMMAND = [sys.executable, "-P", "-m", "hlynr.child"]
+"""-P: this package, not one of the same name that lies in the working directory."""
 
 
 class TrainingCrashedError(TrainingError):
@@ -55,13 +61,13 @@ def train(project: Project, lineage: Lineage, *, resume: bool, observers: Sequen
     """As `hlynr.pipeline.train`, in a child process that is gone when this returns or raises.
 
     Raises:
-        TrainingCrashedError: if the child was killed or failed.
+        TrainingCrashedError: if the child was killed, stopped by a signal of its own, or failed.
         hlynr.errors.UserError: what the child itself reported; repeating would not help.
-        KeyboardInterrupt: after the child has stopped cleanly.
+        KeyboardInterrupt: after the child has stopped cleanly; likewise what Prefect makes of a SIGTERM.
     """
     request = Request(root=str(project.root), config=project.config, lineage=lineage, resume=resume)
     child = subprocess.Popen(
-        [sys.executable, "-m", "hlynr.child"],
+        COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -74,7 +80,9 @@ def train(project: Project, lineage: Lineage, *, resume: bool, observers: Sequen
         child.stdin.close()
         refusal = _listen(child.stdout, observers)
         code = child.wait()
-    except KeyboardInterrupt:
+    except Exception:
+        raise
+    except BaseException:  # an interrupt, in whatever form
         _stop(child)
         raise
     finally:
@@ -85,7 +93,10 @@ def train(project: Project, lineage: Lineage, *, resume: bool, observers: Sequen
     if code != 0:
         ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise TrainingCrashedError(f"the training process ended with {ending}")
-    return TrainResult.read(project.train / "result.json")
+    result = TrainResult.read(project.train / "result.json")
+    if result.interrupted:
+        raise TrainingCrashedError(f"it was stopped from outside after {result.timesteps:,} timesteps")
+    return result
 
 
 def _listen(lines: Iterable[str], observers: Sequence[TrainObserver]) -> Refusal | None:
@@ -104,7 +115,7 @@ def _stop(child: subprocess.Popen[str]) -> None:
     try:
         child.wait(PATIENCE)
     except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        return
+        return  # a second Ctrl-C: it is killed now
 
 
 def _kill(child: subprocess.Popen[str]) -> None:
@@ -114,36 +125,59 @@ def _kill(child: subprocess.Popen[str]) -> None:
         child.wait()
 
 
-class _JsonObserver:
+class _Channel:
+    """The child's side of its standard output; nobody may be listening any more."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
     def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
         """The child itself sends them to MLflow."""
 
     def progress(self, progress: TrainProgress) -> None:
-        print(progress.model_dump_json(), flush=True)
+        self.send(progress)
+
+    def send(self, record: Record) -> None:
+        """One line. An orphan must come to its checkpoint, not fail here."""
+        with suppress(BrokenPipeError):
+            print(record.model_dump_json(), file=self._stream, flush=True)
 
 
-def _watch_parent(parent: int) -> None:
-    """Stop when orphaned. A thread, because a parent-death signal also fires when the spawning thread ends."""
+def watch_parent(parent: int, patience: float) -> None:
+    """Ask this process to stop when ``parent`` is gone, and end it after ``patience`` seconds.
+
+    A thread, because a parent-death signal also fires when the spawning thread ends.
+    """
     while os.getppid() == parent:
         time.sleep(1.0)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(PATIENCE)
+    time.sleep(patience)
     os._exit(1)
 
 
 def main() -> int:
     """The child's side."""
+    threading.Thread(target=watch_parent, args=(os.getppid(), PATIENCE), daemon=True).start()
+    channel = _Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no message to the parent
+    try:
+        _train(Request.model_validate_json(sys.stdin.read()), channel)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Exception as error:
+        told = explained(error)
+        if told is None:
+            raise
+        channel.send(Refusal(exit_code=told.exit_code, message=str(told)))
+        return told.exit_code
+    return DONE
+
+
+def _train(request: Request, channel: _Channel) -> None:
     from hlynr import pipeline
 
-    threading.Thread(target=_watch_parent, args=(os.getppid(),), daemon=True).start()
-    request = Request.model_validate_json(sys.stdin.read())
     project = Project(Path(request.root), request.config)
-    try:
-        pipeline.train(project, request.lineage, resume=request.resume, observers=[_JsonObserver()])
-    except UserError as error:
-        print(Refusal(exit_code=error.exit_code, message=str(error)).model_dump_json(), flush=True)
-        return error.exit_code
-    return 0
+    pipeline.train(project, request.lineage, resume=request.resume, observers=[channel])
 
 
 if __name__ == "__main__":

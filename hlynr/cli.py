@@ -8,28 +8,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from hlynr import options
+
 if TYPE_CHECKING:
     from hlynr.project import Project
 
 app = typer.Typer(
     help="Train, watch, judge and promote a policy for a simulated pursuit.",
+    epilog="Exit codes: 0 done (a refused promotion too), 2 bad input, 3 training failed or collapsed, "
+    "4 environment not ready, 130 interrupted.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-Params = Annotated[Path, typer.Option("--params", metavar="FILE", help="The configuration; its folder is the project.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Change a setting; repeatable.")]
-Json = Annotated[
-    Path | None, typer.Option("--json", metavar="FILE", help="Also write the record as JSON; - for standard output.")
-]
 DEFAULT_PARAMS = Path("params.yaml")
 
 
 @app.command()
 def validate(
-    params: Params = DEFAULT_PARAMS,
-    set_: Set = [],  # noqa: B006  (typer copies it)
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006  (typer copies it)
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema for editors instead.")] = False,
 ) -> None:
     """Check params.yaml; every fault is one line."""
@@ -45,8 +43,12 @@ def validate(
 
 
 @app.command()
-def doctor(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) -> None:  # noqa: B006
-    """Check what a training needs: configuration, Python, disk, GPU, stores, DVC remote."""
+def doctor(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    json: options.Json = None,
+) -> None:
+    """Check what a retraining needs: configuration, Python, disk, GPU, stores, DVC remote."""
     from hlynr import desk
     from hlynr.errors import NOT_READY
 
@@ -58,42 +60,38 @@ def doctor(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) -
 
 @app.command()
 def train(
-    params: Params = DEFAULT_PARAMS,
-    set_: Set = [],  # noqa: B006
-    out: Annotated[Path | None, typer.Option(help="Where to write; default: the outputs folder's train.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last training checkpoint.")] = False,
-    json: Json = None,
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    out: options.TrainOut = None,
+    resume: options.Resume = False,
+    json: options.Json = None,
 ) -> None:
-    """Train a policy and keep its best checkpoint as a bundle."""
+    """Train a policy and keep its best checkpoint as a bundle; Ctrl-C keeps the best so far."""
     from hlynr import desk, pipeline
     from hlynr.observers import console
 
     project = _project(params, set_)
     with console() as terminal:
-        result = pipeline.train(project, out=_absolute(out), resume=resume, observers=[terminal])
+        result = pipeline.train(project, out=out, resume=resume, observers=[terminal])
     _show(desk.tables().training_summary(result), result, json)
+    if result.interrupted:
+        _say("interrupted; the same command with --resume goes on from here")
     raise typer.Exit(pipeline.exit_code(result))
 
 
 @app.command()
 def evaluate(
-    params: Params = DEFAULT_PARAMS,
-    set_: Set = [],  # noqa: B006
-    policy: Annotated[
-        str | None, typer.Option(help="A law: zero, random, pursuit, heading, pn, apn, inertial.")
-    ] = None,
-    bundle: Annotated[Path | None, typer.Option(help="A bundle's folder.")] = None,
-    model: Annotated[str | None, typer.Option(help="A registered model: models:/hlynr-intercept@champion.")] = None,
-    truth: Annotated[
-        bool, typer.Option("--truth", help="Let the policy see the truth instead of the estimate.")
-    ] = False,
-    scenario: Annotated[str | None, typer.Option(help="Default: evaluation.scenario.")] = None,
-    episodes: Annotated[int | None, typer.Option(help="Default: evaluation.heldout_episodes.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Default: the held-out seed.")] = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Write report, figures and DVC's metrics here: the whole stage.")
-    ] = None,
-    json: Json = None,
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    policy: options.Policy = None,
+    bundle: options.Bundle = None,
+    model: options.Model = None,
+    truth: options.Truth = False,
+    scenario: options.Scenario = None,
+    episodes: options.Episodes = None,
+    seed: options.Seed = None,
+    out: options.EvaluateOut = None,
+    json: options.Json = None,
 ) -> None:
     """Judge a law, a bundle or a registered model, beside random, pursuit and PN on the same engagements."""
     from hlynr import desk, pipeline
@@ -101,18 +99,43 @@ def evaluate(
 
     project = _project(params, set_)
     if out is None:
-        chosen = desk.Choice(policy, _absolute(bundle), model, truth)
+        chosen = desk.Choice(policy, bundle, model, truth)
         judgement = desk.judge(project, chosen, scenario=scenario, episodes=episodes, seed=seed)
         _show(desk.tables().judgement(judgement), judgement, json)
         return
     if truth or any(option is not None for option in (policy, model, scenario, episodes, seed)):
         raise InputError("--out: is the evaluate stage, which takes a --bundle and its settings from params.yaml only")
-    report = pipeline.evaluate(project, bundle=_absolute(bundle), out=out.absolute())
+    report = pipeline.evaluate(project, bundle=bundle, out=out)
     _show(desk.tables().evaluation_summary(report), report, json)
 
 
 @app.command()
-def promote(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) -> None:  # noqa: B006
+def diagnose(
+    target: options.Target,
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    episodes: options.DiagnosedEpisodes = 300,
+    seed: options.DiagnosisSeed = None,
+    budget: options.Budget = 200_000,
+    quick: options.Quick = False,
+    out: options.DiagnosisOut = None,
+    json: options.Json = None,
+) -> None:
+    """Find out why a policy fails: one finding per check, and a page. Exits with 0 when a fault was found, too."""
+    from hlynr import desk
+
+    project = _project(params, set_)
+    found = desk.diagnose(project, target, episodes=episodes, seed=seed, budget=0 if quick else budget, out=out)
+    _show(desk.tables().diagnosis(found), found, json)
+    _say(f"the page is {(out or project.diagnose) / 'diagnosis.html'}")
+
+
+@app.command()
+def promote(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    json: options.Json = None,
+) -> None:
     """Put the newest trained and evaluated bundle through the gate and carry out the decision."""
     from hlynr import desk
 
@@ -121,7 +144,11 @@ def promote(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) 
 
 
 @app.command()
-def rollback(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) -> None:  # noqa: B006
+def rollback(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    json: options.Json = None,
+) -> None:
     """Make the previous champion champion again, after loading it."""
     from hlynr import desk
 
@@ -130,7 +157,11 @@ def rollback(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None)
 
 
 @app.command()
-def champions(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) -> None:  # noqa: B006
+def champions(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    json: options.Json = None,
+) -> None:
     """List every decision about the registered model, oldest first."""
     from hlynr import desk
 
@@ -141,44 +172,64 @@ def champions(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None
 
 @app.command()
 def restore(
-    revision: Annotated[str, typer.Argument(help="A DVC experiment, branch, tag or commit.")],
-    destination: Annotated[Path, typer.Option("--to", help="A new or empty folder.")] = Path("restored"),
-    params: Params = DEFAULT_PARAMS,
+    revision: options.Revision,
+    destination: options.Destination = Path("restored"),
+    params: options.Params = DEFAULT_PARAMS,
 ) -> None:
     """Bring a bundle back from DVC, from the remote where the cache is gone."""
     from hlynr import desk
 
-    print(f"restored to {desk.restore(_project(params, []), revision, destination.absolute())}")
+    print(f"restored to {desk.restore(_project(params, []), revision, destination)}")
 
 
 @app.command()
-def retrain(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) -> None:  # noqa: B006
+def retrain(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    resume: options.ResumeNight = False,
+    json: options.Json = None,
+) -> None:
     """Run the whole pipeline once: validate, train, version, evaluate, gate, promote."""
-    from hlynr import desk, pipeline
+    from hlynr import desk, nights, pipeline, prefect_server
+    from hlynr.errors import INTERRUPTED
 
     project = _project(params, set_)
-    desk.prepare_prefect(project)
+    with nights.one_at_a_time(project.root):
+        pass  # to be turned away now and not when Prefect has started; the flow itself takes the lock again
+    server = prefect_server.start(project)
+    # While the server starts. The flow asks again: there are other doors to it.
+    pipeline.require_ready(project)
     from flows.retrain import retrain as flow
 
-    record = flow(str(project.root), params.name, set_)
+    if server:
+        server.wait()
+    try:
+        record = flow(str(project.root), params.name, set_, resume)
+    except KeyboardInterrupt:  # the training has stopped cleanly by the time it arrives here
+        _say("interrupted; hlynr retrain --resume goes on with this night")
+        raise typer.Exit(INTERRUPTED) from None
     _show(desk.tables().summary(record, project.config), record, json)
     raise typer.Exit(pipeline.exit_code(record.train))
 
 
 @app.command()
 def ui(
-    params: Params = DEFAULT_PARAMS,
-    set_: Set = [],  # noqa: B006
-    port: Annotated[int, typer.Option(min=1, max=65535)] = 5000,
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    port: options.Port = 5000,
 ) -> None:
     """Open the MLflow UI on localhost."""
     from hlynr import desk
 
-    raise typer.Exit(desk.serve_ui(_project(params, set_), port))
+    desk.serve_ui(_project(params, set_), port)
 
 
 @app.command()
-def bench(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) -> None:  # noqa: B006
+def bench(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    json: options.Json = None,
+) -> None:
     """Measure simulation, training and evaluation against the stock libraries, as ratios in one run."""
     from hlynr import desk
 
@@ -188,17 +239,17 @@ def bench(params: Params = DEFAULT_PARAMS, set_: Set = [], json: Json = None) ->
 
 def main() -> None:
     """Entry point: errors the user can mend become one line each and an exit code."""
-    from hlynr.errors import UserError
-
     try:
-        app()
-    except UserError as error:
-        for line in str(error).splitlines():
-            print(f"hlynr: {line}", file=sys.stderr)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("hlynr: interrupted", file=sys.stderr)
-        sys.exit(130)
+        app(prog_name="hlynr")
+    except Exception as error:
+        from hlynr.machine import explained
+
+        told = explained(error)
+        if told is None:
+            raise
+        for line in str(told).splitlines():
+            _say(line)
+        sys.exit(told.exit_code)
 
 
 def _project(params: Path, overrides: list[str]) -> Project:
@@ -206,25 +257,25 @@ def _project(params: Path, overrides: list[str]) -> Project:
     from hlynr.project import Project
 
     config = load(params, overrides)
-    return Project(params.resolve().parent, config)
-
-
-def _absolute(path: Path | None) -> Path | None:
-    return None if path is None else path.absolute()
+    return Project(params.absolute().parent.resolve(), config)
 
 
 def _show(renderable: Any, record: Any, json: Path | None) -> None:
-    """Print for people, and write the record where it was asked for."""
+    """Write the record where it was asked for, and print for people unless it went to standard output."""
     import json as encoder
 
-    from hlynr.records import as_json
+    from hlynr.records import as_json, write_text
 
     text = encoder.dumps(as_json(record), indent=2)
     if json == Path("-"):
         print(text)
         return
+    if json is not None:
+        write_text(json, text + "\n")
     from rich.console import Console
 
     Console().print(renderable)
-    if json is not None:
-        json.write_text(text + "\n", encoding="utf-8")
+
+
+def _say(line: str) -> None:
+    print(f"hlynr: {line}", file=sys.stderr)

@@ -12,23 +12,14 @@ import typing
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from hlynr import consistency
+from hlynr.schedules import ClipSchedule, EntropySchedule, RateSchedule
+from hlynr.section import Count, Fraction, NonNegative, OpenFraction, Positive, Section
 
-Positive = Annotated[float, Field(gt=0)]
-NonNegative = Annotated[float, Field(ge=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-OpenFraction = Annotated[float, Field(gt=0, lt=1)]
-Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Elevation = Annotated[float, Field(ge=0, le=90)]
-
-
-class Section(BaseModel):
-    """Frozen, refuses unknown keys, NaN and infinity; a boolean or a string is no number."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
 class Run(Section):
@@ -161,27 +152,6 @@ class Policy(Section):
     inertial: tuple[Unit, Unit, Unit]
 
 
-class Schedule(Section):
-    """A value that goes linearly from ``start`` to ``end`` over the training budget."""
-
-    start: NonNegative
-    end: NonNegative
-
-    def at(self, progress: float) -> float:
-        """Value after ``progress`` in [0, 1] of the budget; exact at both ends."""
-        return self.start * (1.0 - progress) + self.end * progress
-
-
-class ClipSchedule(Schedule):
-    start: OpenFraction
-    end: OpenFraction
-
-
-class RateSchedule(Schedule):
-    start: float = Field(gt=0, le=1)
-    end: float = Field(ge=0, le=1)
-
-
 class Train(Section):
     scenario: str
     algorithm: Literal["ppo", "recurrent_ppo"]
@@ -195,7 +165,7 @@ class Train(Section):
     n_epochs: int = Field(ge=1, le=100)
     learning_rate: RateSchedule
     clip_range: ClipSchedule
-    ent_coef: float = Field(ge=0, le=1)
+    ent_coef: EntropySchedule
     vf_coef: float = Field(ge=0, le=10)
     gamma: float = Field(gt=0, le=1)
     gae_lambda: Fraction
@@ -204,6 +174,7 @@ class Train(Section):
     net_arch: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(min_length=1, max_length=8)]
     activation: Literal["tanh", "relu", "elu"]
     log_std_init: float = Field(ge=-10, le=2)
+    log_std_min: float = Field(ge=-10, le=2)
     log_std_max: float = Field(ge=-10, le=2)
     lstm_hidden_size: int = Field(ge=1, le=8192)
     checkpoint_interval: Count
@@ -225,8 +196,11 @@ class Train(Section):
             faults.append(f"timesteps: {self.timesteps} is not at least one rollout, {rollout}")
         if self.checkpoint_interval < self.rollout:
             faults.append(f"checkpoint_interval: {self.checkpoint_interval} is not at least one rollout, {rollout}")
-        if self.log_std_init > self.log_std_max:
-            faults.append(f"log_std_init: {self.log_std_init} is not at most log_std_max = {self.log_std_max}")
+        if self.log_std_min > self.log_std_max:
+            faults.append(f"log_std_min: {self.log_std_min} is not at most log_std_max = {self.log_std_max}")
+        elif not self.log_std_min <= self.log_std_init <= self.log_std_max:
+            limits = f"[log_std_min = {self.log_std_min}, log_std_max = {self.log_std_max}]"
+            faults.append(f"log_std_init: {self.log_std_init} is not in {limits}")
         if faults:
             raise ValueError("\n".join(faults))
         return self

@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 import os
-import subprocess
+import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
-from hlynr.errors import InputError
+from hlynr.errors import EnvironmentNotReady, InputError
 from hlynr.project import Project
-from hlynr.records import Check, EvaluationReport, GateDecision, Judgement, Promotion, TrainResult
+from hlynr.records import Check, Diagnosis, EvaluationReport, GateDecision, Judgement, Promotion, TrainResult
 
 if TYPE_CHECKING:
     from hlynr.evaluation.policy import Policy
+    from hlynr.ops.store import Store
 
 
 @dataclass(frozen=True)
@@ -77,7 +79,7 @@ def judge(
 def _check_engagements(project: Project, scenario: str, episodes: int, seed: int) -> None:
     known = project.config.scenarios
     if scenario not in known:
-        raise InputError(f"--scenario: {scenario} is not one of {', '.join(sorted(known))}")
+        raise InputError(f"--scenario: {_not_one_of(scenario, sorted(known))}")
     if not 1 <= episodes <= 1_000_000:
         raise InputError(f"--episodes: {episodes} is not in [1, 1000000]")
     if not 0 <= seed < 2**31:
@@ -94,7 +96,7 @@ def _policy(project: Project, chosen: Choice, scenario: str) -> Iterator[Policy]
         raise InputError(f"--policy, --bundle, --model: {found} given; exactly one is needed")
     if chosen.policy is not None:
         if chosen.policy not in LAWS:
-            raise InputError(f"--policy: {chosen.policy} is not one of {', '.join(LAWS)}")
+            raise InputError(f"--policy: {_not_one_of(chosen.policy, LAWS)}")
         yield law(chosen.policy, project.config, scenario)
         return
     from hlynr.rl.bundle import load_policy
@@ -103,11 +105,106 @@ def _policy(project: Project, chosen: Choice, scenario: str) -> Iterator[Policy]
     if chosen.bundle is not None:
         yield load_policy(chosen.bundle, threads=threads)
         return
-    from hlynr.ops import registry, store
+    from hlynr.ops import registry
 
+    opened, version = _registered(project, str(chosen.model))
     with tempfile.TemporaryDirectory(prefix="hlynr-model-") as folder:
-        opened = store.open_store(project.config, project.root)
-        yield load_policy(registry.fetch_bundle(opened, str(chosen.model), Path(folder) / "bundle"), threads=threads)
+        yield load_policy(registry.fetch_bundle(opened, version, Path(folder) / "bundle"), threads=threads)
+
+
+def _not_one_of(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{name} is not one of {', '.join(known)}{hint}"
+
+
+def _registered(project: Project, reference: str, option: str = "--model") -> tuple[Store, str]:
+    """The store, and the reference once it is clear that it means a version there."""
+    from hlynr.ops import registry
+
+    opened = _store(project)
+    if opened is None:
+        raise InputError(f"{option}: {reference}: no model has been registered yet; hlynr retrain does that")
+    try:
+        registry.find(opened, reference)
+    except registry.RegistryError as error:
+        raise InputError(f"{option}: {error}") from None
+    return opened, reference
+
+
+def _store(project: Project) -> Store | None:
+    """The MLflow store; None where it has not been made yet, which takes seconds and is not for those who only look."""
+    from hlynr.ops import store
+
+    uri = store.absolute_uri(project.config.tracking.uri, project.root)
+    if uri.startswith(store.SQLITE) and not Path(uri.removeprefix(store.SQLITE)).exists():
+        return None
+    return store.open_store(project.config, project.root)
+
+
+def diagnose(
+    project: Project, target: str, *, episodes: int, seed: int | None, budget: int, out: Path | None
+) -> Diagnosis:
+    """Find out why a policy fails; record and page go to ``out``, by default the outputs folder's diagnose.
+
+    Args:
+        target: a bundle's folder, a registered model like models:/NAME/3, or the id of an MLflow run.
+
+    Raises:
+        InputError: if there is no such bundle, or an option cannot be.
+    """
+    from hlynr import clinic
+
+    if not 1 <= episodes <= clinic.MOST_EPISODES:
+        raise InputError(f"--episodes: {episodes} is not in [1, {clinic.MOST_EPISODES}]")
+    if seed is not None and not 0 <= seed < 2**31:
+        raise InputError(f"--seed: {seed} is not in [0, {2**31})")
+    with _bundle_of(project, target) as bundle:
+        return clinic.examine(project, bundle, name=target, episodes=episodes, seed=seed, budget=budget, out=out)
+
+
+@contextmanager
+def _bundle_of(project: Project, target: str) -> Iterator[Path]:
+    """The bundle's folder; what comes from the registry is gone afterwards."""
+    from hlynr.ops import registry
+
+    if Path(target).is_dir():
+        yield Path(target)
+        return
+    if _newest_run(project) == target:
+        yield project.bundle
+        return
+    version: int | str
+    if target.startswith("models:/"):
+        opened, version = _registered(project, target, "TARGET")
+    else:
+        opened, version = _registered_run(project, target)
+    with tempfile.TemporaryDirectory(prefix="hlynr-model-") as folder:
+        yield registry.fetch_bundle(opened, version, Path(folder) / "bundle")
+
+
+def _newest_run(project: Project) -> str | None:
+    """The MLflow run of the newest training; None if there is no bundle, or it cannot be trusted."""
+    from hlynr.rl.bundle import BundleError, read_manifest
+
+    try:
+        run_id: str | None = read_manifest(project.bundle)["lineage"]["mlflow_run_id"]
+    except BundleError:
+        return None
+    return run_id
+
+
+def _registered_run(project: Project, run_id: str) -> tuple[Store, int]:
+    from hlynr.ops import registry
+
+    opened = _store(project)
+    version = None if opened is None else registry.newest_of_run(opened, run_id)
+    if opened is None or version is None:
+        raise InputError(
+            f"TARGET: {run_id}: is no bundle's folder, no models:/ reference, and no run whose bundle is the newest "
+            "or registered"
+        )
+    return opened, version
 
 
 def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
@@ -131,18 +228,26 @@ def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
 
 
 def rollback(project: Project) -> Promotion:
-    """Make the previous champion champion again, once its bundle has been fetched, verified and loaded."""
-    from hlynr.ops import promotion, store
+    """Make the previous champion champion again, once its bundle has been fetched, verified and loaded.
+
+    Raises:
+        EnvironmentNotReady: if there is no previous champion, or it does not load.
+    """
+    from hlynr.ops import promotion
     from hlynr.rl.bundle import load_policy
 
-    return promotion.rollback(store.open_store(project.config, project.root), load_policy)
+    opened = _store(project)
+    if opened is None:
+        raise EnvironmentNotReady(f"{project.config.tracking.model} has no champion to roll back from")
+    return promotion.rollback(opened, load_policy)
 
 
 def champions(project: Project) -> list[Promotion]:
     """Every decision about the registered model, oldest first."""
-    from hlynr.ops import promotion, store
+    from hlynr.ops import promotion
 
-    return promotion.history(store.open_store(project.config, project.root))
+    opened = _store(project)
+    return [] if opened is None else promotion.history(opened)
 
 
 def restore(project: Project, revision: str, destination: Path) -> Path:
@@ -155,41 +260,31 @@ def restore(project: Project, revision: str, destination: Path) -> Path:
     return restored
 
 
-def prepare_prefect(project: Project) -> None:
-    """Prefect's settings for a project of its own, unless the user's environment says otherwise.
+def serve_ui(project: Project, port: int) -> NoReturn:
+    """Become the MLflow server on localhost, until it is stopped.
 
-    Must run before prefect is imported, which reads them.
+    Raises:
+        EnvironmentNotReady: if the port is taken.
     """
-    settings = {
-        "PREFECT_HOME": str(project.root / ".hlynr" / "prefect"),
-        # The default of 20 s is short for a busy machine, where the ephemeral server takes up to 40 s.
-        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "DO_NOT_TRACK": "1",
-        # The flow says itself what it does; Prefect's own lines stay in its database for the UI.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING",
-    }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
-    Path(os.environ["PREFECT_HOME"]).mkdir(parents=True, exist_ok=True)  # its server does not make it
-
-
-def serve_ui(project: Project, port: int) -> int:
-    """Run the MLflow server on localhost until it is stopped; its exit code."""
     from hlynr.ops import store
 
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise EnvironmentNotReady(f"--port: {port} cannot be used: {error.strerror}") from None
     opened = store.open_store(project.config, project.root)
+    # Seven processes for jobs that nobody here submits; they take half a minute to start and outlive the server.
+    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
     artifacts = (project.root / project.config.tracking.artifacts).as_uri()
-    print(f"MLflow UI on http://127.0.0.1:{port}, Ctrl-C stops it")
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port)]
+    print(f"MLflow UI on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", opened.uri, "--default-artifact-root", artifacts]
-    try:
-        return subprocess.run([*command, *stores], check=False).returncode
-    except KeyboardInterrupt:
-        return 0
+    os.execv(sys.executable, [*command, *stores])  # no child, so that whatever stops this stops it
 
 
-def bench(project: Project) -> dict[str, float]:
+def bench(project: Project) -> dict[str, float | str]:
     """The benchmark's figures by their documented keys."""
     from hlynr import bench as benchmark
 

@@ -8,8 +8,10 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from hlynr.errors import EnvironmentNotReady, UserError
+from hlynr.errors import EnvironmentNotReady
+from hlynr.machine import explained
 from hlynr.project import Project
 from hlynr.records import Check
 
@@ -26,7 +28,7 @@ def examine(project: Project) -> list[Check]:
         _check("folders", True, lambda: _writable(project)),
         _check("device", True, lambda: _device(project)),
         _check("gpu", False, _gpu),
-        _check("tensorboard", False, _tensorboard),
+        _check("tensorboard", False, lambda: _tensorboard(project)),
         _check("mlflow", True, lambda: _mlflow(project)),
         _check("git", project.config.versioning.enabled, lambda: _git(project)),
         _check(
@@ -46,8 +48,11 @@ def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
     """Run one look; what it raises is the finding."""
     try:
         return Check(name=name, ok=True, required=required, detail=look())
-    except (UserError, OSError, ValueError, subprocess.SubprocessError) as error:
-        return Check(name=name, ok=False, required=required, detail=" ".join(str(error).split()))
+    except Exception as error:
+        told = error if isinstance(error, (OSError, ValueError, subprocess.SubprocessError)) else explained(error)
+        if told is None:
+            raise
+        return Check(name=name, ok=False, required=required, detail=" ".join(str(told).split()))
 
 
 def _disk(project: Project) -> str:
@@ -61,9 +66,15 @@ def _disk(project: Project) -> str:
 
 def _writable(project: Project) -> str:
     for folder in (project.root, project.root / project.config.run.outputs):
-        if folder.exists() and not os.access(folder, os.W_OK):
-            raise EnvironmentNotReady(f"{folder} is not writable")
+        _require_writable(folder)
     return f"{project.root} is writable"
+
+
+def _require_writable(folder: Path) -> None:
+    """A folder that does not exist yet can be made where the nearest one above it can be written to."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise EnvironmentNotReady(f"{existing} is not a writable folder")
 
 
 def _device(project: Project) -> str:
@@ -81,16 +92,21 @@ def _gpu() -> str:
     return subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
 
 
-def _tensorboard() -> str:
+def _tensorboard(project: Project) -> str:
     if importlib.util.find_spec("tensorboard") is None:
         raise EnvironmentNotReady("is not installed; training curves go to MLflow only")
-    return f"tensorboard --logdir {'outputs/train/tensorboard'}"
+    return f"tensorboard --logdir {project.config.run.outputs}/train/tensorboard"
 
 
 def _mlflow(project: Project) -> str:
-    from hlynr.ops.store import open_store
+    from hlynr.ops import store
 
-    return open_store(project.config, project.root).uri
+    uri = store.absolute_uri(project.config.tracking.uri, project.root)
+    database = Path(uri.removeprefix(store.SQLITE))
+    if uri.startswith(store.SQLITE) and not database.exists():
+        _require_writable(database.parent)
+        return f"{uri} will be made by the first training"
+    return store.open_store(project.config, project.root).uri
 
 
 def _git(project: Project) -> str:

@@ -3,8 +3,8 @@
 Each keeps to one line and names what to change. Anything else is a fault of the program and keeps its traceback.
 """
 
-DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY = 0, 2, 3, 4
-"""The exit codes of every command."""
+DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY, INTERRUPTED = 0, 2, 3, 4, 130
+"""The exit codes of every command; the last is the shell's for Ctrl-C."""
 
 
 class UserError(Exception):

@@ -57,7 +57,8 @@ def children(schema: Schema, location: Location) -> list[str]:
 
 def dotted(location: Location) -> str:
     """``train.net_arch[1]``."""
-    parts = (f"[{part}]" if isinstance(part, int) else f".{_printable(part)}" for part in location)
+    written = [part for part in location if _choice(part) is None]
+    parts = (f"[{part}]" if isinstance(part, int) else f".{_printable(part)}" for part in written)
     return "".join(parts).removeprefix(".")
 
 
@@ -65,6 +66,11 @@ def shown(value: Any) -> str:
     """A value in one line of at most 80 characters."""
     text = json.dumps(value, default=str)
     return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _choice(part: int | str) -> int | None:
+    """Which of a union's options a part of a location stands for; None for keys and indices. See `hlynr.schedules`."""
+    return int(part[1:]) if isinstance(part, str) and part.startswith("\0") else None
 
 
 def _printable(text: str) -> str:
@@ -79,6 +85,8 @@ def _at(schema: Schema, location: Location) -> Schema | None:
         if isinstance(part, int):
             items = node.get("prefixItems")
             node = items[min(part, len(items) - 1)] if items else node.get("items")
+        elif (choice := _choice(part)) is not None:
+            node = node["oneOf"][choice]
         else:
             named = next(iter(node.get("patternProperties", {}).values()), None)
             node = node.get("properties", {}).get(part, named)
@@ -114,8 +122,8 @@ def _words(node: Schema | None, schema: Schema) -> str:
     if node is None:
         return "allowed here"
     node = _resolved(node, schema)
-    if "anyOf" in node:
-        return " or ".join(_words(option, schema) for option in node["anyOf"])
+    if options := node.get("anyOf") or node.get("oneOf"):
+        return " or ".join(_words(option, schema) for option in options)
     if "enum" in node:
         return f"one of {', '.join(map(str, node['enum']))}"
     kind = node.get("type")

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from hlynr.records import Record
+from hlynr.records import Record, TrainResult
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -27,6 +27,19 @@ class TrainProgress(Record):
     mean_reward: float | None
     timesteps_per_second: float
     eta_seconds: float
+
+    @classmethod
+    def at_end(cls, result: TrainResult) -> Self:
+        """Where a training stands that has ended."""
+        return cls(
+            timesteps=result.timesteps,
+            budget=result.budget,
+            success_rate=result.verdict.final_success,
+            best_success=result.best_success,
+            mean_reward=result.evaluations[-1].mean_reward if result.evaluations else None,
+            timesteps_per_second=result.timesteps_per_second,
+            eta_seconds=0.0,
+        )
 
     def line(self) -> str:
         """One line for a log."""
@@ -77,7 +90,7 @@ class LineObserver:
 
     def progress(self, progress: TrainProgress) -> None:
         now = time.monotonic()
-        if now >= self._next:
+        if now >= self._next or progress.eta_seconds == 0.0:
             self._next = now + LINE_INTERVAL
             print(progress.line(), file=self._stream, flush=True)
 

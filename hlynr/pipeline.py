@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hlynr.errors import DONE, TRAINING_FAILED
+from hlynr import nights
+from hlynr.errors import DONE, INTERRUPTED, TRAINING_FAILED
 from hlynr.observers import Fanout, TrainObserver, TrainProgress
 from hlynr.project import Project
 from hlynr.records import (
@@ -43,21 +44,9 @@ def require_ready(project: Project) -> None:
 
 def exit_code(result: TrainResult) -> int:
     """What a command that trained exits with."""
+    if result.interrupted:
+        return INTERRUPTED
     return TRAINING_FAILED if result.verdict.status in FAILED_VERDICTS else DONE
-
-
-def begin(project: Project, flow_run_id: str | None = None) -> tuple[Project, Lineage]:
-    """Number the coming retraining and open its lineage.
-
-    Each finished retraining advances the night, and with it the training and evaluation seeds: with the same
-    seeds the same policy would come out, judged on the engagements that chose its predecessor.
-    """
-    from hlynr.ops import lineage, promotion, store
-
-    opened = store.open_store(project.config, project.root)
-    finished = sum(entry.action != "rolled_back" for entry in promotion.history(opened))
-    numbered = project.at_night(project.config.run.night + finished)
-    return numbered, lineage.start(numbered.config, numbered.root, flow_run_id)
 
 
 def train(
@@ -70,23 +59,27 @@ def train(
 ) -> TrainResult:
     """Train, with every metric going to the lineage's MLflow run as well as to ``observers``.
 
-    With ``resume`` a training that was killed goes on from its last checkpoint, under its own lineage and run.
+    With ``resume`` a training that was killed goes on from its last checkpoint, under its own lineage and run; if
+    ``lineage`` is given, only a checkpoint of that one.
     """
+    from hlynr.ops import lineage as lineages
     from hlynr.ops import store, tracking
     from hlynr.report.tables import run_description
     from hlynr.rl import train as training
 
     out = out or project.train
     training.resolve_device(project.config.train.device)  # before anything is written
-    lineage = _training_lineage(project, lineage, out, resume)
+    begun = nights.begun(project, lineage, out) if resume else None
+    lineage = begun or lineage or lineages.start(project.config, project.root)
     opened = store.open_store(project.config, project.root)
     run_id = tracking.start_run(opened, lineage, project.config)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
     with _reported(opened, run_id), _metrics_to(opened, run_id, out) as metrics:
         watching = Fanout([*observers, metrics])
-        result = training.train(project.config, out, lineage, watching, resume=resume)
+        result = training.train(project.config, out, lineage, watching, resume=begun is not None)
+        watching.progress(TrainProgress.at_end(result))
     tracking.set_lineage(opened, run_id, result.lineage)
-    tracking.finish_run(opened, run_id, "FINISHED", run_description(result))
+    tracking.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", run_description(result))
     return result
 
 
@@ -168,6 +161,7 @@ def promote(
     tracking.set_lineage(opened, run_id, lineage)
     number = _registered(project, opened, run_id, report, lineage)
     promotion = promotions.apply_decision(opened, decision, number, report, lineage, run_id)
+    report = report.model_copy(update={"lineage": lineage})
     tracking.finish_run(opened, run_id, "FINISHED", run_description(result, report, decision, promotion))
     return promotion
 
@@ -215,16 +209,6 @@ def conclude(
     return record
 
 
-def _training_lineage(project: Project, given: Lineage | None, out: Path, resume: bool) -> Lineage:
-    """The checkpoint's lineage when there is one to go on from, else the given one, else a new one."""
-    from hlynr.ops import lineage
-    from hlynr.rl import checkpoint
-    from hlynr.rl.train import training_digest
-
-    begun = checkpoint.lineage_of(out / "checkpoints", training_digest(project.config)) if resume else None
-    return begun or given or lineage.start(project.config, project.root)
-
-
 def _training_of(bundle: Path, sha: str) -> TrainResult | None:
     """The result of the training that made this very bundle, where it still lies beside it."""
     try:
@@ -243,7 +227,8 @@ def _reported(opened: Store, run_id: str) -> Iterator[None]:
         yield
     except BaseException as error:
         status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
-        tracking.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
+        with suppress(Exception):  # the store may be what ended it
+            tracking.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
         raise
 
 

@@ -26,6 +26,11 @@ class Project:
         return self.root / self.config.run.outputs / "evaluate"
 
     @property
+    def diagnose(self) -> Path:
+        """What a diagnosis writes: diagnosis.json, diagnosis.html."""
+        return self.root / self.config.run.outputs / "diagnose"
+
+    @property
     def bundle(self) -> Path:
         """The newest training's bundle."""
         return self.train / "bundle"

@@ -19,14 +19,9 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     def write(self, path: Path) -> Path:
-        """Write as JSON, atomically: a reader sees the old file or the whole new one."""
+        """Write as JSON, atomically, with the folders above it."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        try:
-            temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        write_text(path, self.model_dump_json(indent=2) + "\n")
         return path
 
     @classmethod
@@ -251,6 +246,95 @@ class Check(Record):
     ok: bool
     required: bool
     detail: str
+
+
+Cause = Literal["tracker", "frame", "task", "reward", "observation", "policy"]
+"""Where a fault can lie, most upstream first: what is wrong there spoils everything after it."""
+
+
+class Finding(Record):
+    """What one check of a diagnosis found, in a sentence and in numbers."""
+
+    check: str
+    status: Literal["ok", "warning", "fault", "skipped"]
+    cause: Cause | None
+    """Where the fault or the warning lies; None if all is well."""
+    finding: str
+    figures: dict[str, float]
+    """Finite ones only; what could not be measured is left out."""
+
+
+class SampledEpisode(Record):
+    """One episode of a diagnosis and why it ended as it did."""
+
+    episode: int
+    outcome: str
+    cause: str
+    miss_distance: float
+    seconds: float
+    reward: float
+    fuel_left: float
+    first_detection: float | None
+    """[s]; None if there was none."""
+    detections: int
+    rejections: int
+    """Measurements that the tracker's gate refused."""
+
+
+class ChannelFigures(Record):
+    """One channel of the observation as the policy met it, in scaled units."""
+
+    channel: str
+    mean: float
+    std: float
+    min: float
+    max: float
+    clipped: float
+    """Share of the values at the limit."""
+
+
+class ScanFigures(Record):
+    """The tracker's consistency after one radar scan where the target moves as it assumes."""
+
+    seconds: float
+    nees: float
+    nees_bounds: tuple[float, float]
+    """Of the mean over the engagements, two-sided 95 %."""
+    position_error: float
+    """Median [m]."""
+
+
+class Diagnosis(Record):
+    """One finding per check, and the most upstream fault among them."""
+
+    subject: str
+    scenario: str
+    seed: int
+    episodes: int
+    success_rate: float
+    success_rate_ci: tuple[float, float]
+    """Wilson interval at the configured confidence."""
+    verdict: str
+    cause: Cause | None
+    """None where there is no fault."""
+    findings: tuple[Finding, ...]
+    sampled: tuple[SampledEpisode, ...]
+    channels: tuple[ChannelFigures, ...]
+    scans: tuple[ScanFigures, ...]
+
+    def finding(self, check: str) -> Finding:
+        """The finding of one check. Raises StopIteration if there is none of that name."""
+        return next(finding for finding in self.findings if finding.check == check)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: a reader sees the old one or the whole new one, and a full disk leaves no part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def as_json(value: Any) -> Any:

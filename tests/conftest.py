@@ -4,7 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import projects
 import pytest
+from projects import Night
 
 from hlynr import params
 from hlynr.config import Config
@@ -48,3 +50,9 @@ def config(configure: Callable[..., Config]) -> Config:
 def tiny(configure: Callable[..., Config]) -> Callable[..., Config]:
     """params.yaml with a training of seconds, and further overrides."""
     return lambda *overrides: configure(*_TINY, *overrides)
+
+
+@pytest.fixture(scope="session")
+def night(tmp_path_factory: pytest.TempPathFactory) -> Night:
+    """A project after one whole `hlynr retrain` with a server of its own; its gate lets a beginner through."""
+    return projects.retrained(tmp_path_factory.mktemp("night") / "project")

@@ -87,6 +87,7 @@ def _learner(model):
         "weights": {name: tensor.tolist() for name, tensor in policy.state_dict().items() if name != "log_std"},
         "network": str(policy),
         "log_std": policy.log_std.tolist(),
+        "log_std lower bound": model.log_std_min,
         "log_std bound": model.log_std_max,
         "rollout": (buffer.buffer_size, model.n_steps),
         "minibatch": model.batch_size,
@@ -95,7 +96,7 @@ def _learner(model):
         "rate at end": model.lr_schedule(0.0),
         "clip at start": model.clip_range(1.0),
         "clip at end": model.clip_range(0.0),
-        "entropy": model.ent_coef,
+        "entropy": (model.ent_coef, model.entropy_schedule(1.0), model.entropy_schedule(0.0)),
         "value": model.vf_coef,
         "discount": (model.gamma, buffer.gamma),
         "lambda": (model.gae_lambda, buffer.gae_lambda),
@@ -215,7 +216,7 @@ class _Client:
     def get_experiment_by_name(self, name):
         return None
 
-    def create_experiment(self, name, artifact_location):
+    def create_experiment(self, name, artifact_location, tags):
         self.created = (name, artifact_location)
         return "1"
 
@@ -253,7 +254,7 @@ def flow(config):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ProgressArtifact", lambda interval: seen.update(interval=interval))
         patch.setattr(module.child, "train", lambda *_, **__: None)
-        train.fn(Project(ROOT, config), LINEAGE)
+        train.fn(Project(ROOT, config), LINEAGE, False)
         patch.setattr(module, "validate", lambda *_: (Project(ROOT, config), LINEAGE))
         patch.setattr(module, "train", SimpleNamespace(with_options=with_options))
         for step in ("version", "evaluate", "gate", "promote"):

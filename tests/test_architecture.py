@@ -17,7 +17,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 HEAVY = {"dvc", "git", "gymnasium", "matplotlib", "mlflow", "numba", "numpy", "pandas", "plotly", "prefect", "scipy"}
 HEAVY |= {"optuna", "sb3_contrib", "sqlalchemy", "stable_baselines3", "tensorboard", "torch"}
 
-SETTINGS = {"config", "records", "errors"}
+SETTINGS = {"config", "records", "errors", "schedules"}
 """Light, and known to everybody."""
 
 # What each part of hlynr may import; its own files always. A name with a dot is one file of another folder.
@@ -27,7 +27,9 @@ ALLOWED = {
     "faults": set(),
     "inheritance": {"faults"},
     "consistency": {"config"},
-    "config": {"consistency"},
+    "section": set(),
+    "schedules": {"section"},
+    "config": {"consistency", "schedules", "section"},
     "params": {"config", "consistency", "errors", "faults", "inheritance", "strict_yaml"},
     "records": set(),
     "project": {"config"},
@@ -38,13 +40,41 @@ ALLOWED = {
     "rl": {"envs", "sim", "evaluation.policy", "evaluation.rollout", "observers", *SETTINGS},
     "ops": {"params", "envs.observation", "evaluation.policy", "rl.bundle", *SETTINGS},
     "report": {"evaluation.rollout", *SETTINGS},
-    "doctor": {"ops", "rl.train", "project", *SETTINGS},
+    "doctor": {"machine", "ops", "rl.train", "project", *SETTINGS},
     "bench": {"envs", "evaluation", "rl", "sim", "project", *SETTINGS},
-    "pipeline": {"doctor", "evaluation", "observers", "ops", "project", "report", "rl", *SETTINGS},
-    "child": {"observers", "pipeline", "project", *SETTINGS},
-    "desk": {"bench", "doctor", "evaluation", "ops", "params", "pipeline", "project", "report", "rl", *SETTINGS},
-    "cli": {"desk", "observers", "params", "pipeline", "project", *SETTINGS},
-    "flows": {"child", "observers", "params", "pipeline", "project", *SETTINGS},
+    "nights": {"ops", "project", "rl", *SETTINGS},
+    "pipeline": {"doctor", "evaluation", "nights", "observers", "ops", "project", "report", "rl", *SETTINGS},
+    "machine": {"errors"},
+    "child": {"machine", "observers", "pipeline", "project", *SETTINGS},
+    "prefect_server": {"child", "project", *SETTINGS},
+    "clinic": {"envs", "evaluation", "project", "report", "rl", *SETTINGS},
+    "desk": {
+        "bench",
+        "clinic",
+        "doctor",
+        "evaluation",
+        "ops",
+        "params",
+        "pipeline",
+        "project",
+        "report",
+        "rl",
+        *SETTINGS,
+    },
+    "options": {"errors"},
+    "cli": {
+        "desk",
+        "machine",
+        "nights",
+        "observers",
+        "options",
+        "params",
+        "pipeline",
+        "prefect_server",
+        "project",
+        *SETTINGS,
+    },
+    "flows": {"child", "machine", "nights", "observers", "params", "pipeline", "project", *SETTINGS},
 }
 
 # Libraries that only one part knows.
@@ -59,9 +89,9 @@ OWNED = {
     "stable_baselines3": {"rl", "bench"},
     "sb3_contrib": {"rl", "bench"},
     "optuna": {"rl"},
-    "gymnasium": {"envs", "bench"},
+    "gymnasium": {"envs", "rl"},  # rl only for the benchmark against the stock libraries
     "numba": {"sim"},
-    "typer": {"cli"},
+    "typer": {"cli", "options"},
 }
 
 # What importing all modules of a part must not bring along.
@@ -76,8 +106,30 @@ FREE_OF = [
     ("light", HEAVY),
     ("cli", HEAVY | {"pydantic", "rich", "yaml"}),
 ]
-LIGHT = {"child", "config", "consistency", "desk", "doctor", "errors", "faults", "inheritance", "observers", "params"}
-LIGHT |= {"pipeline", "project", "records", "strict_yaml"}
+LIGHT = {
+    "child",
+    "clinic",
+    "config",
+    "consistency",
+    "desk",
+    "doctor",
+    "errors",
+    "faults",
+    "inheritance",
+    "observers",
+    "params",
+}
+LIGHT |= {
+    "machine",
+    "nights",
+    "pipeline",
+    "prefect_server",
+    "project",
+    "records",
+    "schedules",
+    "section",
+    "strict_yaml",
+}
 LOADED_BY_MLFLOW = {"hlynr.ops.pyfunc_model"}
 
 

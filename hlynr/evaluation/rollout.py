@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
@@ -89,13 +90,28 @@ def _fly_batch(
     batch = EngagementBatch(config, scenario, count=len(episodes), seed=seed, omniscient=omniscient)
     batch.start(np.arange(len(episodes)), episodes)
     terms = np.zeros((len(episodes), len(TERMS)))
-    memory: Any = None
-    first = np.ones(len(episodes), dtype=bool)
-    while not batch.ended.all():
-        action, memory = policy.predict(batch.observe(), memory, first)
-        terms += batch.step(batch.from_inertial(action) if policy.frame == "inertial" else action)
-        first = np.zeros(len(episodes), dtype=bool)
+    for _, _, earned in timesteps(policy, batch):
+        terms += earned
     return _ended(batch, terms)
+
+
+def timesteps(policy: Policy, batch: EngagementBatch) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Fly a started batch to the end of its last engagement, the policy's memory carried.
+
+    Yields:
+        After each timestep: the observations (N, D) before it, the actions (N, 3) that were flown, and the reward
+        terms (N, len(TERMS)) they earned.
+    """
+    memory: Any = None
+    first = np.ones(len(batch.state), dtype=bool)
+    while not batch.ended.all():
+        seen = batch.observe()
+        action, memory = policy.predict(seen, memory, first)
+        if policy.frame == "inertial":
+            action = batch.from_inertial(action)
+        earned = batch.step(action)
+        first = np.zeros(len(first), dtype=bool)
+        yield seen, action, earned
 
 
 def _ended(batch: EngagementBatch, terms: np.ndarray) -> Flights:
@@ -121,13 +137,7 @@ def trace(policy: Policy, config: Config, scenario: str, *, seed: int, episodes:
     batch = EngagementBatch(config, scenario, count=len(episodes), seed=seed)
     batch.start(np.arange(len(episodes)), episodes)
     frames = [_positions(batch)]
-    memory: Any = None
-    first = np.ones(len(episodes), dtype=bool)
-    while not batch.ended.all():
-        action, memory = policy.predict(batch.observe(), memory, first)
-        batch.step(batch.from_inertial(action) if policy.frame == "inertial" else action)
-        first = np.zeros(len(episodes), dtype=bool)
-        frames.append(_positions(batch))
+    frames.extend(_positions(batch) for _ in timesteps(policy, batch))
     return [_trajectory(policy.name, batch, frames, row, int(episode)) for row, episode in enumerate(episodes)]
 
 

@@ -92,8 +92,17 @@ def register(
 
 def registered(store: Store, run_id: str, bundle_sha256: str) -> int | None:
     """The version already made from this run and bundle, if a retry comes back to it."""
-    found = store.client.search_model_versions(f"name = '{store.model}' and run_id = '{run_id}'")
+    found = _of_run(store, run_id)
     return next((int(version.version) for version in found if version.tags.get(SHA_TAG) == bundle_sha256), None)
+
+
+def newest_of_run(store: Store, run_id: str) -> int | None:
+    """The newest version made from this run; None if none was."""
+    return max((int(version.version) for version in _of_run(store, run_id)), default=None)
+
+
+def _of_run(store: Store, run_id: str) -> list[ModelVersion]:
+    return list(store.client.search_model_versions(f"name = '{store.model}' and run_id = '{run_id}'"))
 
 
 def champion(store: Store) -> VersionInfo | None:

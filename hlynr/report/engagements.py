@@ -107,7 +107,7 @@ def trajectories(samples: Sequence[Trajectory], path: Path) -> Path:
     style.tidy(side, "ground range from the defended point [m]", "height [m]")
     if samples:
         entries = plan.get_legend_handles_labels()[0] + _key()
-        figure.legend(handles=entries, loc="outside lower left", ncols=4, fontsize=9.5, edgecolor="none")
+        figure.legend(handles=entries, loc="outside lower left", ncols=3, fontsize=9.5, edgecolor="none")
     return style.save(figure, path)
 
 

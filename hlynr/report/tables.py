@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from hlynr.config import Config
 from hlynr.records import (
     Check,
+    Diagnosis,
     EvaluationReport,
     GateDecision,
     Judgement,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from rich.padding import Padding
 
 SIGNS = {"pass": "green", "met": "green", "ok": "green", "FAIL": "bold red", "NOT MET": "bold red", "warn": "yellow"}
+STATES = {"ok": "ok", "warning": "warn", "fault": "FAIL", "skipped": "-"}
 UNITS = {"range": "m", "azimuth": "deg", "elevation": "deg", "target_speed": "m/s"}
 
 
@@ -132,6 +134,19 @@ def checks(found: Sequence[Check]) -> RenderableType:
     ]
     missing = sum(item.required and not item.ok for item in found)
     return _grid(f"Not ready: {missing} of {len(found)} checks failed" if missing else "Ready", rows)
+
+
+def diagnosis(found: Diagnosis) -> RenderableType:
+    """The verdict, and one line per check; what is not in order is told in full."""
+    rows = [
+        {
+            "check": finding.check,
+            "state": STATES[finding.status],
+            "finding": finding.finding if finding.cause else finding.finding.partition(". ")[0].rstrip(".") + ".",
+        }
+        for finding in found.findings
+    ]
+    return _grid(f"{found.subject}: {found.verdict.partition('. ')[0].rstrip('.')}.", rows)
 
 
 def gate_markdown(decision: GateDecision) -> list[dict[str, str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -10,29 +11,40 @@ from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from stable_baselines3 import PPO
 
+from hlynr import schedules
 from hlynr.rl.network import SequencePolicy, policy_settings
+from hlynr.rl.sequences import SequenceBuffer
 
 if TYPE_CHECKING:
-    from hlynr.config import Config, Schedule
+    from hlynr.config import Config
     from hlynr.rl.adapter import InterceptVecEnv
+    from hlynr.schedules import Schedule
 
 
 class _Bounded:
-    """What both algorithms share: log_std stays below its bound, and SB3's advice against GPUs is not repeated."""
+    """What both algorithms share: bounds of log_std, an entropy schedule, no repeated advice against GPUs."""
 
+    log_std_min: float = -np.inf
     log_std_max: float = np.inf
+    entropy_schedule: Callable[[float], float] | None = None
+    ent_coef: float
     policy: Any
     logger: Any
+    _current_progress_remaining: float
 
     def train(self) -> None:
-        """One policy update from the rollout buffer, then the bound.
+        """One policy update from the rollout buffer, under the entropy coefficient of the moment, then the bounds.
 
-        An entropy bonus raises an unbounded log_std for ever while the environment clips the actions; that is
-        the collapse this pipeline exists to prevent.
+        SB3 has schedules for the learning rate and the clip range, but a number for the entropy coefficient. An
+        entropy bonus raises an unbounded log_std for ever while the environment clips the actions; that is the
+        collapse this pipeline exists to prevent.
         """
+        if self.entropy_schedule is not None:
+            self.ent_coef = self.entropy_schedule(self._current_progress_remaining)
         super().train()  # type: ignore[misc]  # the algorithm this is mixed into
         with torch.no_grad():
-            self.policy.log_std.clamp_(max=self.log_std_max)
+            self.policy.log_std.clamp_(self.log_std_min, self.log_std_max)
+        self.logger.record("train/ent_coef", self.ent_coef)
 
     def _maybe_recommend_cpu(self, mlp_class_name: str = "") -> None:
         """``device`` is the user's decision, and the trainer prints which device it took."""
@@ -42,26 +54,13 @@ class BoundedPPO(_Bounded, PPO):
     """Stock PPO with bounded log_std."""
 
 
-class NormalisedRecurrentBuffer(RecurrentRolloutBuffer):
-    """Normalises advantages over the rollout.
-
-    The recurrent minibatches are contiguous slices of few environments; normalised slice by slice, the same
-    advantage would count differently depending on its neighbours.
-    """
-
-    def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
-        """As upstream, then zero mean and unit deviation over all (n_steps, n_envs)."""
-        super().compute_returns_and_advantage(last_values, dones)
-        self.advantages = (self.advantages - self.advantages.mean()) / (self.advantages.std() + 1e-8)
-
-
 class BoundedRecurrentPPO(_Bounded, RecurrentPPO):
-    """RecurrentPPO with bounded log_std, rollout-wide advantage normalisation and one LSTM call per minibatch."""
+    """RecurrentPPO with bounded log_std, rollout-wide advantage normalisation and unpadded minibatches."""
 
     def _setup_model(self) -> None:
         super()._setup_model()
         buffer = cast(RecurrentRolloutBuffer, self.rollout_buffer)
-        self.rollout_buffer = NormalisedRecurrentBuffer(
+        self.rollout_buffer = SequenceBuffer(
             buffer.buffer_size,
             buffer.observation_space,
             buffer.action_space,
@@ -78,14 +77,27 @@ Algorithm = BoundedPPO | BoundedRecurrentPPO
 
 def make(config: Config, env: InterceptVecEnv, device: str) -> Algorithm:
     """The configured algorithm, untrained and seeded."""
+    algorithm: Algorithm
+    if config.train.algorithm == "recurrent_ppo":
+        algorithm = BoundedRecurrentPPO(SequencePolicy, env, normalize_advantage=False, **settings(config, device))
+    else:
+        algorithm = BoundedPPO("MlpPolicy", env, **settings(config, device))
     train = config.train
-    settings: dict[str, Any] = {
+    algorithm.log_std_min, algorithm.log_std_max = train.log_std_min, train.log_std_max
+    algorithm.entropy_schedule = _scheduled(train.ent_coef, train.timesteps)
+    return algorithm
+
+
+def settings(config: Config, device: str) -> dict[str, Any]:
+    """What the stock algorithms take as keyword arguments; what only ours know is not among it."""
+    train = config.train
+    return {
         "n_steps": train.n_steps,
         "batch_size": train.batch_size,
         "n_epochs": train.n_epochs,
-        "learning_rate": _scheduled(train.learning_rate),
-        "clip_range": _scheduled(train.clip_range),
-        "ent_coef": train.ent_coef,
+        "learning_rate": _scheduled(train.learning_rate, train.timesteps),
+        "clip_range": _scheduled(train.clip_range, train.timesteps),
+        "ent_coef": schedules.at(train.ent_coef, 0, train.timesteps),
         "vf_coef": train.vf_coef,
         "gamma": train.gamma,
         "gae_lambda": train.gae_lambda,
@@ -95,15 +107,8 @@ def make(config: Config, env: InterceptVecEnv, device: str) -> Algorithm:
         "seed": config.train_seed,
         "device": device,
     }
-    algorithm: Algorithm
-    if train.algorithm == "recurrent_ppo":
-        algorithm = BoundedRecurrentPPO(SequencePolicy, env, normalize_advantage=False, **settings)
-    else:
-        algorithm = BoundedPPO("MlpPolicy", env, **settings)
-    algorithm.log_std_max = train.log_std_max
-    return algorithm
 
 
-def _scheduled(schedule: Schedule) -> Any:
-    """SB3's convention: a function of the fraction of the budget that remains."""
-    return lambda remaining: schedule.at(1.0 - remaining)
+def _scheduled(schedule: Schedule, budget: int) -> Callable[[float], float]:
+    """SB3's convention: a function of the fraction of the budget that remains, negative where a rollout overshot."""
+    return lambda remaining: schedules.at(schedule, round((1.0 - remaining) * budget), budget)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import nn
 
 from hlynr.envs.vector_env import action_space, observation_space
 from hlynr.evaluation.policy import Frame
+from hlynr.rl.sequences import Sequences
 
 if TYPE_CHECKING:
     from hlynr.config import Train
@@ -26,25 +27,21 @@ LstmState = tuple[torch.Tensor, torch.Tensor]
 
 
 class SequencePolicy(RecurrentActorCriticPolicy):
-    """sb3-contrib's recurrent policy with one LSTM call per minibatch.
+    """sb3-contrib's recurrent policy with few LSTM calls per minibatch.
 
     Upstream loops over time in Python whenever an episode starts inside a minibatch. Its buffer already cuts
-    sequences at episode starts, so a start can only be a sequence's first step: zeroing those initial states
-    gives the same numbers in one call. Source: the upstream proposal, sb3-contrib pull request 118.
+    sequences at episode starts, so a start can only be a sequence's first step, where `SequenceBuffer` clears the
+    memory: the same numbers without the loop. Source: the upstream proposal, sb3-contrib pull request 118.
     """
 
     @staticmethod
     def _process_sequence(  # type: ignore[override]  # upstream declares one tensor and returns a pair
-        features: torch.Tensor, lstm_states: LstmState, episode_starts: torch.Tensor, lstm: nn.LSTM
+        features: torch.Tensor, lstm_states: LstmState | Sequences, episode_starts: torch.Tensor, lstm: nn.LSTM
     ) -> tuple[torch.Tensor, LstmState]:
-        sequences = lstm_states[0].shape[1]
-        starts = episode_starts.reshape(sequences, -1)
-        if starts.shape[1] > 1 and bool(starts[:, 1:].any()):
-            raise ValueError("an episode starts inside a sequence; the rollout buffer must cut sequences there")
-        keep = (1.0 - starts[:, 0]).view(1, sequences, 1)
-        inputs = features.reshape(sequences, -1, lstm.input_size).swapaxes(0, 1)
-        output, states = lstm(inputs, (keep * lstm_states[0], keep * lstm_states[1]))
-        return output.transpose(0, 1).flatten(0, 1), states
+        if isinstance(lstm_states, Sequences):
+            return lstm_states.through(lstm, features), (lstm_states.hidden, lstm_states.cell)
+        step: Any = RecurrentActorCriticPolicy._process_sequence(features, lstm_states, episode_starts, lstm)
+        return cast(tuple[torch.Tensor, LstmState], step)
 
 
 def policy_settings(train: Train) -> dict[str, Any]:
@@ -74,8 +71,24 @@ class NetworkPolicy:
         self.name = name
         self._network = network
 
+    @property
+    def recurrent(self) -> bool:
+        """Whether it has a memory to carry."""
+        return isinstance(self._network, RecurrentActorCriticPolicy)
+
+    @property
+    def std(self) -> np.ndarray:
+        """Of the noise with which it was trained, (3,), before clipping."""
+        log_std: torch.Tensor = self._network.log_std
+        return np.asarray(log_std.detach().exp().cpu().numpy(), dtype=np.float64)
+
     def predict(self, observation: np.ndarray, state: Any, episode_start: np.ndarray) -> tuple[np.ndarray, Any]:
         """See `hlynr.evaluation.policy.Policy`; the state is None for an MLP."""
+        mean, state = self.mean(observation, state, episode_start)
+        return np.clip(mean, -1.0, 1.0), state
+
+    def mean(self, observation: np.ndarray, state: Any, episode_start: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Like `predict`, but what the network says before it is clipped to the box of actions."""
         rows = len(observation)
         padded = -rows % BLOCK
         seen = torch.as_tensor(np.pad(observation, ((0, padded), (0, 0))), device=self._network.device)
@@ -88,7 +101,7 @@ class NetworkPolicy:
                 action = torch.cat(
                     [self._network._predict(block, deterministic=True) for block in torch.split(seen, BLOCK)]
                 )
-        return np.clip(action[:rows].cpu().numpy(), -1.0, 1.0), state
+        return action[:rows].cpu().numpy(), state
 
     @staticmethod
     def _recurrent(

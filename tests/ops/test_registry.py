@@ -13,7 +13,7 @@ import racers
 import stores
 
 from hlynr.ops.promotion import HISTORY_TAG, apply_decision, history, rollback
-from hlynr.ops.registry import RegistryError, by_alias, champion, fetch_bundle, find, registered
+from hlynr.ops.registry import RegistryError, by_alias, champion, fetch_bundle, find, newest_of_run, registered
 from hlynr.ops.store import Store
 from hlynr.records import GateDecision, Promotion
 from hlynr.rl import bundle
@@ -304,3 +304,5 @@ def test_a_retry_finds_the_version_it_made(store: Store, project: Path) -> None:
     assert registered(store, run_id, sha) == version
     assert registered(store, run_id, "another bundle") is None
     assert registered(store, "0" * 32, sha) is None
+    assert newest_of_run(store, run_id) == version
+    assert newest_of_run(store, "0" * 32) is None

@@ -1,0 +1,155 @@
+"""A diagnosis as one HTML page that needs nothing beside itself."""
+
+from __future__ import annotations
+
+import base64
+import html
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hlynr.records import Diagnosis, Finding, SampledEpisode, write_text
+from hlynr.report import diagnosis_figures as figures
+from hlynr.report import engagements, text
+
+if TYPE_CHECKING:
+    from hlynr.evaluation.rollout import Trajectory
+
+RECORD, PAGE = "diagnosis.json", "diagnosis.html"
+SHOWN = 20
+"""Episodes in the table; the record holds all."""
+
+_STYLE = """
+body { font: 16px/1.5 system-ui, sans-serif; color: #222; max-width: 960px; margin: 2rem auto; padding: 0 1rem; }
+h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2.2rem 0 .6rem; }
+.facts { color: #555; margin: 0 0 1rem; }
+.verdict { border-left: 6px solid #009E73; background: #f3f8f6; padding: .7rem 1rem; margin: 0; }
+.verdict.fault { border-color: #D55E00; background: #fbf2ec; }
+table { border-collapse: collapse; width: 100%; font-size: .92rem; }
+th, td { text-align: left; vertical-align: top; padding: .35rem .6rem; border-bottom: 1px solid #ddd; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.ok { color: #00704f; } .warning { color: #8a5a00; } .bad { color: #b34700; font-weight: 700; }
+.skipped { color: #666; }
+.figures { color: #555; font-size: .85rem; overflow-wrap: anywhere; }
+img { max-width: 100%; height: auto; display: block; margin: .8rem 0; }
+"""
+_CLASSES = {"ok": "ok", "warning": "warning", "fault": "bad", "skipped": "skipped"}
+
+
+def write(diagnosis: Diagnosis, paths: Sequence[Trajectory], limit: float, out: Path) -> Path:
+    """Write record and page below ``out``; returns the page.
+
+    Args:
+        limit: at which observations are clipped.
+    """
+    diagnosis.write(out / RECORD)
+    with tempfile.TemporaryDirectory() as folder:
+        drawn = Path(folder)
+        pictures = {
+            "episodes": figures.causes(diagnosis, drawn / "causes.png"),
+            "paths": engagements.trajectories(paths, drawn / "paths.png"),
+            "reward": figures.reward(diagnosis, drawn / "reward.png"),
+            "tracker": figures.tracker(diagnosis, drawn / "tracker.png"),
+            "success": figures.success(diagnosis, drawn / "success.png"),
+            "observations": figures.observations(diagnosis, limit, drawn / "observations.png"),
+        }
+        embedded = {name: _image(file) for name, file in pictures.items()}
+    page = out / PAGE
+    write_text(page, _page(diagnosis, embedded))
+    return page
+
+
+def _page(diagnosis: Diagnosis, images: dict[str, str]) -> str:
+    title = f"Diagnosis of {diagnosis.subject}"
+    success = text.success(diagnosis.success_rate, diagnosis.success_rate_ci)
+    facts = (
+        f"{diagnosis.episodes} engagements of {diagnosis.scenario}, seed {diagnosis.seed}; the policy succeeds in "
+        f"{success}"
+    )
+    verdict = "verdict fault" if diagnosis.cause else "verdict"
+    named = f"<strong>Most upstream fault: {diagnosis.cause}.</strong> " if diagnosis.cause else ""
+    body = [
+        f"<h1>{html.escape(title)}</h1>",
+        f'<p class="facts">{html.escape(facts)}</p>',
+        f'<p class="{verdict}">{named}{html.escape(diagnosis.verdict)}</p>',
+        "<h2>Findings</h2>",
+        _findings(diagnosis.findings),
+        "<h2>How episodes end</h2>",
+        images["episodes"],
+        images["paths"],
+        _episodes(diagnosis.sampled),
+        "<h2>What would help</h2>",
+        images["success"],
+        "<h2>Reward</h2>",
+        images["reward"],
+        "<h2>Tracker</h2>",
+        images["tracker"],
+        "<h2>Observations</h2>",
+        images["observations"],
+    ]
+    head = f'<meta charset="utf-8"><title>{html.escape(title)}</title><style>{_STYLE}</style>'
+    return f'<!doctype html>\n<html lang="en"><head>{head}</head>\n<body>\n' + "\n".join(body) + "\n</body></html>\n"
+
+
+def _findings(found: Iterable[Finding]) -> str:
+    rows = [
+        f'<tr><td class="{_CLASSES[finding.status]}">{finding.status}</td><td>{html.escape(finding.check)}</td>'
+        f'<td>{html.escape(finding.finding)}<div class="figures">{_figures(finding)}</div></td></tr>'
+        for finding in found
+    ]
+    return "<table><tr><th>status</th><th>check</th><th>finding</th></tr>" + "".join(rows) + "</table>"
+
+
+def _figures(finding: Finding) -> str:
+    return html.escape(", ".join(f"{name} = {value:.4g}" for name, value in finding.figures.items()))
+
+
+def _episodes(sampled: Sequence[SampledEpisode]) -> str:
+    """Failures first; at most `SHOWN`."""
+    names = (
+        "episode",
+        "outcome",
+        "cause",
+        "miss",
+        "time",
+        "reward",
+        "first detection",
+        "detections",
+        "rejected",
+        "fuel",
+    )
+    header = "".join(f"<th{_right(column)}>{name}</th>" for column, name in enumerate(names))
+    shown = sorted(sampled, key=lambda episode: episode.outcome == "intercept")[:SHOWN]
+    rows = ["<tr>" + "".join(map(_cell, range(len(names)), _row(episode))) + "</tr>" for episode in shown]
+    note = f'<p class="facts">{len(shown)} of {len(sampled)} episodes, failures first; {RECORD} holds all.</p>'
+    return f"<table><tr>{header}</tr>{''.join(rows)}</table>{note}"
+
+
+def _row(episode: SampledEpisode) -> tuple[str, ...]:
+    return (
+        str(episode.episode),
+        episode.outcome.replace("_", " "),
+        episode.cause,
+        text.metres(episode.miss_distance),
+        text.duration(episode.seconds),
+        text.signed(episode.reward),
+        text.duration(episode.first_detection),
+        str(episode.detections),
+        str(episode.rejections),
+        text.percent(episode.fuel_left),
+    )
+
+
+def _cell(column: int, content: str) -> str:
+    return f"<td{_right(column)}>{html.escape(content)}</td>"
+
+
+def _right(column: int) -> str:
+    """Outcome and cause are words, the rest numbers."""
+    return "" if column in (1, 2) else ' class="number"'
+
+
+def _image(path: Path) -> str:
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'

@@ -1,0 +1,268 @@
+"""The nightly flow against a real Prefect server: order, states, artifacts, retries, and the lineage through it all."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import projects
+import psutil
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
+from projects import Night
+
+from flows.retrain import retrain
+from hlynr import desk, nights, pipeline
+from hlynr.errors import INTERRUPTED, EnvironmentNotReady, InputError
+from hlynr.observers import TrainProgress
+from hlynr.ops import git, promotion, registry, store
+from hlynr.project import Project
+from hlynr.records import RetrainRecord, TrainResult
+from hlynr.rl import bundle
+
+STEPS = ["validate", "train", "version", "evaluate", "version", "gate", "promote"]
+
+
+@dataclass(frozen=True)
+class Second:
+    """The night after `night`, and the champion it met."""
+
+    record: RetrainRecord
+    champion: int | None
+
+
+@pytest.fixture(scope="session")
+def second(night: Night, api: str) -> Second:
+    """Another night of the same project with the same params, by calling the flow."""
+    reigning = registry.champion(_store(night.project))
+    return Second(retrain(str(night.root)), reigning.version if reigning else None)
+
+
+def _store(project: Project) -> store.Store:
+    return store.open_store(project.config, project.root)
+
+
+def _flow_run(record: RetrainRecord) -> UUID:
+    assert record.lineage.flow_run_id is not None
+    return UUID(record.lineage.flow_run_id)
+
+
+def test_every_step_is_a_task_that_completed(second: Second) -> None:
+    chosen = FlowRunFilter.model_validate({"id": {"any_": [_flow_run(second.record)]}})
+    with get_client(sync_client=True) as client:
+        run = client.read_flow_run(_flow_run(second.record))
+        assert run.state is not None
+        assert run.state.is_completed()
+        projects.until(lambda: len(client.read_task_runs(flow_run_filter=chosen)) == len(STEPS), "all task runs")
+        tasks = sorted(client.read_task_runs(flow_run_filter=chosen), key=lambda task: str(task.start_time))
+    assert [re.sub(r"-\w+$", "", task.name) for task in tasks] == STEPS
+    assert {task.state_name for task in tasks} == {"Completed"}
+    assert list(second.record.seconds) == list(dict.fromkeys(STEPS))
+
+
+def test_the_flow_run_shows_progress_report_and_gate(second: Second) -> None:
+    chosen = ArtifactFilter.model_validate({"flow_run_id": {"any_": [_flow_run(second.record)]}})
+    with get_client(sync_client=True) as client:
+        artifacts = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=chosen)}
+    assert {key: artifact.type for key, artifact in artifacts.items()} == {
+        "training": "progress",
+        "evaluation": "table",
+        "gate": "table",
+    }
+    assert float(str(artifacts["training"].data)) == 100.0
+    assert "16,384 / 16,384" in str(artifacts["training"].description)
+    assert artifacts["gate"].description == second.record.decision.reason
+    assert "significantly_better_than_champion" in str(artifacts["gate"].data)
+
+
+def test_the_second_night_has_other_seeds_and_meets_the_champion(night: Night, second: Second) -> None:
+    first, then = night.record, second.record
+    assert (first.lineage.night, then.lineage.night) == (0, 1)
+    assert then.train.seed == first.train.seed + 1
+    assert then.evaluation.heldout.seed == first.evaluation.heldout.seed + 1
+    assert then.evaluation.report.seed == first.evaluation.report.seed + 1
+    comparison = then.decision.comparison
+    assert first.decision.comparison is None
+    assert comparison is not None
+    assert comparison.champion_version == second.champion == 1
+    assert comparison.challenger_success == then.evaluation.heldout.success_rate
+
+
+def test_the_lineage_leads_everywhere(night: Night, second: Second, tmp_path: Path) -> None:
+    """From its id alone to the flow run, the MLflow run, the version, the experiment, the bundle and the commit."""
+    record, root = second.record, night.root
+    lineage = record.lineage
+    opened = _store(night.project)
+    tag = f"tags.`hlynr.lineage.id` = '{lineage.id}'"
+    (run,) = opened.client.search_runs([opened.experiment_id], tag)
+    found = {key.removeprefix("hlynr.lineage."): value for key, value in run.data.tags.items() if "lineage" in key}
+    assert found == {key.removeprefix("hlynr.lineage."): value for key, value in lineage.tags().items()}
+    with get_client(sync_client=True) as client:
+        assert client.read_flow_run(UUID(found["flow_run_id"])).name
+    assert found["git_commit"] == git.run(root, "rev-parse", "HEAD")
+    assert found["git_dirty"] == "false"
+    assert found["params_digest"] == night.project.at_night(1).config.digest()
+    restored = desk.restore(night.project, found["dvc_experiment"], tmp_path / "restored")
+    manifest = bundle.read_manifest(restored)
+    assert bundle.digest(restored) == found["bundle_sha256"] == record.evaluation.bundle_sha256
+    assert manifest["lineage"]["id"] == lineage.id
+    assert manifest["lineage"]["flow_run_id"] == found["flow_run_id"]
+    version = registry.find(opened, record.promotion.version)
+    assert version.tags["hlynr.lineage.id"] == lineage.id
+    assert version.tags["hlynr.lineage.dvc_experiment"] == found["dvc_experiment"]
+    fetched = registry.fetch_bundle(opened, version.version, tmp_path / "fetched")
+    assert bundle.digest(fetched) == found["bundle_sha256"]
+    assert RetrainRecord.read(root / "outputs" / "retrain.json") == record
+
+
+def test_the_mlflow_run_tells_the_whole_night(night: Night, second: Second) -> None:
+    opened, run_id = _store(night.project), str(second.record.lineage.mlflow_run_id)
+    run = opened.client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    told = run.data.tags["mlflow.note.content"]
+    assert second.record.decision.reason.split(": ", 1)[1] in told
+    assert str(second.record.lineage.dvc_experiment) in told
+    artifacts = {entry.path for entry in opened.client.list_artifacts(run_id)}
+    assert {"report.json", "decision.json", "figures"} <= artifacts
+    figures = {Path(entry.path).name for entry in opened.client.list_artifacts(run_id, "figures")}
+    assert {"learning-curve.png", "comparison.png", "miss-distance.png", "trajectories.png"} <= figures
+    assert run.data.metrics["heldout/success_rate"] == second.record.evaluation.heldout.success_rate
+
+
+def test_the_users_repository_is_as_it_was(night: Night, second: Second) -> None:
+    assert git.run(night.root, "status", "--porcelain") == ""
+    assert git.run(night.root, "branch", "--show-current") == "main"
+    assert second.record.version is not None
+    assert second.record.version.verified
+
+
+def test_rollback_brings_the_champion_before_back(night: Night, second: Second) -> None:
+    """Whether or not the gate let the second one through: it is made champion first."""
+    opened, record = _store(night.project), second.record
+    if record.promotion.action == "refused":
+        forced = record.decision.model_copy(update={"promote": True, "reason": "Promoted: by the test."})
+        pipeline.promote(night.project.at_night(1), record.train, record.evaluation, forced, record.version)
+    assert registry.champion(opened) == registry.find(opened, record.promotion.version)
+    assert desk.rollback(night.project).champion_after == 1
+    champion = registry.champion(opened)
+    assert champion is not None
+    assert champion.version == 1
+    assert promotion.history(opened)[-1].action == "rolled_back"
+    with pytest.raises(EnvironmentNotReady, match="has nothing before it"):
+        desk.rollback(night.project)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, api: str) -> Path:
+    """A project without versioning, whose training is long enough to be stopped."""
+    return projects.make(tmp_path_factory.mktemp("alone") / "project", *projects.LONG, git=False)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The weights that the first night of ``alone`` ends with when nothing happens to it."""
+    from hlynr.ops import lineage
+    from hlynr.rl.train import train
+
+    out, config = tmp_path_factory.mktemp("uninterrupted"), projects.config(alone)
+    train(config, out, lineage.start(config, alone), _Deaf(), resume=False)
+    return (out / "bundle" / bundle.WEIGHTS).read_bytes()
+
+
+class _Deaf:
+    def metrics(self, timesteps: int, values: Any) -> None: ...
+
+    def progress(self, progress: TrainProgress) -> None: ...
+
+
+def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
+    alone: Path, api: str, uninterrupted: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Three interruptions of one night; it keeps its lineage and number, and ends with the same weights."""
+    checkpoint = alone / "outputs/train/checkpoints/latest.pt"
+
+    def begun(*options: str) -> Any:
+        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
+        process = projects.start(alone, "hlynr", "retrain", *options, PREFECT_API_URL=api)
+        projects.until(lambda: checkpoint.exists() and checkpoint.stat().st_mtime_ns > before, "a new checkpoint")
+        return process
+
+    interrupted = begun()
+    (training,) = psutil.Process(interrupted.pid).children()
+    os.killpg(interrupted.pid, signal.SIGINT)
+    _, said = interrupted.communicate(timeout=60)
+    assert interrupted.returncode == INTERRUPTED, said
+    assert said.splitlines()[-1] == "hlynr: interrupted; hlynr retrain --resume goes on with this night"
+    assert "Traceback" not in said
+    assert not training.is_running()
+    first = TrainResult.read(alone / "outputs/train/result.json").lineage
+    assert _runs(alone) == [(first.mlflow_run_id, "KILLED")]
+    assert _state(first.flow_run_id) == "Crashed"
+
+    killed = begun("--resume")
+    (training,) = psutil.Process(killed.pid).children()
+    killed.kill()
+    killed.communicate(timeout=60)
+    projects.until(lambda: not training.is_running() or training.status() == psutil.STATUS_ZOMBIE, "no orphan", 30)
+    assert _runs(alone) == [(first.mlflow_run_id, "KILLED")]
+
+    thread = threading.Thread(target=_kill_the_training, args=(checkpoint,))
+    thread.start()
+    record = retrain(str(alone), resume=True)
+    thread.join()
+    assert (
+        "train again, after TrainingCrashedError('the training process ended with signal SIGKILL')"
+        in capfd.readouterr().err
+    )
+    assert (record.lineage.id, record.lineage.night) == (first.id, 0)
+    assert record.lineage.flow_run_id != first.flow_run_id
+    assert _state(record.lineage.flow_run_id) == "Completed"
+    assert _runs(alone) == [(first.mlflow_run_id, "FINISHED")]
+    assert (alone / "outputs/train/bundle" / bundle.WEIGHTS).read_bytes() == uninterrupted
+
+    project = Project(alone, projects.config(alone))
+    following, fresh = nights.begin(project, resume=True)
+    assert following.config.run.night == 1
+    assert fresh.id != first.id
+
+
+def _kill_the_training(checkpoint: Path) -> None:
+    """As soon as it has saved something new."""
+    before = checkpoint.stat().st_mtime_ns
+    projects.until(lambda: checkpoint.stat().st_mtime_ns > before, "a new checkpoint")
+    (training,) = [each for each in psutil.Process().children() if "hlynr.child" in each.cmdline()]
+    training.kill()
+
+
+def _runs(root: Path) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as connection:
+        return connection.execute("select run_uuid, status from runs").fetchall()
+
+
+def _state(flow_run_id: str | None) -> str | None:
+    with get_client(sync_client=True) as client:
+        return client.read_flow_run(UUID(flow_run_id)).state_name
+
+
+def test_a_second_retraining_is_turned_away(night: Night, api: str) -> None:
+    with nights.one_at_a_time(night.root), pytest.raises(EnvironmentNotReady, match="another retraining is going on"):
+        retrain(str(night.root))
+
+
+def test_bad_input_fails_the_flow_run_at_once(night: Night, api: str) -> None:
+    with pytest.raises(InputError, match=r"train\.sead: unknown key"):
+        retrain(str(night.root), overrides=["train.sead=3"])
+
+
+def test_a_machine_that_is_not_ready_fails_the_flow_run_at_once(alone: Path, api: str) -> None:
+    with pytest.raises(EnvironmentNotReady, match="git: versioning needs a git repository; run `git init`"):
+        retrain(str(alone), overrides=["versioning.enabled=true"])
