@@ -20,6 +20,8 @@ LINE_INTERVAL = 30.0
 class TrainProgress(Record):
     """Where a training stands; rates are fractions, None before the first evaluation."""
 
+    device: str
+    """What ``train.device`` came to."""
     timesteps: int
     budget: int
     success_rate: float | None
@@ -32,6 +34,7 @@ class TrainProgress(Record):
     def at_end(cls, result: TrainResult) -> Self:
         """Where a training stands that has ended."""
         return cls(
+            device=result.device,
             timesteps=result.timesteps,
             budget=result.budget,
             success_rate=result.verdict.final_success,
@@ -47,7 +50,7 @@ class TrainProgress(Record):
         best = "-" if self.best_success is None else f"{self.best_success:.1%}"
         return (
             f"{self.timesteps:>10,} / {self.budget:,} timesteps  success {success:>6}  best {best:>6}  "
-            f"{self.timesteps_per_second:,.0f} timesteps/s  ETA {clock(self.eta_seconds)}"
+            f"{self.timesteps_per_second:,.0f} timesteps/s on {self.device}  ETA {clock(self.eta_seconds)}"
         )
 
 
@@ -107,7 +110,7 @@ class BarObserver:
         from rich.progress import BarColumn, Progress, TextColumn
 
         self._progress = Progress(
-            TextColumn("training"),
+            TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.percentage:>3.0f} %  {task.fields[figures]}"),
             console=Console(stderr=True),
@@ -132,7 +135,11 @@ class BarObserver:
             f"success {success}  best {best}  {progress.timesteps_per_second:,.0f}/s  ETA {clock(progress.eta_seconds)}"
         )
         self._progress.update(
-            self._task, total=progress.budget, completed=min(progress.timesteps, progress.budget), figures=figures
+            self._task,
+            description=f"training on {progress.device}",
+            total=progress.budget,
+            completed=min(progress.timesteps, progress.budget),
+            figures=figures,
         )
 
 

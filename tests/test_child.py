@@ -28,8 +28,8 @@ from hlynr.child import main
 from hlynr.observers import TrainProgress
 
 def progress(timesteps):
-    return TrainProgress(timesteps=timesteps, budget=10, success_rate=None, best_success=None, mean_reward=None,
-                         timesteps_per_second=1.0, eta_seconds=1.0)
+    return TrainProgress(device="cpu", timesteps=timesteps, budget=10, success_rate=None, best_success=None,
+                         mean_reward=None, timesteps_per_second=1.0, eta_seconds=1.0)
 
 def train(project, lineage, *, resume, observers):
     observers[0].progress(progress(1))

@@ -27,7 +27,20 @@ from hlynr.errors import BAD_INPUT, DONE, INTERRUPTED, NOT_READY, TRAINING_FAILE
 from hlynr.records import Promotion, TrainResult
 from hlynr.rl import bundle
 
-VERBS = ("validate", "doctor", "train", "evaluate", "promote", "rollback", "champions", "restore", "retrain", "ui", "diagnose", "bench")
+VERBS = (
+    "validate",
+    "doctor",
+    "train",
+    "evaluate",
+    "promote",
+    "rollback",
+    "champions",
+    "restore",
+    "retrain",
+    "ui",
+    "diagnose",
+    "bench",
+)
 
 
 class Answer(NamedTuple):
@@ -354,7 +367,7 @@ def test_a_terminal_gets_a_bar(root: Path) -> None:
     script = (
         "from hlynr.observers import TrainProgress, console\n"
         "with console() as terminal:\n"
-        "    terminal.progress(TrainProgress(timesteps=5, budget=10, success_rate=0.5, best_success=0.6,"
+        "    terminal.progress(TrainProgress(device='cpu', timesteps=5, budget=10, success_rate=0.5, best_success=0.6,"
         " mean_reward=0.1, timesteps_per_second=1000.0, eta_seconds=90.0))\n"
     )
     leader, follower = pty.openpty()

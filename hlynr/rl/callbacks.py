@@ -187,6 +187,7 @@ class Supervisor(BaseCallback):
         rate, budget = self._rate(), self.config.train.timesteps
         self._observer.progress(
             TrainProgress(
+                device=self.model.device.type,
                 timesteps=self.num_timesteps,
                 budget=budget,
                 success_rate=newest.success_rate if newest else None,
