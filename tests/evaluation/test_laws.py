@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import fields
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -198,6 +198,17 @@ def test_the_best_of_pn_lies_between_50_and_60_percent(success: Callable[..., fl
 
 def test_pn_on_the_truth_nearly_always_succeeds(success: Callable[..., float]) -> None:
     assert success("pn", omniscient=True) >= 0.95 - sigma(0.95)
+
+
+def test_no_blind_constant_acceleration_is_enough(configure: Callable[..., Config]) -> None:
+    """The best of a grid over direction and size stays below 20 %, and below the README's 10 %."""
+    best = 0.0
+    for azimuth, elevation, size in product((0.0, 90.0), range(0, 91, 15), (0.3, 0.6, 1.0)):
+        east, north = np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth))
+        level, up = size * np.cos(np.radians(elevation)), size * np.sin(np.radians(elevation))
+        config = configure(f"policy.inertial=[{level * east:.4f}, {level * north:.4f}, {up:.4f}]")
+        best = max(best, float(flown(config, "inertial", episodes=1000).success.mean()))
+    assert 0.0 < best < 0.10
 
 
 @pytest.mark.parametrize("name", ["pn", "pursuit"])
