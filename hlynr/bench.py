@@ -14,7 +14,6 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,13 +22,12 @@ from hlynr.config import Config
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rollout import fly
-from hlynr.rl import contest
+from hlynr.rl import bundle, contest
 
 if TYPE_CHECKING:
     from hlynr.evaluation.policy import Policy
 
 Figures = dict[str, float | str]
-_PACKAGES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "numpy", "numba")
 
 
 @dataclass(frozen=True)
@@ -80,7 +78,7 @@ def run(config: Config, plan: Plan | None = None) -> Figures:
 
 
 def _circumstances(config: Config) -> Figures:
-    versions = {package.replace("-", "_") + "_version": version(package) for package in _PACKAGES}
+    versions = {f"{package.replace('-', '_')}_version": version for package, version in bundle.versions().items()}
     return {
         "params_digest": config.digest(),
         "python_version": platform.python_version(),

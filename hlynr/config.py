@@ -10,21 +10,28 @@ import json
 import re
 import typing
 from collections.abc import Iterable, Mapping
-from typing import Annotated, Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from hlynr import consistency
+from hlynr.records import Alarm
 from hlynr.schedules import ClipSchedule, EntropySchedule, RateSchedule
-from hlynr.section import Count, Fraction, NonNegative, OpenFraction, Positive, Section
+from hlynr.section import Count, Fraction, NonNegative, OpenFraction, Overlay, Positive, Section, overlay_of
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Elevation = Annotated[float, Field(ge=0, le=90)]
 
 
+DEFAULT = "default"
+"""The strategy that overlays nothing: the sections as they stand."""
+
+
 class Run(Section):
     night: int = Field(ge=0, lt=consistency.SEED_DISTANCE)
     outputs: str = Field(min_length=1)
+    strategy: str = Field(min_length=1)
 
 
 class Sim(Section):
@@ -152,6 +159,34 @@ class Policy(Section):
     inertial: tuple[Unit, Unit, Unit]
 
 
+class Curriculum(Section):
+    """How the capture radius of the training's engagements goes to the declared one."""
+
+    mode: Literal["frozen", "schedule", "mastery"]
+    radii: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)]
+    until: Annotated[tuple[Count, ...], Field(max_length=99)]
+    success: Fraction
+    episodes: Count
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Curriculum:
+        faults = [
+            f"radii: {radius} is not below the one before it, {before}: a curriculum becomes harder"
+            for before, radius in pairwise(self.radii)
+            if radius >= before
+        ]
+        faults += [
+            f"until: {end} is not above the one before it, {before}"
+            for before, end in pairwise(self.until)
+            if end <= before
+        ]
+        if self.mode == "schedule" and len(self.until) != len(self.radii) - 1:
+            faults.append(f"until: {list(self.until)} is not one timestep for each of the radii but the last")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+
 class Train(Section):
     scenario: str
     algorithm: Literal["ppo", "recurrent_ppo"]
@@ -173,10 +208,12 @@ class Train(Section):
     target_kl: Positive | None
     net_arch: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(min_length=1, max_length=8)]
     activation: Literal["tanh", "relu", "elu"]
-    log_std_init: float = Field(ge=-10, le=2)
-    log_std_min: float = Field(ge=-10, le=2)
-    log_std_max: float = Field(ge=-10, le=2)
+    log_std_init: float = Field(ge=-20, le=20)
+    log_std_min: float = Field(ge=-20, le=20)
+    log_std_max: float = Field(ge=-20, le=20)
     lstm_hidden_size: int = Field(ge=1, le=8192)
+    lstm_chunk: Count | None
+    curriculum: Curriculum
     checkpoint_interval: Count
 
     @property
@@ -206,9 +243,6 @@ class Train(Section):
         return self
 
 
-Verdict = Literal["collapse", "abort", "plateau", "nan"]
-
-
 class Monitor(Section):
     interval: Count
     episodes: int = Field(ge=100, le=100_000)
@@ -219,7 +253,11 @@ class Monitor(Section):
     abort_below: Fraction
     plateau_patience: int = Field(ge=1, le=1000)
     plateau_min_delta: Fraction
-    stop_on: tuple[Verdict, ...]
+    farming_drop: OpenFraction
+    loss_factor: float = Field(gt=1)
+    std_limit: Positive
+    saturation_limit: OpenFraction
+    stop_on: tuple[Alarm, ...]
 
 
 class Evaluation(_Ranges):
@@ -269,13 +307,44 @@ class Versioning(Section):
 
 
 class Retrain(Section):
+    plan: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, max_length=20)]
     retries: int = Field(ge=0, le=100)
     retry_delay: NonNegative
     progress_interval: float = Field(ge=1)
+    diagnosis_timesteps: int = Field(ge=0)
+
+
+class StudyRuns(Section):
+    """One training per seed."""
+
+    strategy: str = Field(min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=100)]
+    timesteps: Count
+
+
+class Study(Section):
+    folder: str = Field(min_length=1)
+    workers: int = Field(ge=0, le=256)
+    runs: Annotated[tuple[StudyRuns, ...], Field(min_length=1, max_length=100)]
+
+
+if TYPE_CHECKING:
+    TrainOverlay = Overlay
+    MonitorOverlay = Overlay
+else:
+    TrainOverlay, MonitorOverlay = overlay_of(Train), overlay_of(Monitor)
+
+
+class Strategy(Section):
+    """A named overlay of the sections that say how to train."""
+
+    train: TrainOverlay = TrainOverlay()
+    monitor: MonitorOverlay = MonitorOverlay()
 
 
 ScenarioName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 """Without a dot, so that ``scenarios.NAME.key`` has one reading."""
+StrategyName = ScenarioName
 
 
 class Config(Section):
@@ -289,11 +358,13 @@ class Config(Section):
     policy: Policy
     train: Train
     monitor: Monitor
+    strategies: dict[StrategyName, Strategy]
     evaluation: Evaluation
     gate: Gate
     tracking: Tracking
     versioning: Versioning
     retrain: Retrain
+    study: Study
 
     @model_validator(mode="after")
     def _across_sections(self) -> Config:

@@ -8,12 +8,12 @@ beyond ``train.timesteps``; to try out a training with fewer timesteps must not 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hlynr.config import Evaluation, Gate, Monitor, Scenario, Sim, Train
+    from hlynr.config import Evaluation, Gate, Monitor, Retrain, Run, Scenario, Sim, Strategy, Study, Train
 
 SEED_DISTANCE = 100_000
 """Least distance between two seeds. Some are shifted by ``run.night``, which stays below it: with less, the
@@ -33,12 +33,44 @@ def faults(sections: Mapping[str, Any]) -> list[str]:
     ]
 
 
+def _strategies_exist(run: Run, strategies: Mapping[str, Strategy], retrain: Retrain, study: Study) -> Iterator[str]:
+    known = ["default", *sorted(strategies)]
+    named = {"run.strategy": run.strategy}
+    named |= {f"retrain.plan[{number}]": name for number, name in enumerate(retrain.plan)}
+    named |= {f"study.runs[{number}].strategy": runs.strategy for number, runs in enumerate(study.runs)}
+    for key, name in named.items():
+        if name not in known:
+            yield f"{key}: {_not_one_of(name, known)}"
+    if "default" in strategies:
+        yield "strategies.default: is what the sections say as they stand; give the overlay another name"
+    for number, name in enumerate(retrain.plan):
+        if name in retrain.plan[:number]:
+            # The same seeds and settings would fail in the same way.
+            yield f"retrain.plan[{number}]: {json.dumps(name)} has been tried before in the plan"
+
+
+def _not_one_of(name: str, known: Iterable[str]) -> str:
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    hint = f"; did you mean {close[0]}?" if close else ""
+    return f"{json.dumps(name)} is not one of {', '.join(known)}{hint}"
+
+
 def _scenarios_exist(train: Train, evaluation: Evaluation, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
     for key, name in (("train", train.scenario), ("evaluation", evaluation.scenario)):
         if name not in scenarios:
-            close = get_close_matches(name, scenarios, n=1, cutoff=0.5)
-            hint = f"; did you mean {close[0]}?" if close else ""
-            yield f"{key}.scenario: {json.dumps(name)} is not one of {', '.join(sorted(scenarios))}{hint}"
+            yield f"{key}.scenario: {_not_one_of(name, sorted(scenarios))}"
+
+
+def _curriculum_ends_as_declared(train: Train, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
+    """A training that never meets the radius at which it is judged."""
+    if train.curriculum.mode == "frozen" or train.scenario not in scenarios:
+        return
+    last, declared = train.curriculum.radii[-1], scenarios[train.scenario].capture_radius
+    if last != declared:
+        yield (
+            f"train.curriculum.radii: the last one, {last:g}, is not scenarios.{train.scenario}.capture_radius = "
+            f"{declared:g}"
+        )
 
 
 def _seeds_apart(train: Train, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
@@ -51,8 +83,30 @@ def _seeds_apart(train: Train, monitor: Monitor, evaluation: Evaluation) -> Iter
     names = list(seeds)
     for number, name in enumerate(names):
         for other in names[:number]:
-            if abs(seeds[name] - seeds[other]) < SEED_DISTANCE:
-                yield f"{name}: {seeds[name]} is not at least {SEED_DISTANCE} from {other} = {seeds[other]}"
+            yield from _apart(name, seeds[name], other, seeds[other])
+
+
+def _study_runs_differ(study: Study, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
+    """Its seeds are training seeds, and two runs alike would count as two witnesses."""
+    judging = {
+        "monitor.selection_seed": monitor.selection_seed,
+        "evaluation.report_seed": evaluation.report_seed,
+        "evaluation.heldout_seed": evaluation.heldout_seed,
+    }
+    known: set[tuple[str, int]] = set()
+    for number, runs in enumerate(study.runs):
+        for place, seed in enumerate(runs.seeds):
+            key = f"study.runs[{number}].seeds[{place}]"
+            if (runs.strategy, seed) in known:
+                yield f"{key}: {json.dumps(runs.strategy)} with seed {seed} stands in the study before"
+            known.add((runs.strategy, seed))
+            for other, value in judging.items():
+                yield from _apart(key, seed, other, value)
+
+
+def _apart(name: str, seed: int, other: str, value: int) -> Iterator[str]:
+    if abs(seed - value) < SEED_DISTANCE:
+        yield f"{name}: {seed} is not at least {SEED_DISTANCE} from {other} = {value}"
 
 
 def _horizon(train: Train, sim: Sim, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
@@ -104,8 +158,11 @@ def _champion_beatable(evaluation: Evaluation, gate: Gate) -> Iterator[str]:
 
 
 _CHECKS: tuple[tuple[Callable[..., Iterator[str]], tuple[str, ...]], ...] = (
+    (_strategies_exist, ("run", "strategies", "retrain", "study")),
     (_scenarios_exist, ("train", "evaluation", "scenarios")),
+    (_curriculum_ends_as_declared, ("train", "scenarios")),
     (_seeds_apart, ("train", "monitor", "evaluation")),
+    (_study_runs_differ, ("study", "monitor", "evaluation")),
     (_horizon, ("train", "sim", "scenarios")),
     (_evaluations_happen, ("train", "monitor")),
     (_events_happen, ("sim", "scenarios")),

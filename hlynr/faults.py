@@ -41,7 +41,8 @@ def explain(detail: ErrorDetails, schema: Schema) -> list[str]:
 def unknown(location: Location, value: Any, known: Iterable[str], schema: Schema) -> str:
     """The line for a key that does not exist where it stands."""
     known = list(known)
-    elsewhere = {path.rpartition(".")[2]: path for path in _paths(schema, schema)}
+    paths = sorted(_paths(schema, schema), key=lambda path: "NAME" not in path)  # the last one of a name is hinted at
+    elsewhere = {path.rpartition(".")[2]: path for path in paths}
     hint = f"allowed: {', '.join(known)}"
     for options in (dict(zip(known, known, strict=True)), elsewhere):
         if close := difflib.get_close_matches(str(location[-1]), options, n=1):
@@ -132,7 +133,7 @@ def _words(node: Schema | None, schema: Schema) -> str:
     if kind == "array":
         return _list(node, schema)
     if kind == "object":
-        return f"a mapping of {', '.join(node.get('properties', ['at least one name to a scenario']))}"
+        return f"a mapping of {', '.join(node.get('properties', ())) or _names(node, schema)}"
     if kind == "string":
         return f"a text matching {node['pattern']}" if "pattern" in node else "a non-empty text"
     return {"boolean": "true or false", "null": "null"}[str(kind)]
@@ -142,6 +143,14 @@ def _list(node: Schema, schema: Schema) -> str:
     low, high = node.get("minItems"), node.get("maxItems")
     length = "" if low is None else f" of {low}" if low == high else f" of {low} to {high}"
     return f"a list{length}, each {_words(node['items'] if 'items' in node else node['prefixItems'][0], schema)}"
+
+
+def _names(node: Schema, schema: Schema) -> str:
+    """The keys of a mapping that the user names."""
+    (named,) = node["patternProperties"].values()
+    least = "at least one name to" if node.get("minProperties") else "names, each to"
+    named = _resolved(named, schema)
+    return f"{least} {f'a {title.lower()}' if (title := named.get('title')) else _words(named, schema)}"
 
 
 def _interval(node: Schema, noun: str) -> str:

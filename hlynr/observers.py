@@ -6,9 +6,11 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, Self, TextIO
 
-from hlynr.records import Record, TrainResult
+from pydantic import AwareDatetime
+
+from hlynr.records import EvaluationPoint, Lineage, MonitorVerdict, Record, TrainResult
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -52,6 +54,35 @@ class TrainProgress(Record):
             f"{self.timesteps:>10,} / {self.budget:,} timesteps  success {success:>6}  best {best:>6}  "
             f"{self.timesteps_per_second:,.0f} timesteps/s on {self.device}  ETA {clock(self.eta_seconds)}"
         )
+
+
+TrainingState = Literal["running", "interrupted", "finished", "failed", "lost"]
+"""``running`` stays behind where the process was killed; whoever finds that out calls it ``lost``."""
+STATUS = "status.json"
+"""Name of the `TrainingStatus` in a training's folder."""
+
+
+class TrainingStatus(Record):
+    """A training as it stands, written into its folder for those who look in from outside."""
+
+    lineage: Lineage
+    strategy: str
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    scenario: str
+    seed: int
+    state: TrainingState
+    process: int | None = None
+    """Its id on the machine that trains, where that is known."""
+    machine: str | None = None
+    """The name of that machine."""
+    updated: AwareDatetime
+    seconds: float
+    """Wall time, including what came before a resume."""
+    progress: TrainProgress
+    window: int
+    """Evaluations that the monitor averages."""
+    verdict: MonitorVerdict
+    evaluations: tuple[EvaluationPoint, ...]
 
 
 class TrainObserver(Protocol):

@@ -55,6 +55,13 @@ Set = Annotated[
     list[str],
     typer.Option("--set", metavar="KEY=VALUE", help="Change a setting for this command: train.seed=7; repeatable."),
 ]
+Strategy = Annotated[
+    str | None,
+    typer.Option(metavar="NAME", help="One of the strategies of params.yaml, or default: short for run.strategy."),
+]
+OnlyStrategy = Annotated[
+    str | None, typer.Option("--strategy", metavar="NAME", help="Try this strategy alone, instead of retrain.plan.")
+]
 Json = Annotated[
     Path | None,
     typer.Option(
@@ -97,6 +104,15 @@ Target = Annotated[
         help="A bundle's folder, a registered model (models:/NAME/3, models:/NAME@ALIAS), or a run's id.",
     ),
 ]
+WatchedRun = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RUN",
+        help="A training's folder, an MLflow run's id or its first six or more characters, or a lineage's id. "
+        "Default: the newest training.",
+    ),
+]
+Once = Annotated[bool, typer.Option("--once", help="Print the present state and exit.")]
 DiagnosedEpisodes = Annotated[int, typer.Option("--episodes", metavar="N", help="Engagements to fly.")]
 DiagnosisSeed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Default: the selection seed.")]
 DiagnosisOut = Annotated[
@@ -112,4 +128,7 @@ Budget = Annotated[int, typer.Option(metavar="N", min=1, help="Timesteps of the 
 Quick = Annotated[bool, typer.Option("--quick", help="Leave out the brief training on the truth.")]
 Revision = Annotated[str, typer.Argument(metavar="REVISION", help="A DVC experiment, branch, tag or commit.")]
 Destination = Annotated[Path, typer.Option("--to", metavar="DIR", callback=_new_folder, help="A new or empty folder.")]
+Workers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Trainings at a time; default: study.workers of params.yaml.")
+]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Of 127.0.0.1.")]

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from hlynr import consistency, faults, strict_yaml
+from hlynr import consistency, faults, strategies, strict_yaml
 from hlynr.config import Config
 from hlynr.errors import InputError
 from hlynr.inheritance import Family
@@ -35,6 +35,47 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Config:
         ConfigError: listing every fault found.
     """
     return parse(read(path), overrides)
+
+
+def load_plan(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
+    """The configuration under each strategy of ``retrain.plan``, in its order.
+
+    Raises:
+        ConfigError: listing every fault found in any of them.
+    """
+    tree, overrides = read(path), list(overrides)
+    return _under(tree, ((name, overrides) for name in parse(tree, overrides).retrain.plan))
+
+
+def load_strategies(path: Path) -> list[Config]:
+    """The configuration under each strategy of the file, which may contradict itself only once it is followed.
+
+    Raises:
+        ConfigError: listing every fault found in any of them.
+    """
+    tree = read(path)
+    return _under(tree, ((name, []) for name in parse(tree).strategies))
+
+
+def load_study(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
+    """The configuration of each run of the study, in its order.
+
+    Night 0, whatever the project's: the seeds are those that the study names. On the CPU and one thread, so that the
+    numbers are the same on every machine's next try and the cores are for the other runs.
+
+    Raises:
+        ConfigError: listing every fault found in any of them.
+    """
+    tree, overrides = read(path), list(overrides)
+    fixed = ["run.night=0", "train.device=cpu", "train.torch_threads=1"]
+    return _under(
+        tree,
+        (
+            (runs.strategy, [*overrides, *fixed, f"train.seed={seed}", f"train.timesteps={runs.timesteps}"])
+            for runs in parse(tree, overrides).study.runs
+            for seed in runs.seeds
+        ),
+    )
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -64,7 +105,11 @@ def parse(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
         ConfigError: listing every fault found.
     """
     whole = json.loads(json.dumps(tree, default=str))  # a deep copy in which every key is a string
+    overrides = list(overrides)
     found = [fault for override in overrides for fault in _apply(whole, override)]
+    followed = None if found else strategies.follow(whole)
+    if followed:
+        found = [fault for override in overrides for fault in _apply(whole, override)]  # they have the last word
     family = Family(whole.get("scenarios"))
     found += family.faults
     if isinstance(whole.get("scenarios"), dict):
@@ -72,9 +117,11 @@ def parse(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     try:
         config = Config.model_validate_json(json.dumps(whole))
     except ValidationError as error:
-        raise ConfigError(found + _explained(error, whole, family)) from None
+        found += _explained(error, whole, family)
     if found:
-        raise ConfigError(found)
+        raise ConfigError(strategies.attributed(found, followed) if followed else found)
+    if followed and strategies.agree(whole, followed):
+        config = Config.model_validate_json(json.dumps(whole))
     return config
 
 
@@ -90,8 +137,26 @@ def json_schema() -> Mapping[str, Any]:
     for name in ("Scenario", "Spawn", "Target", "Interceptor", "Radar", "Cue", "Wind"):
         del schema["$defs"][name]["required"]
     schema["$defs"]["Scenario"]["properties"]["extends"] = {"type": "string"}
-    schema["properties"]["scenarios"]["additionalProperties"] = False  # else only names that match are checked
+    for name in ("TrainOverlay", "MonitorOverlay"):
+        for key in schema["$defs"][name]["properties"].values():
+            key.pop("default")  # what stands for a key that is not set; an editor would offer it
+    for name in ("scenarios", "strategies"):
+        schema["properties"][name]["additionalProperties"] = False  # else only names that match are checked
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Hlynr params.yaml", **schema}
+
+
+def _under(tree: Mapping[str, Any], variants: Iterable[tuple[str, list[str]]]) -> list[Config]:
+    """The configuration under each of the strategies with its overrides; raises all their faults together."""
+    found: list[str] = []
+    configs: list[Config] = []
+    for name, overrides in variants:
+        try:
+            configs.append(parse(tree, [*overrides, f"run.strategy={name}"]))
+        except ConfigError as error:
+            found += strategies.under(name, error.faults)
+    if found:
+        raise ConfigError(found)
+    return configs
 
 
 def _apply(tree: dict[str, Any], override: str) -> list[str]:
@@ -128,8 +193,10 @@ def _explained(error: ValidationError, whole: Mapping[str, Any], family: Family)
 
 
 def _follows(detail: ErrorDetails, family: Family) -> bool:
-    """Whether the complaint only follows from an ``extends`` that is a fault of its own."""
+    """Whether the complaint only follows from an ``extends`` or from items of a list that are faults of their own."""
     location = detail["loc"]
+    if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
+        return True  # pydantic counts the sound items
     return detail["type"] == "missing" and location[:1] == ("scenarios",) and family.incomplete(location[1:2])
 
 

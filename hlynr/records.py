@@ -42,14 +42,26 @@ class Lineage(Record):
     created: str
     """UTC, ISO 8601."""
     night: int
+    strategy: str = "default"
+    attempt: int = 1
+    """Which try of the night's plan this is."""
+    reason: str | None = None
+    """Why the plan made it."""
     params_digest: str
     git_commit: str | None = None
     git_dirty: bool | None = None
     flow_run_id: str | None = None
     mlflow_run_id: str | None = None
+    mlflow_night_id: str | None = None
+    """The run above those of the night's attempts; None for a training that is no part of a night."""
     dvc_experiment: str | None = None
     dvc_revision: str | None = None
     bundle_sha256: str | None = None
+
+    @property
+    def night_id(self) -> str:
+        """The id of the night's first attempt; the others add their number to it."""
+        return self.id.removesuffix(f"-{self.attempt}") if self.attempt > 1 else self.id
 
     def tags(self) -> dict[str, str]:
         """Flat ``hlynr.*`` names for MLflow; what is not known yet is left out."""
@@ -66,25 +78,67 @@ class EvaluationPoint(Record):
     success_rate: float
     mean_reward: float
     mean_final_distance: float
+    training_radius: float | None = None
+    """Capture radius [m] of the training's own engagements at that time."""
+    std: float | None = None
+    """Mean over the actions of the policy's standard deviation."""
+    action_saturation: float | None = None
+    """Share of the newest rollout's action components outside the box."""
+    value_loss: float | None = None
+    approx_kl: float | None = None
+    explained_variance: float | None = None
+    """Of the newest update, like the two before; None where there has been none."""
+
+    def signs(self) -> dict[str, float]:
+        """What is known about the training itself, by the names of the fields."""
+        known = {name: getattr(self, name) for name in SIGNS}
+        return {name: value for name, value in known.items() if value is not None}
+
+
+SIGNS = ("training_radius", "std", "action_saturation", "value_loss", "approx_kl", "explained_variance")
+"""The fields of an `EvaluationPoint` that come from the training, not from the evaluation; most foretell its course."""
+
+
+Alarm = Literal[
+    "nan", "exploding_loss", "abort", "collapse", "reward_farming", "runaway_std", "action_saturation", "plateau"
+]
+FATAL: frozenset[str] = frozenset({"nan", "exploding_loss", "abort", "collapse"})
+"""Alarms after which a training counts as failed, though its best bundle is kept."""
+
+
+class Alert(Record):
+    """One condition that holds, in words."""
+
+    kind: Alarm
+    reason: str
 
 
 class MonitorVerdict(Record):
     """What the monitor made of a training."""
 
-    status: Literal["healthy", "plateau", "collapse", "abort", "nan"]
+    status: Alarm | Literal["healthy"]
+    """The gravest alert."""
     reason: str
     stopped: bool
-    """Whether the verdict ended the training before its budget."""
+    """Whether an alert ended the training before its budget."""
+    alerts: tuple[Alert, ...] = ()
+    """All that hold, the gravest first."""
     at_timesteps: int
     peak_success: float
     peak_timesteps: int
     final_success: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the training counts as failed."""
+        return self.status in FATAL
 
 
 class TrainResult(Record):
     """One training, finished."""
 
     lineage: Lineage
+    strategy: str = "default"
     algorithm: Literal["ppo", "recurrent_ppo"]
     scenario: str
     seed: int
@@ -226,10 +280,28 @@ class Promotion(Record):
     success_rate_ci: tuple[float, float] | None
 
 
+class Attempt(Record):
+    """One training of a night's plan, and what came of it."""
+
+    lineage: Lineage
+    status: str
+    """The monitor's verdict; ``failed`` where there was no policy to judge."""
+    outcome: str
+    """Status and reason in words."""
+    failed: bool
+    """Whether the plan goes on to the next strategy."""
+    best_success: float | None
+    """On the selection seeds; None where the training ended before it had made a usable policy."""
+    bundle: str | None
+    """Folder of the best bundle, relative to the project; a failed attempt's is kept aside."""
+
+
 class RetrainRecord(Record):
     """One night, from configuration to decision."""
 
     lineage: Lineage
+    attempts: tuple[Attempt, ...] = ()
+    """Of the plan; all but the last one have failed, the last one is ``train``."""
     train: TrainResult
     evaluation: EvaluationReport
     decision: GateDecision
@@ -325,6 +397,123 @@ class Diagnosis(Record):
     def finding(self, check: str) -> Finding:
         """The finding of one check. Raises StopIteration if there is none of that name."""
         return next(finding for finding in self.findings if finding.check == check)
+
+
+class StudyPoint(Record):
+    """One evaluation of a training of the study; see `EvaluationPoint`."""
+
+    timesteps: int
+    success_rate: float
+    mean_reward: float
+    std: float | None
+    action_saturation: float | None
+
+
+class StudyRun(Record):
+    """One training of the stability study, watched to its end, and its best bundle on the held-out engagements."""
+
+    strategy: str
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    scenario: str
+    capture_radius: float
+    seed: int
+    digest: str
+    """Of all that the course of the training depends on."""
+    lineage_id: str
+    git_commit: str | None
+    """With which it was trained."""
+    git_dirty: bool | None
+    budget: int
+    timesteps: int
+    seconds: float
+    timesteps_per_second: float
+    final_success: float
+    peak_success: float
+    peak_timesteps: int
+    window: int
+    """Evaluations averaged in the two that follow; they are None where there were fewer."""
+    final_window_success: float | None
+    peak_window_success: float | None
+    final_over_peak: float | None
+    """Ratio of the two; None where the peak is zero, too."""
+    collapsed: bool
+    """Whether the monitor saw a collapse at any time, not at the end alone."""
+    alerts: dict[Alarm, int]
+    """At how many timesteps the monitor first saw what it saw."""
+    stop_on: tuple[Alarm, ...]
+    """What ends a training of this strategy outside the study."""
+    stopped_at: int | None
+    """At how many timesteps that would have been; None for never."""
+    best_timesteps: int
+    best_success: float
+    bundle_sha256: str
+    heldout_seed: int
+    heldout_episodes: int
+    heldout_success_rate: float
+    heldout_success_rate_ci: tuple[float, float]
+    """Wilson interval at ``confidence``."""
+    confidence: float
+    heldout_mean_reward: float
+    heldout_mean_final_distance: float
+    points: tuple[StudyPoint, ...]
+
+    @property
+    def name(self) -> str:
+        """What the run and its folder are called."""
+        return f"{self.strategy}-{self.seed}"
+
+
+class StudyGroup(Record):
+    """All runs of one strategy of the study."""
+
+    strategy: str
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    runs: int
+    collapsed: int
+    timesteps: int
+    """Of the longest run."""
+    mean_final_over_peak: float | None
+    min_final_over_peak: float | None
+    mean_heldout_success_rate: float
+    min_heldout_success_rate: float
+    alerts: dict[Alarm, int]
+    """In how many runs the monitor saw what it saw."""
+
+
+class Stretch(Record):
+    """One row of a table of success by training time."""
+
+    ticks: tuple[int, int]
+    success_rate: tuple[float, float]
+
+
+class StudyDocument(Record):
+    """The training this project started from, as its analysis tells it."""
+
+    ticks_per_timestep: int
+    success: tuple[Stretch, ...]
+    final_success_rate: float
+    inference_success_rate: float
+    """Of the best checkpoint, judged after the training."""
+
+
+class StudyRecord(Record):
+    """The stability study."""
+
+    command: str
+    created: str
+    """UTC, ISO 8601."""
+    git_commit: str | None
+    git_dirty: bool | None
+    versions: dict[str, str]
+    capture_radius: dict[str, float]
+    """By scenario, as declared [m]."""
+    heldout_episodes: int
+    strategies: tuple[StudyGroup, ...]
+    runs: tuple[StudyRun, ...]
+    missing: dict[str, str]
+    """By run, why it has come to no end."""
+    document: StudyDocument
 
 
 def write_text(path: Path, text: str) -> None:

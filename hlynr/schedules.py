@@ -29,7 +29,7 @@ class Linear(Section, Generic[Start, End]):
 class Phase(Section, Generic[End]):
     """A value that holds before the timestep ``until``; without one, to the end."""
 
-    until: Count | None = None
+    until: Count | None = Field(default=None, exclude_if=lambda until: until is None)
     value: End
 
 

@@ -9,17 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from hlynr import pipeline
+from hlynr import clinic, params, pipeline
 from hlynr.envs.observation import SIZE
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation import gate, judge, laws
 from hlynr.evaluation.rollout import fly
+from hlynr.nights import Night
 from hlynr.ops import store, versioning
 from hlynr.project import Project
-from hlynr.records import EvaluationPoint, Lineage, MonitorVerdict, PairedComparison
+from hlynr.records import Attempt, EvaluationPoint, Lineage, MonitorVerdict, PairedComparison
 from hlynr.rl import algorithms, callbacks, monitor
 from hlynr.rl import train as training
+from hlynr.rl.curriculum import Curriculum
 from hlynr.sim.scenario import parameters
+from hlynr.study import conduct
 
 ROOT = Path("/project")
 LINEAGE = Lineage(id="a", created="2026-11-23T18:05:30+00:00", night=0, params_digest="d")
@@ -91,6 +94,7 @@ def _learner(model):
         "log_std bound": model.log_std_max,
         "rollout": (buffer.buffer_size, model.n_steps),
         "minibatch": model.batch_size,
+        "chunk": getattr(buffer, "chunk", None),
         "epochs": model.n_epochs,
         "rate at start": (model.lr_schedule(1.0), policy.optimizer.param_groups[0]["lr"]),
         "rate at end": model.lr_schedule(0.0),
@@ -123,28 +127,59 @@ def device(config):
         return {"device": "refused"}
 
 
+def radii(config):
+    """The capture radius over a made-up course of rollouts of 1,000 timesteps, 60 episodes and rising success."""
+    curriculum, seen = Curriculum(config), []
+    for number in range(1, 9):
+        seen.append(curriculum.radius)
+        curriculum.advance(1000 * number, 60, 15 + 5 * number)
+    return {"first": seen[0], "course": seen}
+
+
+STEADY = (0.5, 0.5, 0.5, 0.5)
 STORIES = {
-    "slide": (0.6, 0.6, 0.6, 0.3, 0.2, 0.2),
-    "dip": (0.6, 0.6, 0.6, 0.6, 0.1),
-    "hopeless": (0.03, 0.03, 0.03, 0.03, 0.03),
-    "flat": (0.5, 0.5, 0.5, 0.5, 0.5, 0.5),
-    "creeping": (0.5, 0.503, 0.506, 0.509, 0.512, 0.515),
+    "slide": {"success_rate": (0.6, 0.6, 0.6, 0.3, 0.2, 0.2)},
+    "dip": {"success_rate": (0.6, 0.6, 0.6, 0.6, 0.1)},
+    "hopeless": {"success_rate": (0.03, 0.03, 0.03, 0.03, 0.03)},
+    "flat": {"success_rate": (0.5, 0.5, 0.5, 0.5, 0.5, 0.5)},
+    "creeping": {"success_rate": (0.5, 0.503, 0.506, 0.509, 0.512, 0.515)},
+    "farming": {"success_rate": (0.6, 0.6, 0.6, 0.45, 0.45, 0.45), "mean_reward": (0.1, 0.1, 0.1, 0.8, 0.8, 0.8)},
+    "exploding": {"success_rate": STEADY, "value_loss": (0.2, 0.2, 0.2, 30.0)},
+    "wild": {"success_rate": STEADY, "std": (0.6, 0.9, 1.5, 2.5)},
+    "saturated": {"success_rate": STEADY, "action_saturation": (0.95, 0.95, 0.95, 0.95)},
 }
 
 
 def verdicts(config):
-    """What the monitor makes of courses of success, one evaluation every 250,000 timesteps."""
-    found = {name: monitor.judge(_points(rates), config.monitor) for name, rates in STORIES.items()}
+    """What the monitor makes of courses of a training's figures, one evaluation every 250,000 timesteps."""
+    found = {name: monitor.judge(_points(story), config.monitor) for name, story in STORIES.items()}
     return {name: (verdict.status, verdict.stopped) for name, verdict in found.items()}
 
 
-def _points(rates):
-    return [
-        EvaluationPoint(
-            timesteps=250_000 * (k + 1), episodes=200, success_rate=rate, mean_reward=0.1, mean_final_distance=1.0
-        )
-        for k, rate in enumerate(rates)
-    ]
+def _points(story):
+    rows = [dict(zip(story, values, strict=True)) for values in zip(*story.values(), strict=True)]
+    same = {"episodes": 200, "mean_reward": 0.1, "mean_final_distance": 1.0}
+    return [EvaluationPoint(timesteps=250_000 * (k + 1), **(same | row)) for k, row in enumerate(rows)]
+
+
+def followed(config):
+    """Every setting of the sections that a strategy can replace, under each strategy."""
+    tree = config.model_dump(mode="json")
+    under = {name: params.parse(tree, [f"run.strategy={name}"]) for name in ["default", *config.strategies]}
+    return {
+        f"{name}: {section}.{key}": value
+        for name, found in under.items()
+        for section in ("train", "monitor")
+        for key, value in found.model_dump(mode="json")[section].items()
+    }
+
+
+def planned(config, folder):
+    """What the trainings of a night would be."""
+    file = folder / "params.yaml"
+    file.write_text(params.dump(config), encoding="utf-8")
+    plan = params.load_plan(file)
+    return {"strategies": [found.run.strategy for found in plan], "networks": [found.train.net_arch for found in plan]}
 
 
 def judged(config):
@@ -241,7 +276,7 @@ def versioned(config):
 
 
 def flow(config):
-    """How often and when a crashed training is repeated, and how often its progress is shown."""
+    """How often and when a crashed training is repeated, how often its progress is shown, what a failed plan costs."""
     from flows import retrain as module
 
     seen = {}
@@ -250,15 +285,42 @@ def flow(config):
         seen.update(retries=retries, delay=retry_delay_seconds)
         return lambda *_: SimpleNamespace(lineage=LINEAGE)
 
+    def examined(*_, budget, **__):
+        seen.update(diagnosis=budget)
+        raise _Seen
+
+    project = Project(ROOT, config)
+    failed = Attempt(lineage=LINEAGE, status="collapse", outcome="", failed=True, best_success=0.1, bundle="bundle")
     train = module.train
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ProgressArtifact", lambda interval: seen.update(interval=interval))
         patch.setattr(module.child, "train", lambda *_, **__: None)
-        train.fn(Project(ROOT, config), LINEAGE, False)
-        patch.setattr(module, "validate", lambda *_: (Project(ROOT, config), LINEAGE))
+        train.fn(project, LINEAGE, False)
+        patch.setattr(module, "validate", lambda *_: Night((project,), LINEAGE, ()))
         patch.setattr(module, "train", SimpleNamespace(with_options=with_options))
-        for step in ("version", "evaluate", "gate", "promote"):
-            patch.setattr(module, step, lambda *_: None)
-        patch.setattr(module.pipeline, "conclude", lambda *_: None)
-        module.retrain.fn()
+        patch.setattr(module, "conclude_attempt", lambda *_: failed)
+        patch.setattr(module, "diagnose", pipeline.diagnose_failure)
+        patch.setattr(clinic, "examine", examined)
+        patch.setattr(store, "open_store", lambda *_: None)
+        with pytest.raises(_Seen):
+            module.retrain.fn()
+    return seen
+
+
+def studied(config, folder):
+    """What the stability study trains, how many at a time, and where its page goes."""
+    seen = {}
+
+    def work(runs, board, look):
+        seen.update(workers=board.workers, runs=[(run.name, run.config.train.timesteps) for run in runs])
+        raise _Seen
+
+    file = folder / "params.yaml"
+    file.write_text(params.dump(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(conduct, "_folder", lambda path: seen.update(folder=str(path.relative_to(folder))))
+        patch.setattr(conduct, "_compile", lambda _: None)
+        patch.setattr(conduct.crew, "work", work)
+        with pytest.raises(_Seen):
+            conduct.study(file, [], "hlynr study")
     return seen

@@ -25,15 +25,20 @@ BASE = (
     "train.gamma=0.995", "train.net_arch=[8]", "train.activation=tanh", "train.log_std_init=-0.5",
     "train.log_std_min=-10", "train.log_std_max=0.0", "train.learning_rate={start: 5e-4, end: 1e-4}",
     "train.clip_range={start: 0.2, end: 0.1}", "train.ent_coef=0",
+    "train.curriculum={mode: frozen, radii: [180, 165, 150], until: [2000, 4000], success: 0.5, episodes: 100}",
     "monitor.interval=4096", "monitor.episodes=200", "monitor.window=3", "monitor.collapse_fraction=0.5",
     "monitor.abort_after=1000000", "monitor.abort_below=0.05", "monitor.plateau_patience=5",
-    "monitor.plateau_min_delta=0.01", "monitor.stop_on=[collapse, abort, nan]", "evaluation.scenario=reference",
+    "monitor.plateau_min_delta=0.01", "monitor.farming_drop=0.1", "monitor.loss_factor=100", "monitor.std_limit=2",
+    "monitor.saturation_limit=0.9", "monitor.stop_on=[collapse, abort, nan]", "evaluation.scenario=reference",
     "evaluation.report_episodes=20", "evaluation.heldout_episodes=30", "evaluation.batch_size=25",
     "evaluation.slices=3", "evaluation.target_success=[0.3, 0.4]", "gate.baseline=0.33", "gate.p_value=0.05",
     "gate.min_gain=0.01", "gate.min_mean_reward=0", "gate.max_final_distance=2000", "gate.canary_random=[0, 0.01]",
     "gate.canary_pn=[0.45, 0.65]", "gate.confidence=0.95", "versioning={enabled: true, push: true}",
+    "run.strategy=default", "retrain.plan=[default, large-mlp]",
 )  # fmt: skip
+BY_SCHEDULE, BY_MASTERY = ("train.curriculum.mode=schedule",), ("train.curriculum.mode=mastery",)
 RECURRENT = ("train.algorithm=recurrent_ppo", "train.lstm_hidden_size=8")
+STUDY = ("study.runs=[{strategy: default, seeds: [1], timesteps: 16384}]",)
 NETWORK = {"network", "weights"}
 
 
@@ -49,6 +54,7 @@ EFFECTS = [
     Effect("run.night", "5", "assembled", {"seed", "env seed", "weights"}),
     Effect("run.night", "5", "judged", {"report seed", "heldout seed", "baseline sets", "interval", "rate"}),
     Effect("run.outputs", "elsewhere", "paths", {"train", "evaluate", "bundle", "record"}),
+    Effect("run.strategy", "mine", "assembled", {"value"}, ("strategies.mine={train: {vf_coef: 0.125}}",)),
     Effect("reward.intercept", "2", "rewards", {"intercept"}),
     Effect("reward.miss", "2", "rewards", {"miss"}),
     Effect("reward.precision", "0.4", "rewards", {"precision"}),
@@ -85,7 +91,18 @@ EFFECTS = [
     Effect("train.log_std_min", "-2", "assembled", {"log_std lower bound"}),
     Effect("train.log_std_max", "0.5", "assembled", {"log_std bound"}),
     Effect("train.lstm_hidden_size", "16", "assembled", NETWORK, RECURRENT),
+    Effect("train.lstm_chunk", "16", "assembled", {"chunk"}, RECURRENT),
     Effect("train.checkpoint_interval", "7000", "assembled", {"next checkpoint", "later checkpoint"}),
+    Effect("train.curriculum.mode", "schedule", "assembled", {"env world"}),
+    Effect("train.curriculum.mode", "schedule", "radii", {"first", "course"}),
+    Effect("train.curriculum.mode", "mastery", "radii", {"first", "course"}),
+    Effect("train.curriculum.radii", "[190, 165, 150]", "assembled", {"env world"}, BY_SCHEDULE),
+    Effect("train.curriculum.radii", "[190, 165, 150]", "radii", {"first", "course"}, BY_MASTERY),
+    Effect("train.curriculum.radii", "[180, 160, 150]", "radii", {"course"}, BY_SCHEDULE),
+    Effect("train.curriculum.until", "[3000, 4000]", "radii", {"course"}, BY_SCHEDULE),
+    Effect("train.curriculum.until", "[2000, 5000]", "radii", {"course"}, BY_SCHEDULE),
+    Effect("train.curriculum.success", "0.7", "radii", {"course"}, BY_MASTERY),
+    Effect("train.curriculum.episodes", "50", "radii", {"course"}, BY_MASTERY),
     Effect("monitor.interval", "2048", "assembled", {"next evaluation"}),
     Effect("monitor.episodes", "300", "assembled", {"judged episodes"}),
     Effect("monitor.selection_seed", "900000", "assembled", {"judged seed"}),
@@ -95,6 +112,10 @@ EFFECTS = [
     Effect("monitor.abort_below", "0.02", "verdicts", {"hopeless"}),
     Effect("monitor.plateau_patience", "6", "verdicts", {"flat"}),
     Effect("monitor.plateau_min_delta", "0.02", "verdicts", {"creeping"}),
+    Effect("monitor.farming_drop", "0.2", "verdicts", {"farming"}),
+    Effect("monitor.loss_factor", "200", "verdicts", {"exploding"}),
+    Effect("monitor.std_limit", "3", "verdicts", {"wild"}),
+    Effect("monitor.saturation_limit", "0.97", "verdicts", {"saturated"}),
     Effect("monitor.stop_on", "[abort]", "verdicts", {"slide"}),
     Effect("evaluation.scenario", "hard", "judged", {"scenario", "rate", "interval"}),
     Effect("evaluation.report_episodes", "10", "judged", {"report episodes"}),
@@ -121,9 +142,16 @@ EFFECTS = [
     Effect("tracking.model", "other", "opened", {"model"}),
     Effect("versioning.enabled", "false", "versioned", {"saved", "pushed"}),
     Effect("versioning.push", "false", "versioned", {"pushed"}),
+    Effect("retrain.plan", "[large-mlp, default, two-phase]", "planned", {"strategies", "networks"}),
+    Effect("study.folder", "elsewhere", "studied", {"folder"}),
+    Effect("study.workers", "7", "studied", {"workers"}),
+    Effect("study.runs", "[{strategy: default, seeds: [1, 7], timesteps: 16384}]", "studied", {"runs"}, STUDY),
+    Effect("study.runs", "[{strategy: default, seeds: [1], timesteps: 32768}]", "studied", {"runs"}, STUDY),
+    Effect("study.runs", "[{strategy: default-lstm, seeds: [1], timesteps: 16384}]", "studied", {"runs"}, STUDY),
     Effect("retrain.retries", "7", "flow", {"retries"}),
     Effect("retrain.retry_delay", "70", "flow", {"delay"}),
     Effect("retrain.progress_interval", "77", "flow", {"interval"}),
+    Effect("retrain.diagnosis_timesteps", "7", "flow", {"diagnosis"}),
 ]
 
 
@@ -144,6 +172,34 @@ for leaf, old in LEAVES.items():
         EFFECTS += [Effect(leaf, str(new), "worlds", touched, ("train.gamma=1",)) for new in _nearby(old)]
 
 
+# What a number doubled, or a little more than zero, cannot be: the new value, and what makes it possible.
+OTHERWISE = {
+    "scenario": ("hard", ("scenarios.hard.capture_radius=50",)),
+    "curriculum.mode": ("frozen", ()),
+    "curriculum.radii": ("[140.0, 50.0]", ()),
+    "curriculum.until": ("[9, 10]", ()),
+    "curriculum.success": ("0.8", ()),
+    "learning_rate.phases": ("[{until: 100000, value: 0.0003}, {value: 0.00005}]", ()),
+    "clip_range.phases": ("[{until: 200000, value: 0.2}, {value: 0.15}]", ()),
+    "gamma": ("0.996", ()),
+    "log_std_init": ("-0.5", ()),
+    "log_std_min": ("-19", ()),
+    "log_std_max": ("19", ()),
+    "target_kl": ("0.5", ()),
+    "net_arch": ("[32]", ()),
+    "activation": ("elu", ()),
+    "algorithm": ("ppo", ()),
+    "stop_on": ("[nan]", ()),
+}
+
+for leaf, old in LEAVES.items():
+    if leaf.startswith("strategies."):
+        _, strategy, section, key = leaf.split(".", 3)
+        half = key in ("n_envs", "n_steps")  # so that the intervals still hold a rollout
+        new, given = OTHERWISE[key] if key in OTHERWISE else (old // 2 if half else 2 * old or 0.001, ())
+        EFFECTS.append(Effect(leaf, str(new), "followed", {f"{strategy}: {section}.{key.split('.')[0]}"}, given))
+
+
 def test_every_leaf_has_a_declared_effect():
     assert {effect.key for effect in EFFECTS} == set(LEAVES)
 
@@ -157,7 +213,7 @@ def observe(tmp_path_factory):
         if (probe, overrides) in known:
             return known[probe, overrides]
         config = params.parse(TREE, [*BASE, *overrides])
-        folder = (tmp_path_factory.mktemp("training"),) if probe == "assembled" else ()
+        folder = (tmp_path_factory.mktemp(probe),) if probe in ("assembled", "planned", "studied") else ()
         found = getattr(probes, probe)(config, *folder)
         if keep:
             known[probe, overrides] = found
@@ -184,7 +240,8 @@ def test_only_what_a_training_depends_on_forbids_to_resume_it():
         given = params.parse(TREE, [*BASE, *effect.given])
         if training_digest(config) == training_digest(given):
             resumable.add(effect.key)
-    others = ("run.outputs", "policy.", "evaluation.", "gate.", "tracking.", "versioning.", "retrain.")
+    others = ("run.outputs", "strategies.", "policy.", "evaluation.", "gate.", "tracking.", "versioning.", "retrain.")
+    others += ("study.",)
     assert resumable == {
         leaf
         for leaf in LEAVES

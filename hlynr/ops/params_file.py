@@ -6,10 +6,13 @@ import io
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hlynr import params
 from hlynr.config import Config
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
 
 _MISSING = object()
 
@@ -17,41 +20,42 @@ _MISSING = object()
 def align(path: Path, config: Config) -> bool:
     """Make the file say what ``config`` says; True if it had to change.
 
-    Comments, order and each scenario's ``extends`` survive: only differing values are replaced. A file that is
-    missing, broken, or too different for that (other scenarios, say) is written anew, without comments.
+    Comments, order and each scenario's ``extends`` survive: only differing values are replaced, and what the followed
+    strategy says is left to it. A file that is missing, broken, or too different for that (other scenarios, say) is
+    written anew, without comments.
     """
-    if _reads_as(path, config):
+    before = _read(path)
+    if before == config:
         return False
     original = path.read_text(encoding="utf-8") if path.is_file() else ""
     with suppress(KeyError, ValueError, TypeError, AttributeError):  # not the mapping of sections that could be edited
-        path.write_text(_edited(original, config), encoding="utf-8")
-    if not _reads_as(path, config):
+        path.write_text(_edited(original, before, config), encoding="utf-8")
+    if _read(path) != config:
         path.write_text(params.dump(config), encoding="utf-8")
     return True
 
 
-def _reads_as(path: Path, config: Config) -> bool:
+def _read(path: Path) -> Config | None:
     try:
-        return params.load(path) == config
+        return params.load(path)
     except params.ConfigError:
-        return False
+        return None
 
 
-def _edited(text: str, config: Config) -> str:
+def _edited(text: str, before: Config | None, config: Config) -> str:
     # Not PyYAML: it cannot keep comments.
-    from ruamel.yaml import YAML
     from ruamel.yaml.error import YAMLError
 
-    yaml = YAML()
-    yaml.preserve_quotes = True
-    yaml.width = 10_000
+    yaml = _round_trip()
     try:
         tree = yaml.load(text)
     except YAMLError as error:
         raise ValueError(str(error)) from None
     values = config.model_dump(mode="json")
     scenarios = values.pop("scenarios")
-    _set_differing(tree, values, {})
+    for section, overlay in values["strategies"].get(config.run.strategy, {}).items():
+        values[section] |= {key: tree[section][key] for key in overlay}
+    _set_differing(tree, values, before.model_dump(mode="json") if before else {})
     for name in sorted(scenarios, key=lambda name: len(_bases(tree["scenarios"], name))):
         # Bases first, so that what a scenario inherits is not written into it as well.
         base: dict[str, Any] = {}
@@ -61,6 +65,24 @@ def _edited(text: str, config: Config) -> str:
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
+
+
+def _round_trip() -> YAML:
+    """A YAML that leaves alone what is not changed; ruamel itself would write null as nothing."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.representer import RoundTripRepresenter
+
+    class Representer(RoundTripRepresenter):
+        """Also says null."""
+
+    Representer.add_representer(type(None), lambda it, _: it.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml = YAML()
+    yaml.Representer = Representer
+    yaml.preserve_quotes = True
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
+    return yaml
 
 
 def _bases(scenarios: MutableMapping[str, Any], name: str) -> list[str]:
@@ -86,17 +108,20 @@ def _set_differing(tree: MutableMapping[str, Any], values: dict[str, Any], base:
         inherited = base.get(key, _MISSING)
         if isinstance(value, dict):
             child = tree.get(key, {})
+            child = child if isinstance(child, MutableMapping) else _on_one_line({})  # a schedule, until now a number
+            for gone in child.keys() - value.keys():  # of another form of schedule, or of a strategy
+                del child[gone]
             _set_differing(child, value, inherited if isinstance(inherited, dict) else {})
             if child:
                 tree[key] = child
         elif tree.get(key, inherited) != value:
-            tree[key] = _in_brackets(value) if isinstance(value, list) else value
+            tree[key] = _on_one_line(value) if isinstance(value, list) else value
 
 
-def _in_brackets(items: list[Any]) -> Any:
-    """A list that is written on one line, as all lists of params.yaml are."""
-    from ruamel.yaml.comments import CommentedSeq
+def _on_one_line(collection: Any) -> Any:
+    """A list or a schedule as those of params.yaml are written."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-    sequence = CommentedSeq(items)
-    sequence.fa.set_flow_style()
-    return sequence
+    written = CommentedSeq(collection) if isinstance(collection, list) else CommentedMap(collection)
+    written.fa.set_flow_style()
+    return written

@@ -31,6 +31,8 @@ class InterceptVecEnv(VecEnv):
         self._lengths = np.zeros(env.num_envs, dtype=np.int64)
         self.finished_terms: list[np.ndarray] = []
         """Reward terms of the episodes that ended since `take_finished`."""
+        self.successes = 0
+        """Intercepts since `take_finished`."""
 
     def reset(self) -> np.ndarray:
         """Start every environment's first episode, or its next one if it has already played."""
@@ -57,16 +59,21 @@ class InterceptVecEnv(VecEnv):
             }
         if len(ended):
             self.finished_terms.append(self._returns[ended])
+            self.successes += int((outcome == INTERCEPT).sum())
             self._returns[ended] = 0.0
             self._lengths[ended] = 0
             self.env.restart(ended)
         return batch.observe(), terms.sum(axis=1).astype(np.float32), outcome != RUNNING, infos
 
-    def take_finished(self) -> np.ndarray:
-        """Reward terms (M, len(TERMS)) of the episodes ended since the last call; M may be 0."""
-        finished = np.concatenate([np.empty((0, len(TERMS))), *self.finished_terms])
-        self.finished_terms = []
-        return finished
+    def take_finished(self) -> tuple[np.ndarray, int]:
+        """Reward terms (M, len(TERMS)) of the episodes ended since the last call, and how many of them succeeded."""
+        finished, successes = np.concatenate([np.empty((0, len(TERMS))), *self.finished_terms]), self.successes
+        self.finished_terms, self.successes = [], 0
+        return finished, successes
+
+    def set_capture_radius(self, radius: float) -> None:
+        """From the next tick on, [m]; engagements under way included."""
+        self.env.batch.params["capture_radius"] = radius
 
     def state_dict(self) -> dict[str, np.ndarray]:
         """Everything that a later `load_state_dict` needs to go on as if nothing had happened."""

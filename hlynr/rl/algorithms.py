@@ -80,6 +80,7 @@ def make(config: Config, env: InterceptVecEnv, device: str) -> Algorithm:
     algorithm: Algorithm
     if config.train.algorithm == "recurrent_ppo":
         algorithm = BoundedRecurrentPPO(SequencePolicy, env, normalize_advantage=False, **settings(config, device))
+        cast(SequenceBuffer, algorithm.rollout_buffer).chunk = config.train.lstm_chunk
     else:
         algorithm = BoundedPPO("MlpPolicy", env, **settings(config, device))
     train = config.train

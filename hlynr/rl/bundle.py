@@ -80,9 +80,14 @@ def _manifest(config: Config, lineage: Lineage, timesteps: int, success: float, 
         "timesteps": timesteps,
         "selection_success": success,
         "lineage": lineage.model_dump(mode="json"),
-        "versions": {package: version(package) for package in _PACKAGES},
+        "versions": versions(),
         "files": {WEIGHTS: weights_sha},
     }
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that a policy's numbers depend on."""
+    return {package: version(package) for package in _PACKAGES}
 
 
 def _sealed(manifest: dict[str, Any]) -> str:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import platform
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,15 +19,20 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.rollout import fly
-from hlynr.observers import TrainObserver, TrainProgress
+from hlynr.observers import STATUS, TrainingState, TrainingStatus, TrainObserver, TrainProgress
 from hlynr.records import EvaluationPoint, MonitorVerdict
 from hlynr.rl import bundle, checkpoint
-from hlynr.rl.monitor import judge, not_a_number
+from hlynr.rl.curriculum import Curriculum
+from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 from hlynr.rl.network import NetworkPolicy
 
 if TYPE_CHECKING:
     from hlynr.config import Config
     from hlynr.rl.adapter import InterceptVecEnv
+
+
+STATUS_INTERVAL = 2.0
+"""[s] between two writings of the status."""
 
 
 class MetricWriter(KVWriter):
@@ -63,6 +72,12 @@ class Supervisor(BaseCallback):
         self.interrupted = False
         self._digest, self._observer, self._stop_requested = digest, observer, stop_requested
         self._halt = self.verdict.stopped  # a checkpoint from the moment of a verdict goes no further
+        self._curriculum = Curriculum(config)
+        if progress.curriculum:
+            self._curriculum.load_state_dict(progress.curriculum)
+        env.set_capture_radius(self._curriculum.radius)
+        self._saturation: float | None = None
+        self._next_status = 0.0
         self._started = time.monotonic()
         self._seconds_before, self._timesteps_before = progress.seconds, 0
 
@@ -96,12 +111,16 @@ class Supervisor(BaseCallback):
         return not self._halt
 
     def _on_rollout_end(self) -> None:
-        finished = self.env.take_finished()
+        finished, successes = self.env.take_finished()
+        self.logger.record("rollout/capture_radius", self._curriculum.radius)
+        if self._curriculum.advance(self.num_timesteps, len(finished), successes):
+            self.env.set_capture_radius(self._curriculum.radius)
         if len(finished):
             for term, value in zip(TERMS, finished.mean(axis=0), strict=True):
                 self.logger.record(f"reward/{term}", float(value))
         actions = self.model.rollout_buffer.actions  # type: ignore[attr-defined]  # both algorithms are on-policy
-        self.logger.record("rollout/action_saturation", float((np.abs(actions) > 1.0).mean()))
+        self._saturation = float((np.abs(actions) > 1.0).mean())
+        self.logger.record("rollout/action_saturation", self._saturation)
         self.logger.record("time/sps", self._rate())
 
     def finish(self) -> None:
@@ -130,12 +149,22 @@ class Supervisor(BaseCallback):
             success_rate=float(flights.success.mean()),
             mean_reward=float(flights.reward.mean()),
             mean_final_distance=float(flights.final_distance.mean()),
+            training_radius=self._curriculum.radius,
+            std=float(policy.std.mean()),
+            action_saturation=self._saturation,
+            **self._newest_update(),
         )
         self.state.points.append(point)
         self.verdict = judge(self.state.points, monitor)
         if self.state.best is None or _rank(point) > _rank(self.state.best):
             self._keep_best(point)
         self._observer.metrics(self.num_timesteps, self._evaluation_metrics(point))
+
+    def _newest_update(self) -> dict[str, float]:
+        """What SB3 logged of it and has not written yet."""
+        logged = self.logger.name_to_value
+        names = ("value_loss", "approx_kl", "explained_variance")
+        return {name: float(logged[f"train/{name}"]) for name in names if f"train/{name}" in logged}
 
     def _keep_best(self, point: EvaluationPoint) -> None:
         self.state.best = point
@@ -160,6 +189,7 @@ class Supervisor(BaseCallback):
         interval = self.config.train.checkpoint_interval
         self.state.next_checkpoint = (self.num_timesteps // interval + 1) * interval
         self.state.seconds = self.seconds
+        self.state.curriculum = self._curriculum.state_dict()
         checkpoint.save(self.out / "checkpoints", self.model, self.env, self.state, self._digest)  # type: ignore[arg-type]
 
     def _evaluation_metrics(self, point: EvaluationPoint) -> dict[str, float]:
@@ -170,33 +200,63 @@ class Supervisor(BaseCallback):
             "eval/mean_final_distance": point.mean_final_distance,
             "monitor/best_success": best.success_rate,
             "monitor/peak_success": self.verdict.peak_success,
+            **{f"monitor/{name}": value for name, value in point.signs().items()},
         }
 
     def _finite(self) -> bool:
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.model.policy.parameters())
 
     def _not_a_number(self) -> None:
-        self.verdict = not_a_number(self.state.points, self.config.monitor, self.num_timesteps, "a network weight")
+        self.verdict = not_a_number(self.state.points, self.config.monitor, self.num_timesteps, WEIGHT)
+        self._observer.metrics(self.num_timesteps, {"monitor/finite_weights": 0.0})
         self._halt = True
 
     def _rate(self) -> float:
         return (self.num_timesteps - self._timesteps_before) / max(time.monotonic() - self._started, 1e-9)
 
     def _report(self) -> None:
+        progress = self.progress()
+        self._observer.progress(progress)
+        if time.monotonic() >= self._next_status:
+            self._next_status = time.monotonic() + STATUS_INTERVAL
+            self.write_status("running", progress)
+
+    def progress(self) -> TrainProgress:
+        """Where the training stands."""
         newest = self.state.points[-1] if self.state.points else None
         rate, budget = self._rate(), self.config.train.timesteps
-        self._observer.progress(
-            TrainProgress(
-                device=self.model.device.type,
-                timesteps=self.num_timesteps,
-                budget=budget,
-                success_rate=newest.success_rate if newest else None,
-                best_success=self.state.best.success_rate if self.state.best else None,
-                mean_reward=newest.mean_reward if newest else None,
-                timesteps_per_second=rate,
-                eta_seconds=max(budget - self.num_timesteps, 0) / rate if rate > 0 else float("inf"),
-            )
+        return TrainProgress(
+            device=self.model.device.type,
+            timesteps=self.num_timesteps,
+            budget=budget,
+            success_rate=newest.success_rate if newest else None,
+            best_success=self.state.best.success_rate if self.state.best else None,
+            mean_reward=newest.mean_reward if newest else None,
+            timesteps_per_second=rate,
+            eta_seconds=max(budget - self.num_timesteps, 0) / rate if rate > 0 else float("inf"),
         )
+
+    def write_status(self, state: TrainingState, progress: TrainProgress) -> None:
+        """Let those who look in from outside see where the training stands; it goes on where that cannot be written."""
+        train = self.config.train
+        status = TrainingStatus(
+            lineage=self.state.lineage,
+            strategy=self.config.run.strategy,
+            algorithm=train.algorithm,
+            scenario=train.scenario,
+            seed=self.config.train_seed,
+            state=state,
+            process=os.getpid(),
+            machine=platform.node(),
+            updated=datetime.now(UTC),
+            seconds=self.seconds,
+            progress=progress,
+            window=self.config.monitor.window,
+            verdict=self.verdict,
+            evaluations=tuple(self.state.points),
+        )
+        with suppress(OSError):
+            status.write(self.out / STATUS)
 
 
 def _rank(point: EvaluationPoint) -> tuple[float, float]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from hlynr.rl.algorithms import Algorithm
 
 FILE = "latest.pt"
-_FORMAT = 1
+_FORMAT = 2
 
 
 class CheckpointError(InputError):
@@ -43,6 +43,7 @@ class Progress:
     next_evaluation: int
     next_checkpoint: int
     seconds: float
+    curriculum: dict[str, Any]
 
 
 def save(folder: Path, model: Algorithm, env: InterceptVecEnv, progress: Progress, digest: str) -> None:
@@ -75,6 +76,7 @@ def load(folder: Path, model: Algorithm, env: InterceptVecEnv, digest: str) -> P
         next_evaluation=facts["next_evaluation"],
         next_checkpoint=facts["next_checkpoint"],
         seconds=facts["seconds"],
+        curriculum=facts["curriculum"],
     )
 
 
@@ -114,6 +116,7 @@ def _captured(model: Algorithm, env: InterceptVecEnv, progress: Progress) -> dic
             "next_evaluation": progress.next_evaluation,
             "next_checkpoint": progress.next_checkpoint,
             "seconds": progress.seconds,
+            "curriculum": progress.curriculum,
         },
     }
 

@@ -83,6 +83,8 @@ class SequenceBuffer(RecurrentRolloutBuffer):
     """
 
     normalise = True
+    chunk: int | None = None
+    """Timesteps after which a sequence ends although its episode goes on, its gradient too; None: only at its end."""
 
     def compute_returns_and_advantage(self, last_values: torch.Tensor, dones: np.ndarray) -> None:
         """As upstream, then zero mean and unit deviation over all (n_steps, n_envs)."""
@@ -96,6 +98,8 @@ class SequenceBuffer(RecurrentRolloutBuffer):
         """The timesteps that upstream would return for ``batch_inds`` (B,), unpadded: the mask is all ones."""
         begins = ((self.episode_starts[batch_inds] + env_change[batch_inds]) > 0).flatten()
         begins[0] = True
+        if self.chunk is not None:
+            begins |= batch_inds % self.buffer_size % self.chunk == 0  # rows lie environment after environment
         firsts = np.flatnonzero(begins)
         layout = arrange(np.diff(firsts, append=len(batch_inds)), self.device)
         starts = batch_inds[firsts]

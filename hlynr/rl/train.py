@@ -20,7 +20,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.errors import EnvironmentNotReady, TrainingError
-from hlynr.observers import TrainObserver
+from hlynr.observers import STATUS, TrainObserver, TrainProgress
 from hlynr.records import Lineage, TrainResult
 from hlynr.rl import algorithms, checkpoint
 from hlynr.rl.adapter import InterceptVecEnv
@@ -93,6 +93,7 @@ def train(config: Config, out: Path, lineage: Lineage, observer: TrainObserver, 
                 next_evaluation=config.monitor.interval,
                 next_checkpoint=config.train.checkpoint_interval,
                 seconds=0.0,
+                curriculum={},
             )
         progress.lineage = lineage  # the caller's knows more than the checkpoint's: who goes on with it
         supervisor = Supervisor(config, out, env, progress, digest, observer, stop_requested)
@@ -124,10 +125,12 @@ def _result(
 ) -> TrainResult:
     state = supervisor.state
     if state.best is None:
+        supervisor.write_status("failed", supervisor.progress())
         raise TrainingError(f"training produced no usable policy: {supervisor.verdict.reason}")
     sha = supervisor.save_bundle()
     result = TrainResult(
         lineage=state.lineage.model_copy(update={"bundle_sha256": sha}),
+        strategy=config.run.strategy,
         algorithm=config.train.algorithm,
         scenario=config.train.scenario,
         seed=config.train_seed,
@@ -146,6 +149,7 @@ def _result(
         evaluations=tuple(state.points),
     )
     _write_outputs(out, result)
+    supervisor.write_status("interrupted" if result.interrupted else "finished", TrainProgress.at_end(result))
     return result
 
 
@@ -171,7 +175,7 @@ def _clear(out: Path) -> None:
     """Remove what an earlier training left, so that nothing of two trainings can be mixed up."""
     for name in ("bundle", "checkpoints", "tensorboard"):
         shutil.rmtree(out / name, ignore_errors=True)
-    for name in ("learning.csv", "metrics.json", RESULT):
+    for name in ("learning.csv", "metrics.json", RESULT, STATUS):
         (out / name).unlink(missing_ok=True)
 
 

@@ -35,7 +35,20 @@ def test_equal_values_leave_the_file_alone(file: Path) -> None:
     [
         (["run.night=7"], ["night: 7"]),
         (["train.learning_rate.start=1e-5"], ["learning_rate: {start: 1e-05, end: 0.0}"]),
-        (["train.target_kl=null"], ["target_kl:"]),
+        (["train.target_kl=null"], ["target_kl: null"]),
+        (["train.clip_range=0.1"], ["clip_range: 0.1"]),
+        (["train.ent_coef={start: 0.1, end: 0}"], ["ent_coef: {start: 0.1, end: 0.0}"]),
+        (
+            ["train.learning_rate={phases: [{until: 9, value: 0.1}, {value: 0.2}]}"],
+            ["learning_rate: {phases: [{until: 9, value: 0.1}, {value: 0.2}]}"],
+        ),
+        (["run.strategy=two-phase"], ["strategy: two-phase"]),  # what it says is left to it
+        (
+            ["run.strategy=stabilised-lstm", "train.learning_rate=0.0007", "train.seed=9"],
+            ["strategy: stabilised-lstm", "seed: 9", "learning_rate: 0.0007"],
+        ),
+        (["strategies.two-phase.train.clip_range=0.3"], ["clip_range: 0.3"]),
+        (["strategies.mine={train: {gamma: 0.9999}}"], ["mine:", "gamma: 0.9999"]),
         (["train.net_arch=[64, 64, 64]"], ["net_arch: [64, 64, 64]"]),
         (["monitor.stop_on=[nan]"], ["stop_on: [nan]"]),
         (["train.algorithm=recurrent_ppo"], ["algorithm: recurrent_ppo"]),
@@ -65,6 +78,17 @@ def test_a_missing_file_is_written(tmp_path: Path) -> None:
     config = params.load(OURS)
     assert params_file.align(tmp_path / "params.yaml", config) is True
     assert params.load(tmp_path / "params.yaml") == config
+
+
+def test_a_key_that_a_strategy_no_longer_sets_goes(file: Path) -> None:
+    tree = params.read(OURS)
+    del tree["strategies"]["original-lstm"]["train"]["log_std_max"]
+    config = params.parse(tree)
+    assert params_file.align(file, config) is True
+    assert params.load(file) == config
+    gone = set(OURS.read_text().splitlines()) - set(file.read_text().splitlines())
+    assert [line.strip() for line in gone] == ["log_std_max: 20.0"]
+    assert _changed_lines(file) == []
 
 
 def test_other_scenarios_are_taken_over(file: Path) -> None:

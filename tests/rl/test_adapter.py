@@ -74,14 +74,14 @@ def test_types_are_those_stable_baselines_expects(env: InterceptVecEnv) -> None:
 
 def test_finished_terms_are_taken_once(env: InterceptVecEnv) -> None:
     env.reset()
-    assert env.take_finished().shape == (0, len(TERMS))
+    assert env.take_finished()[0].shape == (0, len(TERMS))
     returns = []
     for action in actions(45):
         _, _, dones, infos = env.step(action)
         returns += [infos[row]["episode"]["r"] for row in np.flatnonzero(dones)]
-    finished = env.take_finished()
+    finished, _ = env.take_finished()
     np.testing.assert_allclose(finished.sum(axis=1), returns, atol=1e-12)
-    assert env.take_finished().shape == (0, len(TERMS))
+    assert env.take_finished()[0].shape == (0, len(TERMS))
 
 
 def test_goes_on_from_a_saved_state_as_if_nothing_had_happened(

@@ -1,13 +1,14 @@
 """The monitor: its operating characteristics by simulation, and its rules one by one."""
 
+import typing
 from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
 
 from hlynr.config import Config, Monitor
-from hlynr.records import EvaluationPoint, MonitorVerdict
-from hlynr.rl.monitor import judge, not_a_number, window_means
+from hlynr.records import Alarm, EvaluationPoint, MonitorVerdict
+from hlynr.rl.monitor import judge, not_a_number, trend, window_means
 
 INTERVAL = 200_000
 RUNS = 1000
@@ -142,10 +143,16 @@ STREAMS = {
 @pytest.mark.parametrize("status", STREAMS)
 @pytest.mark.parametrize("listed", [True, False])
 def test_stop_on_decides_what_ends_the_training(configure: Callable[..., Config], status: str, listed: bool) -> None:
-    others = [name for name in ("collapse", "abort", "plateau", "nan") if name != status]
+    others = [name for name in typing.get_args(Alarm) if name not in (status, "plateau")]
     settings = configure(f"monitor.stop_on={[status] if listed else others}").monitor
     verdict = judge(stream(STREAMS[status]), settings)
     assert (verdict.status, verdict.stopped) == (status, listed)
+
+
+def test_any_alert_can_end_the_training_and_the_gravest_names_it(configure: Callable[..., Config]) -> None:
+    verdict = judge(stream(STREAMS["collapse"]), configure("monitor.stop_on=[plateau]").monitor)
+    assert [alert.kind for alert in verdict.alerts] == ["collapse", "plateau"]
+    assert (verdict.status, verdict.stopped) == ("collapse", True)
 
 
 def test_the_peak_is_the_first_of_equals(settings: Monitor) -> None:
@@ -161,3 +168,32 @@ def test_weights_that_are_no_numbers_always_stop(settings: Monitor) -> None:
     assert (verdict.status, verdict.stopped, verdict.at_timesteps) == ("nan", True, 500_000)
     assert verdict.peak_success == 0.4
     assert "a network weight" in verdict.reason
+
+
+@pytest.mark.parametrize("rate", [0.22, 0.50])
+def test_the_trend_of_a_flat_run_is_flat(rate: float) -> None:
+    """One run in ten is called otherwise."""
+    words = [found.word for run in drawn([rate] * 3, seed=6) if (found := trend(stream(run), 3))]
+    assert len(words) == RUNS
+    assert 0.86 <= words.count("flat") / RUNS <= 0.94
+
+
+@pytest.mark.parametrize(("rates", "word"), [([0.1, 0.3, 0.5], "rising"), ([0.9, 0.7, 0.5], "falling")])
+def test_a_clear_trend_is_named(rates: list[float], word: str) -> None:
+    words = [found.word for run in drawn(rates, seed=7) if (found := trend(stream(run), 3))]
+    assert words.count(word) / RUNS >= 0.99
+
+
+def test_the_trend_is_that_of_the_newest_window() -> None:
+    found = trend(stream([0.9, 0.1, 0.2, 0.3]), 3)
+    assert found is not None
+    assert found.slope == pytest.approx(0.1 / (INTERVAL / 1e6))
+    assert found.evaluations == 3
+    shortest = trend(stream([0.3, 0.9, 0.1]), 1)  # two are the fewest that have a slope
+    assert shortest is not None
+    assert (shortest.slope, shortest.evaluations) == (pytest.approx(-0.8 / (INTERVAL / 1e6)), 2)
+
+
+@pytest.mark.parametrize("rates", [[], [0.4], [0.4, float("nan"), 0.5]])
+def test_where_there_is_no_trend_to_tell(rates: list[float]) -> None:
+    assert trend(stream(rates), 3) is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -21,6 +21,7 @@ from hlynr.rl import algorithms
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.algorithms import BoundedRecurrentPPO
 from hlynr.rl.network import NetworkPolicy, SequencePolicy, build, policy_settings
+from hlynr.rl.sequences import SequenceBuffer
 
 Tiny = Callable[..., Config]
 
@@ -147,6 +148,27 @@ def test_has_the_gradients_of_upstream(
     assert gradients[0].keys() == gradients[1].keys()
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradient, gradients[1][name], atol=1e-6, rtol=1e-4, msg=name)
+
+
+def test_chunks_cut_the_gradient_and_nothing_else(collected: BoundedRecurrentPPO) -> None:
+    """The memory at a chunk's start is the rollout's own, so the same weights say the same; see train.lstm_chunk."""
+    buffer, policy, found, longest = cast(SequenceBuffer, collected.rollout_buffer), collected.policy, [], []
+    for chunk in (None, 16):
+        buffer.chunk = chunk
+        np.random.seed(7)  # noqa: NPY002  (where the buffer cuts the rollout)
+        data = next(iter(buffer.get(256)))
+        policy.zero_grad()
+        values, log_prob, _ = evaluated(policy, data)
+        (values.square().mean() - log_prob.mean()).backward()
+        gradient = policy.lstm_actor.weight_hh_l0.grad
+        assert gradient is not None
+        found.append((values.detach(), log_prob.detach(), gradient.clone()))
+        longest.append(max(rows.shape[0] for _, rows in data.lstm_states.pi.layout.groups))
+    buffer.chunk = None
+    policy.zero_grad()
+    assert longest[1] == 16 < longest[0]
+    torch.testing.assert_close(found[0][:2], found[1][:2], atol=1e-5, rtol=1e-5)
+    assert (found[0][2] - found[1][2]).norm() > 1e-3 * found[0][2].norm()
 
 
 def test_steps_as_upstream_does(collected: BoundedRecurrentPPO, upstream: RecurrentActorCriticPolicy) -> None:

@@ -1,0 +1,61 @@
+"""The curriculum: at which capture radius the training's own engagements are judged.
+
+Evaluations fly at the declared radius whatever stands here; a curriculum can make a training easier, never its judge.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from hlynr.config import Config
+
+
+class Curriculum:
+    """Where a training stands in ``train.curriculum``, advanced between rollouts."""
+
+    def __init__(self, config: Config) -> None:
+        self._settings = config.train.curriculum
+        self._declared = config.scenarios[config.train.scenario].capture_radius
+        self._stage = 0
+        self._recent: list[tuple[int, int]] = []  # episodes and successes per rollout at the present radius
+
+    @property
+    def radius(self) -> float:
+        """[m] of the engagements from now on."""
+        return self._declared if self._settings.mode == "frozen" else self._settings.radii[self._stage]
+
+    def advance(self, timesteps: int, episodes: int, successes: int) -> bool:
+        """Take in a rollout that ended at ``timesteps`` with so many episodes; True if the radius has changed.
+
+        By schedule the radius changes with the first rollout that starts at or after its time. By mastery it changes
+        once the newest rollouts with ``episodes`` or more episodes at this radius have the demanded success; then
+        counting begins anew, so that no success at an easier radius counts for a harder one.
+        """
+        before = self._stage
+        if self._settings.mode == "schedule":
+            self._stage = sum(end <= timesteps for end in self._settings.until)
+        elif self._settings.mode == "mastery" and self._mastered(episodes, successes):
+            self._stage += 1
+            self._recent = []
+        return self._stage != before
+
+    def _mastered(self, episodes: int, successes: int) -> bool:
+        if self._stage == len(self._settings.radii) - 1:
+            return False
+        self._recent.append((episodes, successes))
+        while sum(count for count, _ in self._recent[1:]) >= self._settings.episodes:
+            self._recent.pop(0)
+        flown = sum(count for count, _ in self._recent)
+        return (
+            flown >= self._settings.episodes and sum(wins for _, wins in self._recent) >= self._settings.success * flown
+        )
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain values from which `load_state_dict` goes on."""
+        return {"stage": self._stage, "recent": [list(pair) for pair in self._recent]}
+
+    def load_state_dict(self, saved: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned under the same settings."""
+        self._stage = saved["stage"]
+        self._recent = [(count, wins) for count, wins in saved["recent"]]
