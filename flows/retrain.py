@@ -1,4 +1,7 @@
-"""The nightly retraining: validate -> train -> version -> evaluate -> gate -> promote."""
+"""The nightly retraining: validate -> train -> version -> evaluate -> gate -> promote.
+
+``train`` goes through the strategies of the plan until one does not fail; when all have, the night ends in a diagnosis.
+"""
 
 import sys
 import time
@@ -12,11 +15,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.tasks import Task
 
 from flows.artifacts import ProgressArtifact, table
-from hlynr import child, nights, params, pipeline
+from hlynr import child, nights, params, pipeline, plan
+from hlynr.errors import TrainingError
 from hlynr.machine import explained
 from hlynr.observers import console
 from hlynr.project import Project
-from hlynr.records import EvaluationReport, GateDecision, Lineage, RetrainRecord, TrainResult
+from hlynr.records import Attempt, EvaluationReport, GateDecision, Lineage, RetrainRecord, TrainResult
 
 
 def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
@@ -29,11 +33,12 @@ def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> b
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(root: str, params_file: str, overrides: list[str], resume: bool) -> tuple[Project, Lineage]:
-    """Read the configuration, check the machine, number the night."""
-    project = Project(Path(root).resolve(), params.load(Path(root, params_file), overrides))
-    pipeline.require_ready(project)
-    return nights.begin(project, str(runtime.flow_run.id), resume=resume)
+def validate(root: str, params_file: str, overrides: list[str], resume: bool) -> nights.Night:
+    """Read the configuration under every strategy of the plan, check the machine, number the night."""
+    folder = Path(root).resolve()
+    projects = [Project(folder, config) for config in params.load_plan(folder / params_file, overrides)]
+    pipeline.require_ready(projects[0])
+    return nights.begin(projects, str(runtime.flow_run.id), resume=resume)
 
 
 @task(name="train", cache_policy=NO_CACHE, retry_condition_fn=_worth_repeating)
@@ -61,6 +66,8 @@ def gate(project: Project, result: TrainResult, report: EvaluationReport) -> Gat
     return decision
 
 
+conclude_attempt = task(name="conclude attempt", cache_policy=NO_CACHE)(plan.conclude)
+diagnose = task(name="diagnose", cache_policy=NO_CACHE)(pipeline.diagnose_failure)
 version = task(name="version", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.version)
 promote = task(name="promote", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.promote)
 
@@ -83,16 +90,38 @@ def retrain(
 
 def _night(root: str, params_file: str, overrides: list[str], resume: bool) -> RetrainRecord:
     seconds: dict[str, float] = {}
-    project, lineage = _timed(seconds, "validate", validate, root, params_file, overrides, resume)
-    settings = project.config.retrain
-    training = train.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
-    result = _timed(seconds, "train", training, project, lineage, resume)
-    _timed(seconds, "version", version, project, result.lineage)
-    report = _timed(seconds, "evaluate", evaluate, project)
-    saved = _timed(seconds, "version", version, project, result.lineage)
-    decision = _timed(seconds, "gate", gate, project, result, report)
-    promotion = _timed(seconds, "promote", promote, project, result, report, decision, saved)
-    return pipeline.conclude(project, result, report, decision, promotion, saved, seconds)
+    night = _timed(seconds, "validate", validate, root, params_file, overrides, resume)
+    with pipeline.reported_night(night.projects[0], night.lineage):
+        project, result, attempts = _trained(seconds, night, resume)
+        _timed(seconds, "version", version, project, result.lineage)
+        report = _timed(seconds, "evaluate", evaluate, project)
+        saved = _timed(seconds, "version", version, project, result.lineage)
+        decision = _timed(seconds, "gate", gate, project, result, report)
+        promotion = _timed(seconds, "promote", promote, project, result, report, decision, saved)
+        return pipeline.conclude(project, result, report, decision, promotion, saved, seconds, attempts)
+
+
+def _trained(
+    seconds: dict[str, float], night: nights.Night, resume: bool
+) -> tuple[Project, TrainResult, list[Attempt]]:
+    """One strategy of the plan after another until a training does not fail."""
+    attempts, lineage = list(night.earlier), night.lineage
+    for project in night.projects[len(attempts) :]:
+        if len(attempts) > len(night.earlier):
+            lineage = plan.following(night.projects, attempts)
+            _tell(f"attempt {lineage.attempt} of {len(night.projects)}, {lineage.strategy}: {lineage.reason}")
+        settings = project.config.retrain
+        training = train.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
+        try:
+            ended: TrainResult | TrainingError = _timed(seconds, "train", training, project, lineage, resume)
+        except child.TrainingCrashedError:
+            raise
+        except TrainingError as error:
+            ended = error
+        attempts.append(conclude_attempt(project, lineage, ended))
+        if isinstance(ended, TrainResult) and not attempts[-1].failed:
+            return project, ended, attempts
+    raise _timed(seconds, "diagnose", diagnose, night.projects[-1], attempts)
 
 
 def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args: Any) -> Any:

@@ -13,8 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -66,37 +66,53 @@ def train(project: Project, lineage: Lineage, *, resume: bool, observers: Sequen
         KeyboardInterrupt: after the child has stopped cleanly; likewise what Prefect makes of a SIGTERM.
     """
     request = Request(root=str(project.root), config=project.config, lineage=lineage, resume=resume)
-    child = subprocess.Popen(
-        COMMAND,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    with start(COMMAND) as child:
+        try:
+            converse(child, request, observers)
+        except Exception:
+            raise
+        except BaseException:  # an interrupt, in whatever form
+            stop([child])
+            raise
+        finally:
+            kill(child)
+    result = TrainResult.read(project.train / "result.json")
+    if result.interrupted:
+        raise TrainingCrashedError(f"it was stopped from outside after {result.timesteps:,} timesteps")
+    return result
+
+
+def start(command: Sequence[str], messages: Path | None = None) -> subprocess.Popen[str]:
+    """A child in a session of its own, which waits for its request.
+
+    Args:
+        messages: the file that its standard error is added to; default: that of this process.
+    """
+    with ExitStack() as opened:
+        stderr = opened.enter_context(messages.open("a")) if messages else None
+        return subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
+        )
+
+
+def converse(child: subprocess.Popen[str], request: Record, observers: Sequence[TrainObserver]) -> None:
+    """Hand over the request and pass progress on until the child has done what it asks for.
+
+    Raises:
+        TrainingCrashedError: if the child was killed, stopped by a signal of its own, or failed.
+        hlynr.errors.UserError: what the child itself reported; repeating would not help.
+    """
     assert child.stdin is not None
     assert child.stdout is not None
-    try:
-        child.stdin.write(request.model_dump_json())
-        child.stdin.close()
-        refusal = _listen(child.stdout, observers)
-        code = child.wait()
-    except Exception:
-        raise
-    except BaseException:  # an interrupt, in whatever form
-        _stop(child)
-        raise
-    finally:
-        _kill(child)
-        child.stdout.close()
+    with suppress(BrokenPipeError), child.stdin as pipe:  # one that is gone already says why by its exit code
+        pipe.write(request.model_dump_json())
+    refusal = _listen(child.stdout, observers)
+    code = child.wait()
     if refusal:
         raise refusal.error()
     if code != 0:
         ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise TrainingCrashedError(f"the training process ended with {ending}")
-    result = TrainResult.read(project.train / "result.json")
-    if result.interrupted:
-        raise TrainingCrashedError(f"it was stopped from outside after {result.timesteps:,} timesteps")
-    return result
 
 
 def _listen(lines: Iterable[str], observers: Sequence[TrainObserver]) -> Refusal | None:
@@ -110,22 +126,24 @@ def _listen(lines: Iterable[str], observers: Sequence[TrainObserver]) -> Refusal
     return None
 
 
-def _stop(child: subprocess.Popen[str]) -> None:
-    child.send_signal(signal.SIGINT)
-    try:
-        child.wait(PATIENCE)
-    except (subprocess.TimeoutExpired, KeyboardInterrupt):
-        return  # a second Ctrl-C: it is killed now
+def stop(children: Collection[subprocess.Popen[str]]) -> None:
+    """Let the children come to their checkpoints; returns early when patience or a second Ctrl-C ends it."""
+    for child in children:
+        child.send_signal(signal.SIGINT)
+    deadline = time.monotonic() + PATIENCE
+    with suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+        for child in children:
+            child.wait(max(deadline - time.monotonic(), 0.0))
 
 
-def _kill(child: subprocess.Popen[str]) -> None:
+def kill(child: subprocess.Popen[str]) -> None:
     """Nothing of the child's session survives it."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
 
-class _Channel:
+class Channel:
     """The child's side of its standard output; nobody may be listening any more."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -157,11 +175,16 @@ def watch_parent(parent: int, patience: float) -> None:
 
 def main() -> int:
     """The child's side."""
+    return serve(_train)
+
+
+def serve(work: Callable[[str, Channel], None]) -> int:
+    """The child's side of `converse`: do what the text on standard input asks for, and return the exit code."""
     threading.Thread(target=watch_parent, args=(os.getppid(), PATIENCE), daemon=True).start()
-    channel = _Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
+    channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no message to the parent
     try:
-        _train(Request.model_validate_json(sys.stdin.read()), channel)
+        work(sys.stdin.read(), channel)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
@@ -173,9 +196,10 @@ def main() -> int:
     return DONE
 
 
-def _train(request: Request, channel: _Channel) -> None:
+def _train(text: str, channel: Channel) -> None:
     from hlynr import pipeline
 
+    request = Request.model_validate_json(text)
     project = Project(Path(request.root), request.config)
     pipeline.train(project, request.lineage, resume=request.resume, observers=[channel])
 

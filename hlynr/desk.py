@@ -133,13 +133,10 @@ def _registered(project: Project, reference: str, option: str = "--model") -> tu
 
 
 def _store(project: Project) -> Store | None:
-    """The MLflow store; None where it has not been made yet, which takes seconds and is not for those who only look."""
+    """The MLflow store; None where it has not been made yet."""
     from hlynr.ops import store
 
-    uri = store.absolute_uri(project.config.tracking.uri, project.root)
-    if uri.startswith(store.SQLITE) and not Path(uri.removeprefix(store.SQLITE)).exists():
-        return None
-    return store.open_store(project.config, project.root)
+    return store.open_existing(project.config, project.root)
 
 
 def diagnose(
@@ -175,12 +172,23 @@ def _bundle_of(project: Project, target: str) -> Iterator[Path]:
         yield project.bundle
         return
     version: int | str
-    if target.startswith("models:/"):
-        opened, version = _registered(project, target, "TARGET")
-    else:
-        opened, version = _registered_run(project, target)
     with tempfile.TemporaryDirectory(prefix="hlynr-model-") as folder:
+        if target.startswith("models:/"):
+            opened, version = _registered(project, target, "TARGET")
+        elif (kept := _kept(project, target, Path(folder))) is not None:
+            yield kept
+            return
+        else:
+            opened, version = _registered_run(project, target)
         yield registry.fetch_bundle(opened, version, Path(folder) / "bundle")
+
+
+def _kept(project: Project, run_id: str, folder: Path) -> Path | None:
+    """The bundle of a failed attempt, which no registered model holds."""
+    from hlynr.ops import tracking
+
+    opened = _store(project)
+    return None if opened is None else tracking.fetch_bundle(opened, run_id, folder)
 
 
 def _newest_run(project: Project) -> str | None:
@@ -201,8 +209,8 @@ def _registered_run(project: Project, run_id: str) -> tuple[Store, int]:
     version = None if opened is None else registry.newest_of_run(opened, run_id)
     if opened is None or version is None:
         raise InputError(
-            f"TARGET: {run_id}: is no bundle's folder, no models:/ reference, and no run whose bundle is the newest "
-            "or registered"
+            f"TARGET: {run_id}: is no bundle's folder, no models:/ reference, and no run whose bundle is the newest, "
+            "registered or that of a failed attempt"
         )
     return opened, version
 

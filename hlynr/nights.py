@@ -2,59 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
+from hlynr import plan
 from hlynr.errors import EnvironmentNotReady, InputError
 from hlynr.project import Project
-from hlynr.records import Lineage, TrainResult
+from hlynr.records import Attempt, Lineage, TrainResult
 
 
 @contextmanager
-def one_at_a_time(root: Path) -> Iterator[None]:
-    """Keep a second retraining of the project out; the operating system frees the lock of a killed one.
+def one_at_a_time(root: Path, what: str = "retraining") -> Iterator[None]:
+    """Keep a second one out of the project; the operating system frees the lock of a killed one.
 
     It is turned away and does not wait: after the first one the night is another, and so is what to do.
 
     Raises:
-        EnvironmentNotReady: if another retraining is going on.
+        EnvironmentNotReady: if another one is going on.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(root / ".hlynr" / "retrain.lock")
+    lock = FileLock(root / ".hlynr" / f"{what}.lock")
     Path(lock.lock_file).parent.mkdir(exist_ok=True)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise EnvironmentNotReady(f"{root}: another retraining is going on here; wait for it, or stop it") from None
+        raise EnvironmentNotReady(f"{root}: another {what} is going on here; wait for it, or stop it") from None
     try:
         yield
     finally:
         lock.release()
 
 
-def begin(project: Project, flow_run_id: str | None = None, *, resume: bool = False) -> tuple[Project, Lineage]:
+@dataclass(frozen=True)
+class Night:
+    """A night as it begins or goes on."""
+
+    projects: tuple[Project, ...]
+    """One for each strategy of the plan, all numbered as this night."""
+    lineage: Lineage
+    """Of the attempt that comes next."""
+    earlier: tuple[Attempt, ...]
+    """The attempts that have failed before the night was interrupted."""
+
+
+def begin(projects: Sequence[Project], flow_run_id: str | None = None, *, resume: bool = False) -> Night:
     """Number the coming retraining and open its lineage.
 
     Each finished retraining advances the night, and with it the training and evaluation seeds: with the same
-    seeds the same policy would come out, judged on the engagements that chose its predecessor.
+    seeds the same policy would come out, judged on the engagements that chose its predecessor. A night whose every
+    attempt failed counts, too, or the next one would fail in the same way.
 
     Args:
+        projects: one for each strategy of the plan.
         resume: go on with the night that was interrupted, under its lineage; without one, begin a new night.
 
     Raises:
         hlynr.errors.InputError: if the interrupted night cannot be gone on with under this configuration.
     """
-    from hlynr.ops import lineage, promotion, store
+    from hlynr.ops import lineage, promotion, store, tracking
 
-    history = promotion.history(store.open_store(project.config, project.root))
-    finished = sum(entry.action != "rolled_back" for entry in history)
-    numbered = project.at_night(project.config.run.night + finished)
-    left = _interrupted(numbered, {entry.lineage_id for entry in history}) if resume else None
-    if left is None:
-        return numbered, lineage.start(numbered.config, numbered.root, flow_run_id)
-    return numbered, left.model_copy(update={"flow_run_id": flow_run_id})
+    first = projects[0]
+    opened = store.open_store(first.config, first.root)
+    history, failed = promotion.history(opened), tracking.failed_nights(opened)
+    finished = sum(entry.action != "rolled_back" for entry in history) + len(failed)
+    numbered = tuple(project.at_night(project.config.run.night + finished) for project in projects)
+    left = _interrupted(numbered, {entry.lineage_id for entry in history} | failed) if resume else None
+    if left is not None:
+        begun, earlier = left
+        return Night(numbered, begun.model_copy(update={"flow_run_id": flow_run_id}), earlier)
+    plan.clear(first)
+    opening = plan.opening(numbered, lineage.start(numbered[0].config, first.root, flow_run_id))
+    above = tracking.start_night(opened, opening, [project.config.run.strategy for project in numbered])
+    return Night(numbered, opening.model_copy(update={"mlflow_night_id": above}), ())
 
 
 def begun(project: Project, given: Lineage | None, out: Path) -> Lineage | None:
@@ -76,14 +98,25 @@ def begun(project: Project, given: Lineage | None, out: Path) -> Lineage | None:
     return left.model_copy(update={"flow_run_id": given.flow_run_id}) if left.id == given.id else None
 
 
-def _interrupted(project: Project, decided: set[str]) -> Lineage | None:
-    """The lineage of a training whose night did not come to its decision; None if there is none."""
-    try:
-        if TrainResult.read(project.train / "result.json").lineage.id in decided:
-            return None
-    except (OSError, ValueError):
-        pass  # no result: the training itself was interrupted
-    left = begun(project, None, project.train)
+def _interrupted(projects: Sequence[Project], decided: set[str]) -> tuple[Lineage, tuple[Attempt, ...]] | None:
+    """The attempt that a night without a decision was at, and those before it; None if there is no such night."""
+    earlier = plan.earlier(projects[0])
+    if earlier and earlier[-1].lineage.night_id in decided:
+        earlier = ()
+    if len(earlier) >= len(projects):
+        return None
+    project = projects[len(earlier)]
+    left = None if _finished(project, decided) else begun(project, None, project.train)
+    if left is None and earlier:
+        left = plan.following(projects, earlier)  # it was interrupted between two attempts
     if left and left.params_digest != project.config.digest():
         raise InputError("--resume: the configuration has changed since that night began; undo it, or do not resume")
-    return left
+    return None if left is None else (left, earlier)
+
+
+def _finished(project: Project, decided: set[str]) -> bool:
+    """Whether the newest training is one that has come to its decision."""
+    try:
+        return TrainResult.read(project.train / "result.json").lineage.id in decided
+    except (OSError, ValueError):
+        return False  # no result: the training itself was interrupted

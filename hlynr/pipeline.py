@@ -12,11 +12,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hlynr import nights
+from hlynr import nights, plan
 from hlynr.errors import DONE, INTERRUPTED, TRAINING_FAILED
 from hlynr.observers import Fanout, TrainObserver, TrainProgress
+from hlynr.plan import PlanFailedError
 from hlynr.project import Project
 from hlynr.records import (
+    Attempt,
     EvaluationReport,
     GateDecision,
     Lineage,
@@ -31,9 +33,6 @@ if TYPE_CHECKING:
     from hlynr.ops.store import Store
     from hlynr.ops.stream import MetricStream
 
-FAILED_VERDICTS = ("collapse", "abort", "nan")
-"""Verdicts after which a training counts as failed, though its best bundle is kept."""
-
 
 def require_ready(project: Project) -> None:
     """Raises `EnvironmentNotReady` naming everything the machine lacks for a retraining."""
@@ -46,7 +45,7 @@ def exit_code(result: TrainResult) -> int:
     """What a command that trained exits with."""
     if result.interrupted:
         return INTERRUPTED
-    return TRAINING_FAILED if result.verdict.status in FAILED_VERDICTS else DONE
+    return TRAINING_FAILED if result.verdict.failed else DONE
 
 
 def train(
@@ -68,18 +67,21 @@ def train(
     from hlynr.rl import train as training
 
     out = out or project.train
-    training.resolve_device(project.config.train.device)  # before anything is written
+    device = training.resolve_device(project.config.train.device)  # before anything is written
     begun = nights.begun(project, lineage, out) if resume else None
     lineage = begun or lineage or lineages.start(project.config, project.root)
     opened = store.open_store(project.config, project.root)
     run_id = tracking.start_run(opened, lineage, project.config)
+    tracking.set_place(opened, run_id, device, out)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
-    with _reported(opened, run_id), _metrics_to(opened, run_id, out) as metrics:
+    with _reported(opened, lineage), _metrics_to(opened, run_id, out) as metrics:
         watching = Fanout([*observers, metrics])
         result = training.train(project.config, out, lineage, watching, resume=begun is not None)
         watching.progress(TrainProgress.at_end(result))
     tracking.set_lineage(opened, run_id, result.lineage)
     tracking.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", run_description(result))
+    if result.interrupted and lineage.mlflow_night_id:
+        tracking.finish_run(opened, lineage.mlflow_night_id, "KILLED", "Interrupted; it can be gone on with.")
     return result
 
 
@@ -188,8 +190,12 @@ def conclude(
     promotion: Promotion,
     saved: VersionRecord | None,
     seconds: Mapping[str, float],
+    attempts: Sequence[Attempt] = (),
 ) -> RetrainRecord:
-    """Write the whole night as one record."""
+    """Write the whole night as one record, and onto its MLflow run."""
+    from hlynr.ops import store, tracking
+    from hlynr.report.tables import night_description
+
     record = RetrainRecord(
         lineage=result.lineage.model_copy(
             update={
@@ -198,6 +204,7 @@ def conclude(
                 "dvc_revision": saved.revision if saved else None,
             }
         ),
+        attempts=tuple(attempts),
         train=result,
         evaluation=report,
         decision=decision,
@@ -206,7 +213,39 @@ def conclude(
         seconds=dict(seconds),
     )
     record.write(project.record)
+    if result.lineage.mlflow_night_id:
+        opened = store.open_store(project.config, project.root)
+        heldout = report.heldout.success_rate
+        figures = {"attempts": len(attempts), "heldout/success_rate": heldout}
+        told = night_description(attempts, promotion)
+        tracking.conclude_night(opened, result.lineage.mlflow_night_id, promotion.action, figures, told)
     return record
+
+
+def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFailedError:
+    """What a night comes to whose every attempt failed: the best of their bundles examined, the night's run closed.
+
+    Returns:
+        The error with which it ends.
+    """
+    from hlynr import clinic
+    from hlynr.ops import store, tracking
+    from hlynr.report.tables import night_description
+
+    chosen = plan.best(attempts)
+    found = None
+    if chosen is not None:
+        name = f"attempt {chosen.lineage.attempt}, {chosen.lineage.strategy}"
+        budget = project.config.retrain.diagnosis_timesteps
+        found = clinic.examine(project, project.root / str(chosen.bundle), name=name, budget=budget)
+    error = plan.failure(attempts, found)
+    opened, run_id = store.open_store(project.config, project.root), attempts[0].lineage.mlflow_night_id
+    if run_id:
+        if found:
+            tracking.log_folder(opened, run_id, project.diagnose, "diagnosis")
+        figures = {"attempts": len(attempts)}
+        tracking.conclude_night(opened, run_id, "failed", figures, night_description(attempts, None, found))
+    return error
 
 
 def _training_of(bundle: Path, sha: str) -> TrainResult | None:
@@ -219,8 +258,8 @@ def _training_of(bundle: Path, sha: str) -> TrainResult | None:
 
 
 @contextmanager
-def _reported(opened: Store, run_id: str) -> Iterator[None]:
-    """Close the MLflow run of a training that ends without a result, so that none stays open for ever."""
+def _reported(opened: Store, lineage: Lineage) -> Iterator[None]:
+    """Close the MLflow runs of a training that ends without a result, so that none stays open for ever."""
     from hlynr.ops import tracking
 
     try:
@@ -228,7 +267,25 @@ def _reported(opened: Store, run_id: str) -> Iterator[None]:
     except BaseException as error:
         status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
         with suppress(Exception):  # the store may be what ended it
-            tracking.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
+            for run_id in filter(None, (lineage.mlflow_run_id, lineage.mlflow_night_id)):
+                tracking.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
+        raise
+
+
+@contextmanager
+def reported_night(project: Project, lineage: Lineage) -> Iterator[None]:
+    """Close the night's MLflow run when a step of it is interrupted or fails."""
+    from hlynr.ops import store, tracking
+
+    try:
+        yield
+    except PlanFailedError:
+        raise  # written down by whoever found it
+    except BaseException as error:
+        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
+        with suppress(Exception):
+            opened = store.open_store(project.config, project.root)
+            tracking.finish_run(opened, str(lineage.mlflow_night_id), status, f"Ended without a decision: {error!r}")
         raise
 
 

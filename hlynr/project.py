@@ -31,6 +31,16 @@ class Project:
         return self.root / self.config.run.outputs / "diagnose"
 
     @property
+    def attempts(self) -> Path:
+        """What the failed trainings of a night's plan left."""
+        return self.root / self.config.run.outputs / "attempts"
+
+    @property
+    def study(self) -> Path:
+        """The trainings of the stability study, a folder each."""
+        return self.root / self.config.run.outputs / "study"
+
+    @property
     def bundle(self) -> Path:
         """The newest training's bundle."""
         return self.train / "bundle"

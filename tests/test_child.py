@@ -138,6 +138,13 @@ def test_a_crash_is_worth_repeating(run: Any, body: str, ending: str) -> None:
         run(body)
 
 
+def test_a_child_that_is_gone_before_it_is_asked_has_crashed(project: Project) -> None:
+    with child.start([sys.executable, "-c", "raise SystemExit(7)"]) as process:
+        process.wait()
+        with pytest.raises(child.TrainingCrashedError, match="exit code 7"):
+            child.converse(process, lineage.start(project.config, project.root), [])
+
+
 def test_a_training_that_somebody_stopped_is_no_result(run: Any, project: Project) -> None:
     _result(project, interrupted=True)
     with pytest.raises(child.TrainingCrashedError, match="stopped from outside after 10 timesteps"):

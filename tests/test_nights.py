@@ -14,7 +14,7 @@ import pytest
 
 from hlynr import nights
 from hlynr.errors import EnvironmentNotReady, InputError
-from hlynr.ops import lineage, promotion, store
+from hlynr.ops import lineage, promotion, store, tracking
 from hlynr.project import Project
 from hlynr.records import Lineage
 from hlynr.rl import checkpoint
@@ -24,9 +24,11 @@ History = Callable[..., None]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """With a store that is not asked for anything but its history."""
+    """With a store that is not asked for anything but its history, and opens a night's run."""
     monkeypatch.setattr(store, "open_store", lambda config, root: None)
     monkeypatch.setattr(promotion, "history", lambda opened: [])
+    monkeypatch.setattr(tracking, "failed_nights", lambda opened: set())
+    monkeypatch.setattr(tracking, "start_night", lambda opened, begun, plan: "above")
     return Project(tmp_path, projects.config(projects.OURS))
 
 
@@ -50,36 +52,45 @@ def left(project: Project, monkeypatch: pytest.MonkeyPatch) -> Lineage:
 
 
 def test_every_decision_advances_the_night_and_a_rollback_does_not(project: Project, history: History) -> None:
-    assert nights.begin(project)[1].night == 0
+    assert nights.begin([project]).lineage.night == 0
     history(("promoted", "a"), ("refused", "b"), ("rolled_back", "a"))
-    numbered, begun = nights.begin(project, "flow-1")
-    assert numbered.config.run.night == begun.night == 2
-    assert begun.params_digest == numbered.config.digest()
-    assert begun.flow_run_id == "flow-1"
+    night = nights.begin([project], "flow-1")
+    assert night.projects[0].config.run.night == night.lineage.night == 2
+    assert night.lineage.params_digest == night.projects[0].config.digest()
+    assert night.lineage.flow_run_id == "flow-1"
+    assert night.lineage.mlflow_night_id == "above"
+
+
+def test_a_night_whose_every_attempt_failed_advances_the_night(
+    project: Project, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same seeds the next one would fail in the same way."""
+    history(("promoted", "a"))
+    monkeypatch.setattr(tracking, "failed_nights", lambda opened: {"b"})
+    assert nights.begin([project]).lineage.night == 2
 
 
 def test_resume_goes_on_with_the_interrupted_night(project: Project, left: Lineage) -> None:
-    _, begun = nights.begin(project, "flow-2", resume=True)
-    assert begun == left.model_copy(update={"flow_run_id": "flow-2"})
-    assert nights.begin(project)[1].id != left.id
+    assert nights.begin([project], "flow-2", resume=True).lineage == left.model_copy(update={"flow_run_id": "flow-2"})
+    assert nights.begin([project]).lineage.id != left.id
 
 
 def test_resume_begins_a_new_night_where_none_was_interrupted(
     project: Project, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert nights.begin(project, resume=True)[1].night == 0  # there is no checkpoint at all
+    assert nights.begin([project], resume=True).lineage.night == 0  # there is no checkpoint at all
     decided = lineage.start(project.config, project.root)
     history(("refused", decided.id))
     finished = SimpleNamespace(lineage=decided)
     monkeypatch.setattr(nights.TrainResult, "read", lambda path: finished)
     monkeypatch.setattr(checkpoint, "lineage_of", lambda *_: pytest.fail("another night's checkpoint was opened"))
-    assert nights.begin(project, resume=True)[1].night == 1
+    assert nights.begin([project], resume=True).lineage.night == 1
 
 
 def test_resume_refuses_a_night_begun_under_other_settings(project: Project, left: Lineage) -> None:
     changed = Project(project.root, projects.config(projects.OURS, "gate.baseline=0.5"))
     with pytest.raises(InputError, match="the configuration has changed since"):
-        nights.begin(changed, resume=True)
+        nights.begin([changed], resume=True)
 
 
 def test_a_retry_takes_no_other_nights_checkpoint(project: Project, left: Lineage) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from hlynr import pipeline
 from hlynr.errors import DONE, INTERRUPTED, TRAINING_FAILED
+from hlynr.records import MonitorVerdict
 
 
 @pytest.mark.parametrize(
@@ -19,9 +20,22 @@ from hlynr.errors import DONE, INTERRUPTED, TRAINING_FAILED
         ("collapse", False, TRAINING_FAILED),
         ("abort", False, TRAINING_FAILED),
         ("nan", False, TRAINING_FAILED),
+        ("exploding_loss", False, TRAINING_FAILED),
+        ("reward_farming", False, DONE),
+        ("runaway_std", False, DONE),
+        ("action_saturation", False, DONE),
         ("healthy", True, INTERRUPTED),
     ],
 )
-def test_exit_codes_of_a_training(status: str, interrupted: bool, code: int) -> None:
-    result: Any = SimpleNamespace(verdict=SimpleNamespace(status=status), interrupted=interrupted)
+def test_exit_codes_of_a_training(status: Any, interrupted: bool, code: int) -> None:
+    verdict = MonitorVerdict(
+        status=status,
+        reason="as it went",
+        stopped=False,
+        at_timesteps=1000,
+        peak_success=0.5,
+        peak_timesteps=1000,
+        final_success=0.5,
+    )
+    result: Any = SimpleNamespace(verdict=verdict, interrupted=interrupted)
     assert pipeline.exit_code(result) == code

@@ -17,11 +17,12 @@ def start(config: Config, root: Path, flow_run_id: str | None = None) -> Lineage
     Commit and dirtiness are None where ``root`` is in no git repository, has no commit yet, or git is missing.
     """
     now = datetime.now(UTC)
-    commit, dirty = _state(root)
+    commit, dirty = state(root)
     return Lineage(
         id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
         created=now.isoformat(timespec="seconds"),
         night=config.run.night,
+        strategy=config.run.strategy,
         params_digest=config.digest(),
         git_commit=commit,
         git_dirty=dirty,
@@ -29,7 +30,7 @@ def start(config: Config, root: Path, flow_run_id: str | None = None) -> Lineage
     )
 
 
-def _state(root: Path) -> tuple[str | None, bool | None]:
+def state(root: Path) -> tuple[str | None, bool | None]:
     """HEAD, and whether any tracked file differs from it, in the working tree or in the index."""
     try:
         commit = git.run(root, "rev-parse", "--verify", "HEAD^{commit}")

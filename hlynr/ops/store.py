@@ -75,6 +75,14 @@ def absolute_uri(uri: str, root: Path) -> str:
     return f"{SQLITE}{(root.resolve() / uri.removeprefix(SQLITE))}"
 
 
+def open_existing(config: Config, root: Path) -> Store | None:
+    """As `open_store`; None where the database has not been made yet: that takes seconds, too long just to look."""
+    uri = absolute_uri(config.tracking.uri, root)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return None
+    return open_store(config, root)
+
+
 def open_store(config: Config, root: Path) -> Store:
     """Connect, creating database and experiment if they are missing; safe for processes that race.
 

@@ -6,21 +6,28 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from hlynr.config import Config
 from hlynr.ops.store import Store, StoreError
-from hlynr.records import EvaluationReport, GateDecision, Lineage, PolicyReport, Record
+from hlynr.records import Attempt, EvaluationReport, GateDecision, Lineage, PolicyReport, Record
 
 if TYPE_CHECKING:
     from mlflow.entities import Dataset, Metric, Run
 
 LINEAGE_TAG = "hlynr.lineage.id"
+NIGHT_TAG = "hlynr.night"
+OUTCOME_TAG = "hlynr.night.outcome"
+DEVICE_TAG = "hlynr.device"
+FOLDER_TAG = "hlynr.folder"
+PARENT_TAG = "mlflow.parentRunId"
+BUNDLE = "bundle"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
+_NOT_IN_FORCE = ("strategies", "study")
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -38,9 +45,64 @@ def start_run(store: Store, lineage: Lineage, config: Config) -> str:
         elif run.data.tags.get(DIGEST_TAG) != lineage.params_digest:
             raise StoreError(f"run {run.info.run_id} of lineage {lineage.id} was begun with other parameters")
     run_id = str(run.info.run_id)
-    store.client.update_run(run_id, status="RUNNING")
+    for open_again in filter(None, (run_id, lineage.mlflow_night_id)):
+        store.client.update_run(open_again, status="RUNNING")
     _log_params(store, run_id, config)
     return run_id
+
+
+def set_place(store: Store, run_id: str, device: str, folder: Path) -> None:
+    """Note on the run what it trains on, which its parameters may leave open, and in which folder."""
+    from mlflow.entities import RunTag
+
+    store.client.log_batch(run_id, tags=[RunTag(DEVICE_TAG, device), RunTag(FOLDER_TAG, str(folder))])
+
+
+def start_night(store: Store, lineage: Lineage, plan: Sequence[str]) -> str:
+    """Open the run under which the attempts of a night stand, and return its id.
+
+    It carries the night's id under a name of its own: the id of a lineage leads to one attempt.
+    """
+    tags = {NIGHT_TAG: lineage.id, "hlynr.night.number": str(lineage.night), "hlynr.night.plan": ", ".join(plan)}
+    tags |= _source(lineage)
+    run = store.client.create_run(
+        store.experiment_id, run_name=f"night {lineage.night} · {_started(lineage)}", tags=tags
+    )
+    return str(run.info.run_id)
+
+
+def failed_nights(store: Store) -> set[str]:
+    """Ids of the nights whose every attempt failed."""
+    found = store.client.search_runs([store.experiment_id], f"tags.`{OUTCOME_TAG}` = 'failed'", max_results=10_000)
+    return {run.data.tags[NIGHT_TAG] for run in found}
+
+
+def conclude_night(store: Store, run_id: str, outcome: str, figures: Mapping[str, float], description: str) -> None:
+    """Close a night's run: what came of it in a word, in figures and in markdown."""
+    from mlflow.entities import RunTag
+
+    store.client.log_batch(run_id, metrics=_metrics(figures), tags=[RunTag(OUTCOME_TAG, outcome)])
+    finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)
+
+
+def conclude_attempt(store: Store, run_id: str, attempt: Attempt, bundle: Path | None) -> None:
+    """Write on an attempt's run what came of it; the bundle of a failed one is kept with it."""
+    store.client.set_tag(run_id, "hlynr.attempt", attempt.outcome[:VALUE_LENGTH])
+    if attempt.failed and bundle is not None:
+        log_folder(store, run_id, bundle, BUNDLE)
+
+
+def log_folder(store: Store, run_id: str, folder: Path, name: str) -> None:
+    """Store a folder as the run's artifacts below ``name``."""
+    store.client.log_artifacts(run_id, str(folder), name)
+
+
+def fetch_bundle(store: Store, run_id: str, destination: Path) -> Path | None:
+    """The bundle that `conclude_attempt` kept with a run, below ``destination``; None if there is none."""
+    if not has_run(store, run_id) or not store.client.list_artifacts(run_id, BUNDLE):
+        return None
+    destination.mkdir(parents=True, exist_ok=True)
+    return Path(store.client.download_artifacts(run_id, BUNDLE, str(destination)))
 
 
 def has_run(store: Store, run_id: str) -> bool:
@@ -162,6 +224,12 @@ def _metrics(values: Mapping[str, float], **bound: Any) -> list[Metric]:
     return [Metric(key, float(value), now, 0, **bound) for key, value in values.items()]
 
 
+def run_id_of(store: Store, lineage: Lineage) -> str | None:
+    """The run of a lineage whose training may have ended without telling it."""
+    run = None if lineage.mlflow_run_id else _run_of(store, lineage)
+    return str(run.info.run_id) if run else lineage.mlflow_run_id
+
+
 def _run_of(store: Store, lineage: Lineage) -> Run | None:
     """The newest run that carries this lineage's id."""
     found = store.client.search_runs(
@@ -171,20 +239,31 @@ def _run_of(store: Store, lineage: Lineage) -> Run | None:
 
 
 def _run_name(lineage: Lineage, config: Config) -> str:
+    attempt = f"night {lineage.night} · {lineage.attempt} {lineage.strategy}"
+    return f"{attempt} · {config.train.algorithm} · {config.train.scenario} · {_started(lineage)}"
+
+
+def _started(lineage: Lineage) -> str:
     started = re.sub(r"\D", "", lineage.created)[:14]
-    return f"night {lineage.night} · {config.train.algorithm} · {config.train.scenario} · {started[:8]}-{started[8:]}"
+    return f"{started[:8]}-{started[8:]}"
 
 
 def _tags(lineage: Lineage) -> dict[str, str]:
-    """Lineage, and what MLflow's own columns for source and commit read."""
-    tags = lineage.tags() | {"mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
+    """Lineage, the run above, and what MLflow's own columns for source and commit read."""
+    above = {PARENT_TAG: lineage.mlflow_night_id} if lineage.mlflow_night_id else {}
+    return lineage.tags() | above | _source(lineage)
+
+
+def _source(lineage: Lineage) -> dict[str, str]:
+    tags = {"mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
     return tags if lineage.git_commit is None else tags | {"mlflow.source.git.commit": lineage.git_commit}
 
 
 def _log_params(store: Store, run_id: str, config: Config) -> None:
+    """What is in force; strategies, followed or not, and the sections of other commands are no parameters of a run."""
     from mlflow.entities import Param
 
-    leaves = config.flat().items()
+    leaves = [(key, value) for key, value in config.flat().items() if key.partition(".")[0] not in _NOT_IN_FORCE]
     texts = [(key, value if isinstance(value, str) else json.dumps(value)) for key, value in leaves]
     params = [Param(key, text[:VALUE_LENGTH]) for key, text in texts]
     for start in range(0, len(params), PARAMS_PER_BATCH):

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from hlynr.config import Config
 from hlynr.records import (
+    Attempt,
     Check,
     Diagnosis,
     EvaluationReport,
@@ -35,9 +36,10 @@ def summary(record: RetrainRecord, config: Config) -> RenderableType:
     decision = record.decision
     return Group(
         _banner(record, config.tracking.model),
+        *([grid("The plan", attempt_rows(record.attempts))] if len(record.attempts) > 1 else []),
         _standings(record),
-        _grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_markdown(decision)),
-        _grid(f"Report on {record.evaluation.report.episodes:,} episodes", report_rows(record.evaluation)),
+        grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_markdown(decision)),
+        grid(f"Report on {record.evaluation.report.episodes:,} episodes", report_rows(record.evaluation)),
         _split(record.seconds),
         _next(config.run.outputs),
     )
@@ -61,7 +63,7 @@ def policy_summary(report: PolicyReport) -> RenderableType:
     ]
     rows = [{"quantity": key, "value": value} for key, value in facts]
     return Group(
-        _grid(f"{text.title(report.policy)} on {report.scenario}", rows), _grid("Success by slice", slice_rows(report))
+        grid(f"{text.title(report.policy)} on {report.scenario}", rows), grid("Success by slice", slice_rows(report))
     )
 
 
@@ -72,7 +74,7 @@ def judgement(found: Judgement) -> RenderableType:
     rows = [
         _standing(text.policy_name(key), report) for key, report in {found.policy: found, **found.baselines}.items()
     ]
-    return Group(policy_summary(found), _grid("On the same engagements", rows))
+    return Group(policy_summary(found), grid("On the same engagements", rows))
 
 
 def evaluation_summary(evaluation: EvaluationReport) -> RenderableType:
@@ -82,11 +84,11 @@ def evaluation_summary(evaluation: EvaluationReport) -> RenderableType:
     heldout = evaluation.heldout
     reports = {"policy": heldout, **evaluation.baselines}
     return Group(
-        _grid(
+        grid(
             f"Success within {heldout.capture_radius:g} m; {heldout.episodes:,} held-out engagements",
             [_standing(text.policy_name(key), report) for key, report in reports.items()],
         ),
-        _grid(f"Report on {evaluation.report.episodes:,} episodes", report_rows(evaluation)),
+        grid(f"Report on {evaluation.report.episodes:,} episodes", report_rows(evaluation)),
     )
 
 
@@ -99,7 +101,7 @@ def training_summary(result: TrainResult) -> RenderableType:
         "bundle": result.bundle,
     }
     title = "Training interrupted, the best policy so far is kept" if result.interrupted else "Training"
-    return _grid(title, [{"quantity": key, "value": value} for key, value in facts.items()])
+    return grid(title, [{"quantity": key, "value": value} for key, value in facts.items()])
 
 
 def decision_summary(decision: GateDecision, promotion: Promotion) -> RenderableType:
@@ -107,7 +109,7 @@ def decision_summary(decision: GateDecision, promotion: Promotion) -> Renderable
     from rich.console import Group
 
     title = f"{text.headline(promotion)}: {text.reason(promotion.reason)}"
-    return Group(title, _grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_markdown(decision)))
+    return Group(title, grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_markdown(decision)))
 
 
 def history(promotions: Sequence[Promotion], model: str = "") -> RenderableType:
@@ -123,7 +125,7 @@ def history(promotions: Sequence[Promotion], model: str = "") -> RenderableType:
         for entry in promotions
     ]
     now = "no champion yet" if champion is None else f"champion {text.version(champion)}*"
-    return _grid(f"{model} {now}".strip(), rows)
+    return grid(f"{model} {now}".strip(), rows)
 
 
 def checks(found: Sequence[Check]) -> RenderableType:
@@ -133,7 +135,7 @@ def checks(found: Sequence[Check]) -> RenderableType:
         for item in found
     ]
     missing = sum(item.required and not item.ok for item in found)
-    return _grid(f"Not ready: {missing} of {len(found)} checks failed" if missing else "Ready", rows)
+    return grid(f"Not ready: {missing} of {len(found)} checks failed" if missing else "Ready", rows)
 
 
 def diagnosis(found: Diagnosis) -> RenderableType:
@@ -146,7 +148,7 @@ def diagnosis(found: Diagnosis) -> RenderableType:
         }
         for finding in found.findings
     ]
-    return _grid(f"{found.subject}: {found.verdict.partition('. ')[0].rstrip('.')}.", rows)
+    return grid(f"{found.subject}: {found.verdict.partition('. ')[0].rstrip('.')}.", rows)
 
 
 def gate_markdown(decision: GateDecision) -> list[dict[str, str]]:
@@ -208,6 +210,30 @@ def run_description(
     return "\n\n".join(line for line in lines if line) + "\n"
 
 
+def night_description(
+    attempts: Sequence[Attempt], promotion: Promotion | None, diagnosis: Diagnosis | None = None
+) -> str:
+    """Markdown that tells what a night tried, why, and what came of it."""
+    head = text.headline(promotion) if promotion else "Every strategy of the plan failed."
+    lines = [f"**{head}**", markdown(attempt_rows(attempts))]
+    if diagnosis is not None:
+        lines.append(f"Diagnosis of {diagnosis.subject}: {diagnosis.verdict}")
+    return "\n\n".join(lines) + "\n"
+
+
+def attempt_rows(attempts: Sequence[Attempt]) -> list[dict[str, str]]:
+    """One row per attempt of a night's plan."""
+    return [
+        {
+            "attempt": f"{attempt.lineage.attempt} {attempt.lineage.strategy}",
+            "why": attempt.lineage.reason or text.UNKNOWN,
+            "best": text.percent(attempt.best_success),
+            "came to": attempt.outcome,
+        }
+        for attempt in attempts
+    ]
+
+
 def markdown(rows: Sequence[dict[str, str]]) -> str:
     """Rows of equal keys as a markdown table; empty for no rows."""
     if not rows:
@@ -251,7 +277,7 @@ def _standings(record: RetrainRecord) -> RenderableType:
         won = text.percent(comparison.champion_success)
         rows.append({**dict.fromkeys(rows[0], ""), "policy": before, "success": won})
     rows += [_standing(text.policy_name(key), evaluation.baselines[key]) for key in evaluation.baselines]
-    return _grid(f"Success within {heldout.capture_radius:g} m; {heldout.episodes:,} held-out engagements", rows)
+    return grid(f"Success within {heldout.capture_radius:g} m; {heldout.episodes:,} held-out engagements", rows)
 
 
 def _standing(name: str, report: PolicyReport) -> dict[str, str]:
@@ -279,14 +305,14 @@ def _next(outputs: str) -> RenderableType:
         "hlynr champions": "every decision, with its reason",
         f"{outputs}/": "records and figures of this retraining",
     }
-    return _grid("Where to look next", [{"where": where, "what": what} for where, what in places.items()])
+    return grid("Where to look next", [{"where": where, "what": what} for where, what in places.items()])
 
 
 def _listed(pairs: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{key} {value}" for key, value in pairs) or text.UNKNOWN
 
 
-def _grid(title: str, rows: Sequence[dict[str, str]]) -> Padding:
+def grid(title: str, rows: Sequence[dict[str, str]]) -> Padding:
     """Rows of equal keys as a table; words of verdict in their colour."""
     from rich import box
     from rich.padding import Padding

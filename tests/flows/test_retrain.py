@@ -29,7 +29,7 @@ from hlynr.project import Project
 from hlynr.records import RetrainRecord, TrainResult
 from hlynr.rl import bundle
 
-STEPS = ["validate", "train", "version", "evaluate", "version", "gate", "promote"]
+STEPS = ["validate", "train", "conclude attempt", "version", "evaluate", "version", "gate", "promote"]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def test_every_step_is_a_task_that_completed(second: Second) -> None:
         tasks = sorted(client.read_task_runs(flow_run_filter=chosen), key=lambda task: str(task.start_time))
     assert [re.sub(r"-\w+$", "", task.name) for task in tasks] == STEPS
     assert {task.state_name for task in tasks} == {"Completed"}
-    assert list(second.record.seconds) == list(dict.fromkeys(STEPS))
+    assert list(second.record.seconds) == [step for step in dict.fromkeys(STEPS) if step != "conclude attempt"]
 
 
 def test_the_flow_run_shows_progress_report_and_gate(second: Second) -> None:
@@ -205,7 +205,8 @@ def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
     assert "Traceback" not in said
     assert not training.is_running()
     first = TrainResult.read(alone / "outputs/train/result.json").lineage
-    assert _runs(alone) == [(first.mlflow_run_id, "KILLED")]
+    above = first.mlflow_night_id
+    assert _runs(alone) == {above: "KILLED", first.mlflow_run_id: "KILLED"}
     assert _state(first.flow_run_id) == "Crashed"
 
     killed = begun("--resume")
@@ -213,7 +214,7 @@ def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
     killed.kill()
     killed.communicate(timeout=60)
     projects.until(lambda: not training.is_running() or training.status() == psutil.STATUS_ZOMBIE, "no orphan", 30)
-    assert _runs(alone) == [(first.mlflow_run_id, "KILLED")]
+    assert _runs(alone) == {above: "KILLED", first.mlflow_run_id: "KILLED"}
 
     thread = threading.Thread(target=_kill_the_training, args=(checkpoint,))
     thread.start()
@@ -226,13 +227,13 @@ def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
     assert (record.lineage.id, record.lineage.night) == (first.id, 0)
     assert record.lineage.flow_run_id != first.flow_run_id
     assert _state(record.lineage.flow_run_id) == "Completed"
-    assert _runs(alone) == [(first.mlflow_run_id, "FINISHED")]
+    assert _runs(alone) == {above: "FINISHED", first.mlflow_run_id: "FINISHED"}
     assert (alone / "outputs/train/bundle" / bundle.WEIGHTS).read_bytes() == uninterrupted
 
     project = Project(alone, projects.config(alone))
-    following, fresh = nights.begin(project, resume=True)
-    assert following.config.run.night == 1
-    assert fresh.id != first.id
+    following = nights.begin([project], resume=True)
+    assert following.lineage.night == 1
+    assert following.lineage.id != first.id
 
 
 def _kill_the_training(checkpoint: Path) -> None:
@@ -243,9 +244,9 @@ def _kill_the_training(checkpoint: Path) -> None:
     training.kill()
 
 
-def _runs(root: Path) -> list[tuple[str, str]]:
+def _runs(root: Path) -> dict[str | None, str]:
     with closing(sqlite3.connect(root / "mlruns" / "mlflow.db")) as connection:
-        return connection.execute("select run_uuid, status from runs").fetchall()
+        return dict(connection.execute("select run_uuid, status from runs").fetchall())
 
 
 def _state(flow_run_id: str | None) -> str | None:

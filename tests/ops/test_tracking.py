@@ -99,11 +99,12 @@ def test_mlflow_is_quiet_unless_the_user_says_otherwise(monkeypatch: pytest.Monk
 def test_run_carries_name_params_and_lineage(store: Store) -> None:
     config = stores.config("train.net_arch=[64, 64]", "train.target_kl=null")
     run = store.client.get_run(start_run(store, stores.lineage(), config))
-    assert run.info.run_name == "night 0 · ppo · reference · 20261123-180530"
+    assert run.info.run_name == "night 0 · 1 default · ppo · reference · 20261123-180530"
     assert run.info.status == "RUNNING"
     assert run.data.tags["hlynr.lineage.id"] == stores.lineage().id
     assert run.data.tags["mlflow.source.git.commit"] == stores.lineage().git_commit
-    assert set(run.data.params) == set(config.flat())
+    in_force = {key for key in config.flat() if key.partition(".")[0] not in ("strategies", "study")}
+    assert set(run.data.params) == in_force
     shown = {key: run.data.params[key] for key in ("train.net_arch", "train.target_kl", "train.algorithm", "sim.dt")}
     assert shown == {
         "train.net_arch": "[64, 64]",

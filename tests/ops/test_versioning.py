@@ -382,6 +382,7 @@ def test_our_pipeline_depends_on_what_there_is() -> None:
     pipeline = yaml.safe_load((OURS / "dvc.yaml").read_text())["stages"]
     for name, entry in pipeline.items():
         assert set(entry["params"]) <= set(Config.model_fields), name
+    assert {"train", "monitor", "run", "strategies"} <= set(pipeline["train"]["params"])  # a strategy replaces settings
     for stage in snapshot.stages(OURS):
         assert all(dep.startswith("outputs/") or (OURS / dep).exists() for dep in stage.deps), stage.name
         assert all(out.startswith("outputs/") for out in stage.outs), stage.name

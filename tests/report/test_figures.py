@@ -25,6 +25,10 @@ MONITOR = Monitor(
     abort_below=0.05,
     plateau_patience=5,
     plateau_min_delta=0.01,
+    farming_drop=0.1,
+    loss_factor=100.0,
+    std_limit=2.0,
+    saturation_limit=0.9,
     stop_on=("collapse",),
 )
 Draw = Callable[[Path], Path]
