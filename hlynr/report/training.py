@@ -1,0 +1,168 @@
+"""How a training looks in a terminal or a log: where it stands, its curves, what the monitor makes of it.
+
+At most 80 columns wide; every colour stands beside a word that says the same.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from hlynr.observers import TrainingStatus
+from hlynr.report import charts, status, text
+
+if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
+    from rich.text import Text
+
+WIDTH = 80
+BAR = 40
+COURSE = 28
+"""Columns of a sign's course."""
+STATES = {"running": "bold green", "finished": "bold"}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How much is shown: rows of the two charts, 0 for none, and whether the signs are."""
+
+    success: int
+    reward: int
+    signs: bool
+
+
+LAYOUTS = (
+    Layout(8, 6, True),
+    Layout(5, 4, True),
+    Layout(5, 4, False),
+    Layout(4, 3, False),
+    *(Layout(rows, 0, False) for rows in (7, 5, 4, 3, 0)),
+)
+"""The whole first; the others for lower and lower terminals."""
+
+
+class TrainingView:
+    """A training's status as a rich renderable.
+
+    Args:
+        baseline: success to beat, drawn across the success chart.
+        at: when the status was read, UTC.
+        fit: leave out what does not fit the terminal's height.
+    """
+
+    def __init__(self, training: TrainingStatus, baseline: float, at: datetime, *, fit: bool = False) -> None:
+        self._training, self._baseline, self._at, self._fit = training, baseline, at, fit
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
+        from rich.console import Group
+        from rich.constrain import Constrain
+
+        options = options.update(width=min(options.max_width, WIDTH), height=None)
+        glyphs = charts.ASCII if options.ascii_only else charts.BRAILLES
+        for layout in LAYOUTS:
+            whole = Group(*self._blocks(layout, options.max_width, glyphs))
+            if not self._fit or len(console.render_lines(whole, options)) <= console.size.height:
+                break
+        yield Constrain(whole, options.max_width)
+
+    def _blocks(self, layout: Layout, width: int, glyphs: charts.Glyphs) -> Iterator[RenderableType]:
+        training = self._training
+        yield _head(training, self._at)
+        yield _progress(training, glyphs)
+        if not training.evaluations:
+            yield _facts(status.verdict(training))
+            return
+        yield _facts([*status.verdict(training), *status.standing(training)])
+        if layout.success:
+            yield _success(training, self._baseline, width, layout.success, glyphs)
+        if layout.reward:
+            yield _reward(training, width, layout.reward, glyphs)
+        if layout.signs:
+            yield _signs(status.signs(training), glyphs)
+
+
+def _head(training: TrainingStatus, at: datetime) -> Text:
+    from rich.text import Text
+
+    title, told = f"Training {training.lineage.id}: ", status.state(training, at)
+    style = STATES.get(training.state, "bold red")
+    return Text.assemble((title, "bold"), (told, style), f"\n{status.origin(training)}\n")
+
+
+def _progress(training: TrainingStatus, glyphs: charts.Glyphs) -> Text:
+    from rich.text import Text
+
+    progress = training.progress
+    done = min(progress.timesteps / max(progress.budget, 1), 1.0)
+    bar = f"{charts.bar(done, BAR, glyphs)} {100 * done:.0f} %"
+    counted = f"  {progress.timesteps:,} / {progress.budget:,} timesteps"
+    return Text.assemble((bar, "cyan"), f"{counted}\n{status.speed(training)}\n")
+
+
+def _success(training: TrainingStatus, baseline: float, width: int, rows: int, glyphs: charts.Glyphs) -> RenderableType:
+    points = [(point.timesteps, point.success_rate) for point in training.evaluations]
+    peak = (training.verdict.peak_timesteps, training.verdict.peak_success)
+    top = 1.0 if max(peak[1], baseline) > 0.5 else 0.5
+    title = f"Success on {training.evaluations[-1].episodes} engagements each"
+    return _titled(
+        f"{title} ({glyphs.mark} peak, {glyphs.level} baseline)",
+        charts.chart(
+            points,
+            charts.Frame(_right(training), 0.0, top),
+            lambda rate: f"{100 * rate:.0f} %",
+            width=width,
+            rows=rows,
+            glyphs=glyphs,
+            level=baseline,
+            mark=peak,
+        ),
+    )
+
+
+def _reward(training: TrainingStatus, width: int, rows: int, glyphs: charts.Glyphs) -> RenderableType:
+    points = [(point.timesteps, point.mean_reward) for point in training.evaluations]
+    frame = charts.frame([reward for _, reward in points if math.isfinite(reward)] or [0.0], _right(training))
+    zero = 0.0 if frame.bottom < 0.0 < frame.top else None
+    title = f"Mean reward, {text.signed(points[-1][1])} now{f' ({glyphs.level} zero)' if zero == 0.0 else ''}"
+    return _titled(title, charts.chart(points, frame, text.signed, width=width, rows=rows, glyphs=glyphs, level=zero))
+
+
+def _right(training: TrainingStatus) -> int:
+    reached = max(training.progress.timesteps, training.evaluations[-1].timesteps)
+    return charts.extent(reached, training.progress.budget)
+
+
+def _titled(title: str, drawn: Text) -> Text:
+    from rich.text import Text
+
+    return Text.assemble("\n", (f"{title}\n", "bold"), drawn)
+
+
+def _signs(signs: Iterable[status.Sign], glyphs: charts.Glyphs) -> RenderableType:
+    from rich.padding import Padding
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("Leading signs")
+    for name in ("now", "lowest", "highest"):
+        table.add_column(name, justify="right")
+    if glyphs is not charts.ASCII:
+        table.add_column("course")
+    for sign in signs:
+        cells = [sign.name, *sign.range(), charts.spark(sign.values, COURSE)]
+        table.add_row(*cells[: len(table.columns)])
+    return Padding(table, (1, 0, 0, 0))
+
+
+def _facts(facts: Iterable[status.Fact]) -> RenderableType:
+    """Names, and words that wrap beside them."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for fact in facts:
+        table.add_row(Text(fact.name, style="bold"), Text(fact.words, style=fact.style))
+    return table
