@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: run test check bench ui clean
+.PHONY: run test check bench study ui clean
 
 run: $(READY)
 	$(BIN)/hlynr retrain
@@ -20,6 +20,9 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/hlynr bench
+
+study: $(READY)
+	$(BIN)/hlynr study
 
 ui: $(READY)
 	$(BIN)/hlynr ui

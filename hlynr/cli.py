@@ -28,9 +28,10 @@ DEFAULT_PARAMS = Path("params.yaml")
 def validate(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],  # noqa: B006  (typer copies it)
+    strategy: options.Strategy = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema for editors instead.")] = False,
 ) -> None:
-    """Check params.yaml; every fault is one line."""
+    """Check params.yaml, under each strategy unless --strategy or --set narrows it; every fault is one line."""
     if schema:
         import json
 
@@ -38,7 +39,11 @@ def validate(
 
         print(json.dumps(json_schema(), indent=2))
         return
-    project = _project(params, set_)
+    project = _project(params, set_, strategy)
+    if not (set_ or strategy):
+        from hlynr.params import load_strategies
+
+        load_strategies(params)
     print(f"{params} is valid: {len(project.config.flat())} settings, digest {project.config.digest()[:12]}")
 
 
@@ -62,6 +67,7 @@ def doctor(
 def train(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],  # noqa: B006
+    strategy: options.Strategy = None,
     out: options.TrainOut = None,
     resume: options.Resume = False,
     json: options.Json = None,
@@ -70,7 +76,7 @@ def train(
     from hlynr import desk, pipeline
     from hlynr.observers import console
 
-    project = _project(params, set_)
+    project = _project(params, set_, strategy)
     with console() as terminal:
         result = pipeline.train(project, out=out, resume=resume, observers=[terminal])
     _show(desk.tables().training_summary(result), result, json)
@@ -107,6 +113,28 @@ def evaluate(
         raise InputError("--out: is the evaluate stage, which takes a --bundle and its settings from params.yaml only")
     report = pipeline.evaluate(project, bundle=bundle, out=out)
     _show(desk.tables().evaluation_summary(report), report, json)
+
+
+@app.command()
+def monitor(
+    run: options.WatchedRun = None,
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    once: options.Once = False,
+    json: options.Json = None,
+) -> None:
+    """Watch a training until it ends, or look at a finished one: curves, trend, alerts, verdict. Ctrl-C stops it."""
+    from hlynr import watch
+    from hlynr.errors import InputError
+
+    if json is not None and not once:
+        raise InputError("--json: writes the record of one look and needs --once")
+    project = _project(params, set_)
+    if once:
+        status = watch.look(project, run)
+        _show(watch.view(project, status), status, json)
+    else:
+        watch.follow(project, run)
 
 
 @app.command()
@@ -186,14 +214,18 @@ def restore(
 def retrain(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],  # noqa: B006
+    strategy: options.OnlyStrategy = None,
     resume: options.ResumeNight = False,
     json: options.Json = None,
 ) -> None:
     """Run the whole pipeline once: validate, train, version, evaluate, gate, promote."""
     from hlynr import desk, nights, pipeline, prefect_server
     from hlynr.errors import INTERRUPTED
+    from hlynr.params import load_plan
 
-    project = _project(params, set_)
+    set_ = [*set_, f"retrain.plan=[{strategy}]"] if strategy else set_
+    project = _project(params, set_, strategy)
+    load_plan(params, set_)  # a fault of the third strategy is told now and not in the middle of the night
     with nights.one_at_a_time(project.root):
         pass  # to be turned away now and not when Prefect has started; the flow itself takes the lock again
     server = prefect_server.start(project)
@@ -225,6 +257,36 @@ def ui(
 
 
 @app.command()
+def study(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    workers: options.Workers = None,
+    json: options.Json = None,
+) -> None:
+    """Train strategies over several seeds side by side, each to its end; page and record go to study.folder.
+
+    Interrupted or killed, the same command goes on with it.
+    """
+    import shlex
+
+    from hlynr.errors import DONE, INTERRUPTED, TRAINING_FAILED
+    from hlynr.study import conduct
+
+    command = shlex.join(["hlynr", "study", *(part for change in set_ for part in ("--set", change))])
+    set_ = [*set_, f"study.workers={workers}"] if workers else set_
+    try:
+        found, page = conduct.study(params, set_, command)
+    except KeyboardInterrupt:  # every training has written its checkpoint by the time it arrives here
+        _say("interrupted; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
+    _show(conduct.summary(found), found, json)
+    _say(f"the page is {page}")
+    for name, reason in found.missing.items():
+        _say(f"{name} has come to no end: {reason}")
+    raise typer.Exit(TRAINING_FAILED if found.missing else DONE)
+
+
+@app.command()
 def bench(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],  # noqa: B006
@@ -252,11 +314,11 @@ def main() -> None:
         sys.exit(told.exit_code)
 
 
-def _project(params: Path, overrides: list[str]) -> Project:
+def _project(params: Path, overrides: list[str], strategy: str | None = None) -> Project:
     from hlynr.params import load
     from hlynr.project import Project
 
-    config = load(params, overrides)
+    config = load(params, [*overrides, f"run.strategy={strategy}"] if strategy else overrides)
     return Project(params.absolute().parent.resolve(), config)
 
 

@@ -40,6 +40,7 @@ VERBS = (
     "ui",
     "diagnose",
     "bench",
+    "study",
 )
 
 
