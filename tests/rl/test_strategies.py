@@ -136,7 +136,9 @@ def test_early_stopping_ends_a_training_that_gains_nothing(configure: Configure,
 
 
 def test_nothing_bounds_the_originals_log_std_and_a_bound_holds_the_stabilised(configure: Configure) -> None:
-    for strategy, held in (("original-lstm", 3.0), ("stabilised-lstm", 0.0)):
+    # With nothing in the buffer only the entropy bonus is left, and Adam makes a whole step of each minibatch.
+    risen = 3.0 + 16 * 3e-4
+    for strategy, expected in (("original-lstm", risen), ("stabilised-lstm", 0.0)):
         model = live(configure(f"run.strategy={strategy}", "train.device=cpu", "train.n_epochs=1"))
         model._setup_learn(1)
         with torch.no_grad():
@@ -144,4 +146,4 @@ def test_nothing_bounds_the_originals_log_std_and_a_bound_holds_the_stabilised(c
         model.rollout_buffer.full = True
         model.logger.name_to_value.clear()
         model.train()
-        torch.testing.assert_close(model.policy.log_std.detach(), torch.full((3,), held), atol=1e-3, rtol=0)
+        torch.testing.assert_close(model.policy.log_std.detach(), torch.full((3,), expected), atol=1e-4, rtol=0)
