@@ -68,6 +68,7 @@ def train(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],  # noqa: B006
     strategy: options.Strategy = None,
+    trial: options.Trial = None,
     out: options.TrainOut = None,
     resume: options.Resume = False,
     json: options.Json = None,
@@ -76,10 +77,14 @@ def train(
     from hlynr import desk, pipeline
     from hlynr.observers import console
 
-    project = _project(params, set_, strategy)
+    again = _trial(params, set_, strategy, trial) if trial else None
+    project = again.project if again else _project(params, set_, strategy)
+    out = out or (again.out if again else None)
     with console() as terminal:
         result = pipeline.train(project, out=out, resume=resume, observers=[terminal])
     _show(desk.tables().training_summary(result), result, json)
+    if again:
+        _say(again.compared(result))
     if result.interrupted:
         _say("interrupted; the same command with --resume goes on from here")
     raise typer.Exit(pipeline.exit_code(result))
@@ -249,11 +254,15 @@ def ui(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],  # noqa: B006
     port: options.Port = 5000,
+    tune: options.Tune = False,
 ) -> None:
-    """Open the MLflow UI on localhost."""
+    """Open the MLflow UI on localhost, or optuna-dashboard on the searches of hyperparameters."""
     from hlynr import desk
 
-    desk.serve_ui(_project(params, set_), port)
+    project = _project(params, set_)
+    if tune:
+        desk.serve_dashboard(project, port)
+    desk.serve_ui(project, port)
 
 
 @app.command()
@@ -284,6 +293,76 @@ def study(
     for name, reason in found.missing.items():
         _say(f"{name} has come to no end: {reason}")
     raise typer.Exit(TRAINING_FAILED if found.missing else DONE)
+
+
+@app.command()
+def tune(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],  # noqa: B006
+    strategy: options.Around = None,
+    trials: options.Trials = None,
+    workers: options.TuneWorkers = None,
+    study: options.StudyName = None,
+    join: options.Join = False,
+    apply: options.Apply = False,
+    yes: options.Yes = False,
+    json: options.Json = None,
+) -> None:
+    """Search the hyperparameters of tune.space, and confirm the best trials on seeds that the search never saw.
+
+    Interrupted or killed, the same command goes on with it.
+    """
+    import os
+    import shlex
+
+    from hlynr.errors import INTERRUPTED, InputError
+
+    if join and (apply or json):
+        raise InputError("--join: only works on a study; --apply and --json belong to the command that began it")
+    short = {"--strategy": strategy, "--trials": trials, "--workers": workers, "--study": study}
+    given = [part for name, value in short.items() if value is not None for part in (name, str(value))]
+    command = shlex.join(["hlynr", "tune", *given, *(part for change in set_ for part in ("--set", change))])
+    set_ = [*set_, *([f"tune.study={study}"] if study else []), *([f"run.strategy={strategy}"] if strategy else [])]
+    from hlynr.tuning import setting as settings
+
+    setting = settings.load(params, set_)
+    own = setting.config.tune
+    trials = trials or own.trials
+    from hlynr.tuning import conduct
+
+    try:
+        if join:
+            conduct.join(setting, trials=trials)
+            return
+        workers = workers or own.workers or os.cpu_count() or 1
+        found, page = conduct.tune(setting, trials=trials, workers=workers, command=command)
+    except KeyboardInterrupt:  # every training has stopped by the time it arrives here
+        _say("interrupted; the same command goes on from here")
+        raise typer.Exit(INTERRUPTED) from None
+    _show(conduct.summary(found), found, json)
+    _say(f"the page is {page}")
+    if apply:
+        _apply(params, setting, found, yes=yes)
+
+
+def _apply(path: Path, setting: Any, found: Any, *, yes: bool) -> None:
+    """Show the winner as a change of the file, and write it once somebody has agreed."""
+    from hlynr.errors import InputError
+    from hlynr.tuning import apply
+
+    if found.stands:
+        _say(f"{found.reason}; nothing is written")
+        return
+    before, after = apply.proposal(path, setting, found)
+    if before == after:
+        _say(f"{path} has it already: --strategy {found.study}")
+        return
+    print(apply.diff(path, before, after), end="")
+    if not yes and not sys.stdin.isatty():
+        raise InputError("--apply: needs --yes where nobody can be asked")
+    if yes or typer.confirm("Write it?"):
+        apply.write(path, after, found.study)
+        _say(f"written; train with it by --strategy {found.study}")
 
 
 @app.command()
@@ -320,6 +399,17 @@ def _project(params: Path, overrides: list[str], strategy: str | None = None) ->
 
     config = load(params, [*overrides, f"run.strategy={strategy}"] if strategy else overrides)
     return Project(params.absolute().parent.resolve(), config)
+
+
+def _trial(params: Path, overrides: list[str], strategy: str | None, reference: str) -> Any:
+    """A trial of a search, to be trained alone; its study's name is before the colon."""
+    from hlynr.errors import InputError
+    from hlynr.tuning import again
+
+    name, colon, _ = reference.rpartition(":")
+    if not colon or not name:
+        raise InputError(f"--trial: {reference}: is not STUDY:N, like stability:7")
+    return again.load(params, overrides, strategy, reference)
 
 
 def _show(renderable: Any, record: Any, json: Path | None) -> None:

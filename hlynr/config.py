@@ -18,11 +18,16 @@ from pydantic import Field, field_validator, model_validator
 from hlynr import consistency
 from hlynr.records import Alarm
 from hlynr.schedules import ClipSchedule, EntropySchedule, RateSchedule
+from hlynr.search_space import Space
 from hlynr.section import Count, Fraction, NonNegative, OpenFraction, Overlay, Positive, Section, overlay_of
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Elevation = Annotated[float, Field(ge=0, le=90)]
 
+
+ScenarioName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+"""Without a dot, so that ``scenarios.NAME.key`` has one reading."""
+StrategyName = ScenarioName
 
 DEFAULT = "default"
 """The strategy that overlays nothing: the sections as they stand."""
@@ -328,6 +333,42 @@ class Study(Section):
     runs: Annotated[tuple[StudyRuns, ...], Field(min_length=1, max_length=100)]
 
 
+class Confirm(Section):
+    """How the best trials of a search are tried again, beside the strategy that was searched around."""
+
+    top: int = Field(ge=1, le=100)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=2, max_length=100)]
+    timesteps: Count
+    heldout_seed: Seed
+
+
+class Tune(Section):
+    study: StrategyName
+    storage: str = Field(min_length=1)
+    trials: int = Field(ge=1, le=100_000)
+    workers: int = Field(ge=0, le=256)
+    timesteps: Count
+    interval: Count
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=2, max_length=100)]
+    drop_penalty: float = Field(ge=0, le=100)
+    sampler_seed: Seed
+    startup: int = Field(ge=0, le=100_000)
+    prune_after: Count
+    prune_below: Fraction
+    heartbeat: int = Field(ge=1, le=3600)
+    confirm: Confirm
+    space: Space
+
+    @field_validator("storage")
+    @classmethod
+    def _known_storage(cls, storage: str) -> str:
+        if not storage.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg2://")):
+            raise ValueError(f"{json.dumps(storage)} is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE")
+        if re.match(r"[a-z0-9+]+://[^/@]*:[^/@]*@", storage):
+            raise ValueError("a password is not to stand here; set PGPASSWORD, or write it to ~/.pgpass")
+        return storage
+
+
 if TYPE_CHECKING:
     TrainOverlay = Overlay
     MonitorOverlay = Overlay
@@ -340,11 +381,6 @@ class Strategy(Section):
 
     train: TrainOverlay = TrainOverlay()
     monitor: MonitorOverlay = MonitorOverlay()
-
-
-ScenarioName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-"""Without a dot, so that ``scenarios.NAME.key`` has one reading."""
-StrategyName = ScenarioName
 
 
 class Config(Section):
@@ -365,6 +401,7 @@ class Config(Section):
     versioning: Versioning
     retrain: Retrain
     study: Study
+    tune: Tune
 
     @model_validator(mode="after")
     def _across_sections(self) -> Config:

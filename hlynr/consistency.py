@@ -13,7 +13,7 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from hlynr.config import Evaluation, Gate, Monitor, Retrain, Run, Scenario, Sim, Strategy, Study, Train
+    from hlynr.config import Evaluation, Gate, Monitor, Retrain, Run, Scenario, Sim, Strategy, Study, Train, Tune
 
 SEED_DISTANCE = 100_000
 """Least distance between two seeds. Some are shifted by ``run.night``, which stays below it: with less, the
@@ -86,13 +86,17 @@ def _seeds_apart(train: Train, monitor: Monitor, evaluation: Evaluation) -> Iter
             yield from _apart(name, seeds[name], other, seeds[other])
 
 
-def _study_runs_differ(study: Study, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
-    """Its seeds are training seeds, and two runs alike would count as two witnesses."""
-    judging = {
+def _judging(monitor: Monitor, evaluation: Evaluation) -> dict[str, int]:
+    return {
         "monitor.selection_seed": monitor.selection_seed,
         "evaluation.report_seed": evaluation.report_seed,
         "evaluation.heldout_seed": evaluation.heldout_seed,
     }
+
+
+def _study_runs_differ(study: Study, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
+    """Its seeds are training seeds, and two runs alike would count as two witnesses."""
+    judging = _judging(monitor, evaluation)
     known: set[tuple[str, int]] = set()
     for number, runs in enumerate(study.runs):
         for place, seed in enumerate(runs.seeds):
@@ -102,6 +106,37 @@ def _study_runs_differ(study: Study, monitor: Monitor, evaluation: Evaluation) -
             known.add((runs.strategy, seed))
             for other, value in judging.items():
                 yield from _apart(key, seed, other, value)
+
+
+def _search_is_confirmed_afresh(tune: Tune, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
+    """A winner is to hold on seeds and engagements that the search has not seen."""
+    judging = _judging(monitor, evaluation)
+    for name, value in judging.items():
+        yield from _apart("tune.confirm.heldout_seed", tune.confirm.heldout_seed, name, value)
+    judging["tune.confirm.heldout_seed"] = tune.confirm.heldout_seed
+    known: dict[int, str] = {}
+    for section, seeds in (("tune.seeds", tune.seeds), ("tune.confirm.seeds", tune.confirm.seeds)):
+        for place, seed in enumerate(seeds):
+            key = f"{section}[{place}]"
+            if seed in known:
+                yield f"{key}: {seed} is the same as {known[seed]}"
+            known.setdefault(seed, key)
+            for other, value in judging.items():
+                yield from _apart(key, seed, other, value)
+
+
+def _search_has_a_course(tune: Tune, monitor: Monitor) -> Iterator[str]:
+    """Enough evaluations for an end that can differ from the peak."""
+    evaluations = tune.timesteps // tune.interval
+    if evaluations <= monitor.window:
+        yield (
+            f"tune.interval: {tune.interval} gives {evaluations} evaluations in tune.timesteps = {tune.timesteps}, "
+            f"which is not more than monitor.window = {monitor.window}"
+        )
+    if tune.prune_after > tune.timesteps:
+        yield f"tune.prune_after: {tune.prune_after} is not in [1, tune.timesteps = {tune.timesteps}]"
+    if tune.study == "default":
+        yield 'tune.study: "default" is what the sections say as they stand; give the study another name'
 
 
 def _apart(name: str, seed: int, other: str, value: int) -> Iterator[str]:
@@ -163,6 +198,8 @@ _CHECKS: tuple[tuple[Callable[..., Iterator[str]], tuple[str, ...]], ...] = (
     (_curriculum_ends_as_declared, ("train", "scenarios")),
     (_seeds_apart, ("train", "monitor", "evaluation")),
     (_study_runs_differ, ("study", "monitor", "evaluation")),
+    (_search_is_confirmed_afresh, ("tune", "monitor", "evaluation")),
+    (_search_has_a_course, ("tune", "monitor")),
     (_horizon, ("train", "sim", "scenarios")),
     (_evaluations_happen, ("train", "monitor")),
     (_events_happen, ("sim", "scenarios")),

@@ -276,12 +276,7 @@ def serve_ui(project: Project, port: int) -> NoReturn:
     """
     from hlynr.ops import store
 
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise EnvironmentNotReady(f"--port: {port} cannot be used: {error.strerror}") from None
+    _require_free(port)
     opened = store.open_store(project.config, project.root)
     # Seven processes for jobs that nobody here submits; they take half a minute to start and outlive the server.
     os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
@@ -290,6 +285,33 @@ def serve_ui(project: Project, port: int) -> NoReturn:
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", opened.uri, "--default-artifact-root", artifacts]
     os.execv(sys.executable, [*command, *stores])  # no child, so that whatever stops this stops it
+
+
+def serve_dashboard(project: Project, port: int) -> NoReturn:
+    """Become optuna-dashboard on localhost, until it is stopped.
+
+    Raises:
+        InputError: if there is no search yet.
+        EnvironmentNotReady: if the port is taken.
+    """
+    from hlynr.ops.store import SQLITE, absolute_uri
+
+    _require_free(port)
+    uri = absolute_uri(project.config.tune.storage, project.root)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise InputError(f"--tune: there is no search in {uri} yet; hlynr tune begins one")
+    print(f"optuna-dashboard on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
+    main = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
+    os.execv(sys.executable, [sys.executable, "-c", main, uri, "--host", "127.0.0.1", "--port", str(port)])
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError as error:
+            raise EnvironmentNotReady(f"--port: {port} cannot be used: {error.strerror}") from None
 
 
 def bench(project: Project) -> dict[str, float | str]:

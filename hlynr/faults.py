@@ -83,6 +83,7 @@ def _at(schema: Schema, location: Location) -> Schema | None:
     for part in location:
         if node is None:
             return None
+        node = _present(node, schema)
         if isinstance(part, int):
             items = node.get("prefixItems")
             node = items[min(part, len(items) - 1)] if items else node.get("items")
@@ -93,6 +94,12 @@ def _at(schema: Schema, location: Location) -> Schema | None:
             node = node.get("properties", {}).get(part, named)
         node = _resolved(node, schema) if node is not None else None
     return node
+
+
+def _present(node: Schema, schema: Schema) -> Schema:
+    """What stands at a node that may also be null."""
+    options = [option for option in node.get("anyOf", ()) if option.get("type") != "null"]
+    return _resolved(options[0], schema) if len(options) == 1 else node
 
 
 def _resolved(node: Schema, schema: Schema) -> Schema:

@@ -131,4 +131,30 @@ Destination = Annotated[Path, typer.Option("--to", metavar="DIR", callback=_new_
 Workers = Annotated[
     int | None, typer.Option(metavar="N", min=1, help="Trainings at a time; default: study.workers of params.yaml.")
 ]
+Trial = Annotated[
+    str | None,
+    typer.Option(
+        "--trial", metavar="STUDY:N", help="Train as trial N of a search did, with its first seed unless --set says so."
+    ),
+]
+Trials = Annotated[
+    int | None,
+    typer.Option(metavar="N", min=1, help="Trials of the whole study; default: tune.trials of params.yaml."),
+]
+TuneWorkers = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Processes here; default: tune.workers of params.yaml.")
+]
+StudyName = Annotated[str | None, typer.Option("--study", metavar="NAME", help="Short for tune.study.")]
+Around = Annotated[
+    str | None,
+    typer.Option("--strategy", metavar="NAME", help="The strategy to search around: short for run.strategy."),
+]
+Join = Annotated[
+    bool, typer.Option("--join", help="Only work on a study that was begun elsewhere, until it has its trials.")
+]
+Apply = Annotated[
+    bool, typer.Option("--apply", help="Then write the winner into params.yaml as a strategy, shown as a diff first.")
+]
+Yes = Annotated[bool, typer.Option("--yes", help="Write without asking.")]
+Tune = Annotated[bool, typer.Option("--tune", help="Open optuna-dashboard on the searches instead.")]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Of 127.0.0.1.")]

@@ -41,6 +41,11 @@ class Project:
         return self.root / self.config.run.outputs / "study"
 
     @property
+    def tune(self) -> Path:
+        """What the searches of hyperparameters write, a folder each."""
+        return self.root / self.config.run.outputs / "tune"
+
+    @property
     def bundle(self) -> Path:
         """The newest training's bundle."""
         return self.train / "bundle"

@@ -99,3 +99,25 @@ def at(schedule: Schedule, timesteps: int, budget: int) -> float:
         progress = min(timesteps / budget, 1.0)
         return schedule.start * (1.0 - progress) + schedule.end * progress
     return schedule
+
+
+def first(schedule: Schedule) -> float:
+    """Value at the beginning."""
+    return at(schedule, 0, 1)
+
+
+def scaled(schedule: Schedule, start: float) -> Any:
+    """A schedule of the same shape that begins at ``start``, as params.yaml writes it; one that begins at zero has no
+    shape to keep and becomes constant."""
+    before = first(schedule)
+    if isinstance(schedule, int | float) or before == 0:
+        return start
+
+    def moved(value: float) -> float:
+        return float(f"{value * start / before:.6g}")
+
+    if isinstance(schedule, Linear):
+        return {"start": start, "end": moved(schedule.end)}
+    *bounded, last = schedule.phases
+    values = [{"until": phase.until, "value": moved(phase.value)} for phase in bounded]
+    return {"phases": [*values, {"value": moved(last.value)}]}

@@ -128,3 +128,9 @@ def _targets(report: PolicyReport, config: Config) -> tuple[TargetRow, ...]:
             met=report.mean_final_distance < wanted.target_final_distance,
         ),
     )
+
+
+def compile_kernels(config: Config) -> None:
+    """Compile the simulation, unless it lies compiled in its cache."""
+    scenario = config.train.scenario
+    fly(law("zero", config, scenario), config, scenario, seed=0, episodes=1, batch_size=1)

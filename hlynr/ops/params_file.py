@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import re
 from collections.abc import MutableMapping
 from contextlib import suppress
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +35,40 @@ def align(path: Path, config: Config) -> bool:
     if _read(path) != config:
         path.write_text(params.dump(config), encoding="utf-8")
     return True
+
+
+def with_strategy(text: str, name: str, overlay: dict[str, Any]) -> str:
+    """The text of a params.yaml with the strategy ``name`` as given, new or in place of the one it has.
+
+    Comments and order survive, as in `align`; a new one stands after all others.
+    """
+    yaml = _round_trip()
+    tree = yaml.load(text)
+    strategies = tree["strategies"]
+    if name in strategies:
+        child = strategies[name]
+        for gone in child.keys() - overlay.keys():
+            del child[gone]
+        for section, values in overlay.items():
+            child[section] = _block(values)
+    else:
+        strategies[name] = _block(overlay)
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    # What set the next section apart stands before the new strategy now.
+    block = re.compile(rf"^  {re.escape(name)}:\n(?:    .*\n)+(?=\S)", re.MULTILINE)
+    return block.sub(lambda found: f"{found[0]}\n", out.getvalue())
+
+
+def _block(values: Any) -> Any:
+    """Nested mappings a line for each key; schedules and lists on one line, as params.yaml has them."""
+    from ruamel.yaml.comments import CommentedMap
+
+    written = CommentedMap()
+    for key, value in values.items():
+        nested = isinstance(value, dict) and key in ("train", "monitor", "curriculum")
+        written[key] = _block(value) if nested else _on_one_line(value) if isinstance(value, dict | list) else value
+    return written
 
 
 def _read(path: Path) -> Config | None:
@@ -75,6 +111,12 @@ def _round_trip() -> YAML:
     class Representer(RoundTripRepresenter):
         """Also says null."""
 
+    def plain(it: Any, value: float) -> Any:
+        # Without an exponent: what reads the file takes 1e-06 for a word.
+        text = format(Decimal(repr(value)), "f")
+        return it.represent_scalar("tag:yaml.org,2002:float", text if "." in text else f"{text}.0")
+
+    Representer.add_representer(float, plain)
     Representer.add_representer(type(None), lambda it, _: it.represent_scalar("tag:yaml.org,2002:null", "null"))
     yaml = YAML()
     yaml.Representer = Representer

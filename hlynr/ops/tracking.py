@@ -27,7 +27,7 @@ BUNDLE = "bundle"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
-_NOT_IN_FORCE = ("strategies", "study")
+_NOT_IN_FORCE = ("strategies", "study", "tune")
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -69,6 +69,20 @@ def start_night(store: Store, lineage: Lineage, plan: Sequence[str]) -> str:
         store.experiment_id, run_name=f"night {lineage.night} · {_started(lineage)}", tags=tags
     )
     return str(run.info.run_id)
+
+
+def start_search(store: Store, study: str, config: Config) -> str:
+    """Open the run under which the trials of a search stand, and return its id."""
+    tags = {"hlynr.study": study, "mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
+    run = store.client.create_run(
+        store.experiment_id, run_name=f"search {study} · {config.run.strategy} · {config.train.algorithm}", tags=tags
+    )
+    return str(run.info.run_id)
+
+
+def log_figures(store: Store, run_id: str, figures: Mapping[str, float]) -> None:
+    """Figures without a time of their own."""
+    store.client.log_batch(run_id, metrics=_metrics(figures))
 
 
 def failed_nights(store: Store) -> set[str]:

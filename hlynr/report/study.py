@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlynr.records import StudyGroup, StudyRecord, StudyRun, write_text
+from hlynr.records import write_text
 from hlynr.report import study_figures as figures
 from hlynr.report import study_rows, tables, text
-from hlynr.report.study_rows import listed, with_least
+from hlynr.report.study_rows import with_least
+from hlynr.study_records import StudyGroup, StudyRecord, StudyRun
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -69,7 +70,7 @@ def _page(record: StudyRecord) -> str:
 
 
 def _opening(record: StudyRecord) -> str:
-    radii = listed(f"{radius:g} m in `{scenario}`" for scenario, radius in record.capture_radius.items())
+    radii = text.listed(f"{radius:g} m in `{scenario}`" for scenario, radius in record.capture_radius.items())
     missing = f" of {len(record.runs) + len(record.missing)}" if record.missing else ""
     return (
         f"{len(record.runs)}{missing} trainings, each watched to its end. Success is to come within {radii}. Made by "
@@ -78,7 +79,7 @@ def _opening(record: StudyRecord) -> str:
 
 
 def _finding(record: StudyRecord, group: StudyGroup) -> str:
-    others = listed(f"{kind} in {count}" for kind, count in group.alerts.items() if kind != "collapse")
+    others = text.listed(f"{kind} in {count}" for kind, count in group.alerts.items() if kind != "collapse")
     stops = [run.stopped_at for run in record.runs if run.strategy == group.strategy and run.stopped_at is not None]
     when = f", the first at {text.timesteps(min(stops))} timesteps" if stops else ""
     return (
@@ -91,8 +92,8 @@ def _finding(record: StudyRecord, group: StudyGroup) -> str:
 
 
 def _origin(record: StudyRecord) -> str:
-    trained = listed(sorted({_commit(run) for run in record.runs}))
-    versions = listed(f"{package} {version}" for package, version in record.versions.items())
+    trained = text.listed(sorted({_commit(run) for run in record.runs}))
+    versions = text.listed(f"{package} {version}" for package, version in record.versions.items())
     return (
         f"Written on {record.created[:10]} at commit {_commit(record)}; trained at commit {trained}, on the CPU with "
         f"one thread each, {text.duration(sum(run.seconds for run in record.runs))} in all. {versions}."

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from hlynr.records import StudyDocument, StudyRecord, StudyRun
 from hlynr.report import style, text
+from hlynr.study_records import StudyDocument, StudyRecord, StudyRun
 
 Quantity = Literal["success_rate", "mean_reward", "std", "action_saturation"]
 COLOURS: dict[Quantity, str] = {

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from statistics import fmean
 
-from hlynr.records import Stretch, StudyRecord
 from hlynr.report import text
+from hlynr.study_records import Stretch, StudyRecord
 
 TOLERANCE = 0.1
 """By how much of its time an evaluation may lie outside a stretch of the document and still count as in it."""
@@ -38,7 +37,7 @@ def runs(record: StudyRecord) -> list[dict[str, str]]:
             "end / peak": text.percent(run.final_over_peak),
             "held-out": text.success(run.heldout_success_rate, run.heldout_success_rate_ci),
             "collapsed": "yes" if run.collapsed else "no",
-            "alarms, first at": listed(f"{kind} {text.timesteps(at)}" for kind, at in run.alerts.items()),
+            "alarms, first at": text.listed(f"{kind} {text.timesteps(at)}" for kind, at in run.alerts.items()),
             "would have ended": "never" if run.stopped_at is None else f"at {text.timesteps(run.stopped_at)}",
             "trained in": f"{text.duration(run.seconds)}, {run.timesteps_per_second:,.0f}/s",
         }
@@ -67,11 +66,6 @@ def with_least(mean: float | None, least: float | None) -> str:
     """A mean rate with the least of the runs in brackets, where that is another: ``98.8 % (98.1)``."""
     shown = text.percent(mean)
     return shown if least is None or text.percent(least) == shown else f"{shown} ({100 * least:.1f})"
-
-
-def listed(items: Iterable[str]) -> str:
-    """With commas; ``none`` for nothing."""
-    return ", ".join(items) or "none"
 
 
 def _row(time: str, document: str, ours: dict[str, str]) -> dict[str, str]:

@@ -6,12 +6,18 @@ Plain ASCII, so that it reads alike in a log file, a terminal and a web page.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from hlynr.records import EvaluationReport, PairedComparison, PolicyReport, Promotion, TrainResult
 
 UNKNOWN = "n/a"
 NAMES = {"pn": "proportional navigation", "apn": "augmented PN"}
 ALGORITHMS = {"ppo": "PPO", "recurrent_ppo": "RecurrentPPO"}
+
+
+def listed(items: Iterable[object]) -> str:
+    """With commas; ``none`` for nothing."""
+    return ", ".join(map(str, items)) or "none"
 
 
 def percent(rate: float | None) -> str:

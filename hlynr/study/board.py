@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal, TextIO
+from typing import TYPE_CHECKING, Literal, Protocol, TextIO
 
 from hlynr.observers import LINE_INTERVAL, TrainProgress, clock
-from hlynr.records import StudyRun
 from hlynr.report import text
 from hlynr.study.runs import Assignment
+from hlynr.study_records import StudyRun
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -69,7 +69,8 @@ class Row:
 class Board:
     """All runs; written to by the workers' threads, read by the one that shows it."""
 
-    def __init__(self, runs: Sequence[Assignment], workers: int) -> None:
+    def __init__(self, runs: Sequence[Assignment], workers: int, title: str = "Stability study") -> None:
+        self.title = title
         self.rows = {run.name: Row(run.name, run.config.run.strategy, run.config.train.timesteps) for run in runs}
         self.workers = workers
         self.missing: dict[str, str] = {}
@@ -109,7 +110,7 @@ class Board:
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("done", "running", "waiting", "FAILED"))
         shown = (row.figures() for row in self.rows.values() if row.state == "running")
         running = "; ".join(f"{figures['run']} {figures['trained']}, success {figures['success']}" for figures in shown)
-        return f"study: {counts}; ETA {clock(self.eta())}" + (f"; {running}" if running else "")
+        return f"{self.title}: {counts}; ETA {clock(self.eta())}" + (f"; {running}" if running else "")
 
     def table(self) -> Table:
         """Where the study stands, for a terminal."""
@@ -117,7 +118,7 @@ class Board:
         from rich.table import Table
 
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left")
-        table.title = f"Stability study, {self.workers} at a time, ETA {clock(self.eta())}"
+        table.title = f"{self.title}, {self.workers} at a time, ETA {clock(self.eta())}"
         lines = [row.figures() for row in self.rows.values()]
         for key in lines[0]:
             table.add_column(key, justify="left" if key in ("run", "state") else "right", no_wrap=True)
@@ -127,12 +128,33 @@ class Board:
 
     def tell(self, say: Callable[[str], None]) -> None:
         """Say what has happened since the last time."""
-        while self.notes:
-            say(self.notes.popleft())
+        tell_all(self.notes, say)
+
+
+def tell_all(notes: deque[str], say: Callable[[str], None]) -> None:
+    """Say every note once."""
+    while notes:
+        say(notes.popleft())
+
+
+class Shown(Protocol):
+    """What can be shown while it goes on."""
+
+    def line(self) -> str:
+        """Where it stands, for a log."""
+        ...
+
+    def table(self) -> Table:
+        """Where it stands, for a terminal."""
+        ...
+
+    def tell(self, say: Callable[[str], None]) -> None:
+        """Say what has happened since the last time."""
+        ...
 
 
 @contextmanager
-def shown(board: Board) -> Iterator[Callable[[], None]]:
+def shown(board: Shown) -> Iterator[Callable[[], None]]:
     """Show the board on standard error; what it gives is to be called again and again meanwhile."""
     if sys.stderr.isatty():
         from rich.console import Console
@@ -150,7 +172,7 @@ def shown(board: Board) -> Iterator[Callable[[], None]]:
 class _Log:
     """A line for everything that happens, one about the whole every half minute, one at the end."""
 
-    def __init__(self, board: Board, stream: TextIO) -> None:
+    def __init__(self, board: Shown, stream: TextIO) -> None:
         self._board, self._stream = board, stream
         self._next = 0.0
 

@@ -6,8 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hlynr.errors import InputError
-from hlynr.records import Alarm, StudyPoint, StudyRun, TrainResult
+from hlynr.records import Alarm, TrainResult
 from hlynr.study.runs import RECORD, Assignment
+from hlynr.study_records import StudyPoint, StudyRun
 
 if TYPE_CHECKING:
     from hlynr.config import Monitor

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlynr import nights, params
-from hlynr.config import Config
 from hlynr.errors import InputError, TrainingError
-from hlynr.records import StudyRecord
 from hlynr.study import crew
 from hlynr.study.board import Board, shown
 from hlynr.study.runs import assignments, finished
 from hlynr.study.summary import summarise
+from hlynr.study_records import StudyRecord
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -38,6 +37,7 @@ def study(path: Path, overrides: Sequence[str], command: str) -> tuple[StudyReco
         TrainingError: if no run at all has come to its end.
         KeyboardInterrupt: after every training has written its checkpoint.
     """
+    from hlynr.evaluation import judge
     from hlynr.report import study as page
 
     config, runs = params.load(path, overrides), assignments(path, overrides)
@@ -50,7 +50,7 @@ def study(path: Path, overrides: Sequence[str], command: str) -> tuple[StudyReco
             board.done(known, now=False)
         left = [run for run in runs if records[run.name] is None]
         if left:
-            _compile(left[0].config)
+            judge.compile_kernels(left[0].config)  # before several processes at once would try to
             with shown(board) as look:
                 crew.work(left, board, look)
         done = [row.record for row in board.rows.values() if row.record]
@@ -72,12 +72,3 @@ def _folder(folder: Path) -> Path:
     if not existing.is_dir():
         raise InputError(f"study.folder: {existing} is a file; a folder is needed")
     return folder
-
-
-def _compile(config: Config) -> None:
-    """The kernels, before several processes at once would try to."""
-    from hlynr.evaluation.laws import law
-    from hlynr.evaluation.rollout import fly
-
-    scenario = config.train.scenario
-    fly(law("zero", config, scenario), config, scenario, seed=0, episodes=1, batch_size=1)

@@ -8,7 +8,8 @@ from pathlib import Path
 from hlynr import params
 from hlynr.config import Config
 from hlynr.project import Project
-from hlynr.records import Alarm, Record, StudyRun
+from hlynr.records import Alarm, Record
+from hlynr.study_records import StudyRun
 
 RECORD = "run.json"
 
@@ -17,6 +18,8 @@ class Assignment(Record):
     """One training of the study, and all that its process needs to know."""
 
     root: str
+    folder: str
+    """In which each run has its own."""
     config: Config
     """Under which it is watched to its end: only NaN stops it."""
     stop_on: tuple[Alarm, ...]
@@ -30,7 +33,7 @@ class Assignment(Record):
     @property
     def out(self) -> Path:
         """A training's folder, with the run's record in it once it has come to its end."""
-        return Project(Path(self.root), self.config).study / self.name
+        return Path(self.folder) / self.name
 
 
 def assignments(path: Path, overrides: Iterable[str] = ()) -> list[Assignment]:
@@ -39,16 +42,15 @@ def assignments(path: Path, overrides: Iterable[str] = ()) -> list[Assignment]:
     Raises:
         hlynr.params.ConfigError: listing every fault found in the configuration of any of them.
     """
-    root = str(path.absolute().parent.resolve())
-    return [
-        Assignment(root=root, config=_unstopped(config), stop_on=config.monitor.stop_on)
-        for config in params.load_study(path, overrides)
-    ]
+    root = path.absolute().parent.resolve()
+    return [assigned(root, Project(root, config).study, config) for config in params.load_study(path, overrides)]
 
 
-def _unstopped(config: Config) -> Config:
+def assigned(root: Path, folder: Path, config: Config) -> Assignment:
+    """The training that ``config`` describes, to be watched to its end."""
     monitor = config.monitor.model_copy(update={"stop_on": ("nan",)})
-    return config.model_copy(update={"monitor": monitor})
+    watched = config.model_copy(update={"monitor": monitor})
+    return Assignment(root=str(root), folder=str(folder), config=watched, stop_on=config.monitor.stop_on)
 
 
 def finished(run: Assignment) -> StudyRun | None:

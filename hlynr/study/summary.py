@@ -10,8 +10,8 @@ from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
-from hlynr.records import Stretch, StudyDocument, StudyGroup, StudyRecord, StudyRun
 from hlynr.study.runs import Assignment
+from hlynr.study_records import Stretch, StudyDocument, StudyGroup, StudyRecord, StudyRun
 
 DOCUMENT = StudyDocument(
     ticks_per_timestep=10,

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from hlynr.config import Config
-from hlynr.records import EvaluationPoint, Lineage, MonitorVerdict, StudyPoint, StudyRun, TrainResult
+from hlynr.records import EvaluationPoint, Lineage, MonitorVerdict, TrainResult
 from hlynr.study.runs import Assignment
+from hlynr.study_records import StudyPoint, StudyRun
 
 INTERVAL = 200_000
 """Timesteps between evaluations."""
@@ -71,7 +72,7 @@ def assignment(root: Path, config: Config, strategy: str = "default", seed: int 
     run = config.run.model_copy(update={"strategy": strategy})
     changed = config.train.model_copy(update={"seed": seed})
     whole = config.model_copy(update={"run": run, "train": changed})
-    return Assignment(root=str(root), config=whole, stop_on=("collapse",))
+    return Assignment(root=str(root), folder=str(root / "outputs/study"), config=whole, stop_on=("collapse",))
 
 
 def run(strategy: str = "default", seed: int = 1, std: float | None = 0.5, **changes: Any) -> StudyRun:

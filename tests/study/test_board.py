@@ -79,9 +79,11 @@ def test_a_log_says_what_stands_and_what_happens(
         look()
     lines = capsys.readouterr().err.splitlines()
     begun, happened, later, last = lines
-    assert begun == "study: 0 done, 0 running, 4 waiting, 0 FAILED; ETA -"
+    assert begun == "Stability study: 0 done, 0 running, 4 waiting, 0 FAILED; ETA -"
     assert happened.startswith("large-mlp-1 is done: success 90.0% at the end")
-    assert later == ("study: 1 done, 1 running, 2 waiting, 0 FAILED; ETA 16:40; default-1 50% of 1.00 M, success 50.0%")
+    assert later == (
+        "Stability study: 1 done, 1 running, 2 waiting, 0 FAILED; ETA 16:40; default-1 50% of 1.00 M, success 50.0%"
+    )
     assert last == later
 
 

@@ -11,11 +11,12 @@ import pytest
 from hlynr.config import Config
 from hlynr.errors import InputError
 from hlynr.evaluation import judge, laws
-from hlynr.records import StudyRun, TrainResult
+from hlynr.records import TrainResult
 from hlynr.rl import bundle
 from hlynr.rl.train import training_digest
 from hlynr.study.conclude import conclude_run, first_alerts
 from hlynr.study.runs import Assignment
+from hlynr.study_records import StudyRun
 
 from . import samples
 

@@ -26,7 +26,7 @@ import os, signal, sys, time
 from pathlib import Path
 from hlynr import child, errors
 from hlynr.observers import TrainProgress
-from hlynr.records import StudyRun
+from hlynr.study_records import StudyRun
 from hlynr.study.runs import Assignment
 
 def done(run):

@@ -1,0 +1,71 @@
+"""One worker of a search, in a process of its own or in somebody else's: trial after trial until there are enough."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import optuna
+from optuna.trial import TrialState
+
+from hlynr import child
+from hlynr.records import Record
+from hlynr.tuning import studies, trial
+from hlynr.tuning.setting import Setting
+
+COMMAND = [sys.executable, "-P", "-m", "hlynr.tuning.worker"]
+CLAIMED = (*studies.SEARCHED, TrialState.RUNNING)
+PAUSE = 1.0
+"""[s] between two looks whether a trial of another worker has been lost."""
+
+
+class Request(Record):
+    """What a worker is to do."""
+
+    setting: Setting
+    worker: int
+    """Its number, from 0; unlike that of any other worker of the study at the time."""
+    trials: int
+    """Of the whole study."""
+
+
+def work(request: Request) -> None:
+    """Work on the study until it has its trials, together with whoever else does.
+
+    Two workers that come to the end of a trial at the same moment may begin one trial more than wanted. The last
+    trials of others are waited for: one may be lost, and is then taken over.
+
+    Raises:
+        KeyboardInterrupt: once the trial at hand is back in the line, if it was asked to stop.
+    """
+    study = studies.join(request.setting, request.worker)
+    while studies.count(study) < request.trials:
+        if studies.count(study, CLAIMED) >= request.trials:
+            time.sleep(PAUSE)
+            studies.find_lost(study)
+        else:
+            _one(study, request.setting)
+
+
+def _one(study: optuna.Study, setting: Setting) -> None:
+    numbers: list[int] = []
+
+    def carry_out(begun: optuna.Trial) -> float:
+        numbers.append(begun.number)
+        return trial.carry_out(begun, setting)
+
+    try:
+        study.optimize(carry_out, n_trials=1)
+    except KeyboardInterrupt:
+        if numbers:
+            studies.give_back(study, numbers[0])
+        raise
+
+
+def main() -> int:
+    """The child's side."""
+    return child.serve(lambda text, _: work(Request.model_validate_json(text)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
