@@ -312,7 +312,6 @@ def tune(
 
     Interrupted or killed, the same command goes on with it.
     """
-    import os
     import shlex
 
     from hlynr.errors import INTERRUPTED, InputError
@@ -326,16 +325,14 @@ def tune(
     from hlynr.tuning import setting as settings
 
     setting = settings.load(params, set_)
-    own = setting.config.tune
-    trials = trials or own.trials
+    trials = trials or setting.config.tune.trials
     from hlynr.tuning import conduct
 
     try:
         if join:
             conduct.join(setting, trials=trials)
             return
-        workers = workers or own.workers or os.cpu_count() or 1
-        found, page = conduct.tune(setting, trials=trials, workers=workers, command=command)
+        found, page = conduct.tune(setting, trials=trials, workers=setting.workers(workers), command=command)
     except KeyboardInterrupt:  # every training has stopped by the time it arrives here
         _say("interrupted; the same command goes on from here")
         raise typer.Exit(INTERRUPTED) from None

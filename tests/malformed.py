@@ -28,7 +28,7 @@ EDITS = [
     ({"scenarios.reference.radar.half_angel": 15.0}, ["scenarios.reference.radar.half_angel: unknown key (value 15.0); did you mean half_angle?"]),
     ({"scenarios.hard.extend": "reference"}, ['scenarios.hard.extend: unknown key (value "reference"); did you mean extends?']),
     ({"policy.zzz": 1}, ["policy.zzz: unknown key (value 1); allowed: navigation_constant, axial, inertial"]),
-    ({"x\ny": 1}, ['"x\\ny": unknown key (value 1); allowed: run, sim, tracker, scenarios, reward, policy, train, monitor, strategies, evaluation, gate, tracking, versioning, retrain, study']),
+    ({"x\ny": 1}, ['"x\\ny": unknown key (value 1); allowed: run, sim, tracker, scenarios, reward, policy, train, monitor, strategies, evaluation, gate, tracking, versioning, retrain, study, tune']),
     ({"gate": MISSING}, ["gate: is missing; needs a mapping of baseline, confidence, p_value, min_gain, min_mean_reward, max_final_distance, canary_random, canary_pn"]),
     ({"train.gamma": MISSING}, ["train.gamma: is missing; needs a number in (0, 1]"]),
     ({"scenarios.reference.spawn": MISSING}, ["scenarios.reference.spawn: is missing; needs a mapping of range, range_spread, elevation, aim_spread"]),

@@ -6,10 +6,12 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import optuna
 import pytest
+import searches
 import torch
 
-from hlynr import clinic, params, pipeline
+from hlynr import cli, clinic, params, pipeline
 from hlynr.envs.observation import SIZE
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation import gate, judge, laws
@@ -23,6 +25,10 @@ from hlynr.rl import train as training
 from hlynr.rl.curriculum import Curriculum
 from hlynr.sim.scenario import parameters
 from hlynr.study import conduct
+from hlynr.tuning import conduct as tuning
+from hlynr.tuning import confirm as tuning_confirm
+from hlynr.tuning import studies as tuning_studies
+from hlynr.tuning import trial
 
 ROOT = Path("/project")
 LINEAGE = Lineage(id="a", created="2026-11-23T18:05:30+00:00", night=0, params_digest="d")
@@ -324,3 +330,50 @@ def studied(config, folder):
         with pytest.raises(_Seen):
             conduct.study(file, [], "hlynr study")
     return seen
+
+
+def _drawn(name, entry):
+    """What 20 random trials would have of one searched setting."""
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
+    return [entry.draw(study.ask(), name) for _ in range(20)]
+
+
+def searched(config, folder):
+    """What a search begins, how it judges a trial, and what it confirms."""
+    seen = {}
+    file = folder / "params.yaml"
+    file.write_text(params.dump(config))
+    memory = optuna.storages.InMemoryStorage()
+
+    def storage(uri, *, heartbeat_interval, grace_period, **_):
+        seen.update(storage=uri.replace(str(folder), ""), heartbeat=(heartbeat_interval, grace_period))
+        return memory
+
+    def work(found, study, trials, workers, mirror):
+        joined = tuning_studies.join(found)
+        values, tune = joined.pruner, found.config.tune
+        budget = found.trial(0, {}, 7)
+        seen.update(study=study.study_name, trials=trials, workers=workers, startup=joined.sampler._n_startup_trials)
+        seen.update(chance=optuna.create_study(sampler=joined.sampler).ask().suggest_float("x", 0, 1))
+        seen.update({"given up after": values._after, "given up below": values._below, "compared": values._startup})
+        seen.update({"trial's budget": budget.train.timesteps, "trial's interval": budget.monitor.interval})
+        seen.update(seeds=tune.seeds, objective=trial.objective([searches.run(0.5, 0.7)], tune.drop_penalty))
+        return [searches.trial(number, 0.5) for number in range(20)]
+
+    def confirmed(found, chosen, workers):
+        runs = [run.config for run in tuning_confirm.assignments(found, tuning_confirm.entries(chosen[:1]))]
+        seen.update({"tried again": len(chosen), "fresh seeds": sorted({run.train.seed for run in runs})})
+        seen.update({"their budget": runs[0].train.timesteps, "their engagements": runs[0].heldout_seed})
+        raise _Seen
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tuning_studies, "RDBStorage", storage)
+        patch.setattr(tuning_studies.Path, "exists", lambda _: True)
+        patch.setattr(tuning.judge, "compile_kernels", lambda _: None)
+        patch.setattr(tuning.tunings, "Mirror", lambda *_: SimpleNamespace(run_id="r", reported=nullcontext))
+        patch.setattr(tuning, "_searched", work)
+        patch.setattr(tuning, "_confirmed", confirmed)
+        with pytest.raises(_Seen):
+            cli.tune(file, [], None, None, None, None, False, False, False, None)
+    entries = {name: getattr(config.tune.space, name) for name in type(config.tune.space).model_fields}
+    return seen | {f"space: {name}": _drawn(name, entry) for name, entry in entries.items()}

@@ -17,7 +17,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 HEAVY = {"dvc", "git", "gymnasium", "matplotlib", "mlflow", "numba", "numpy", "pandas", "plotly", "prefect", "scipy"}
 HEAVY |= {"optuna", "sb3_contrib", "sqlalchemy", "stable_baselines3", "tensorboard", "torch"}
 
-SETTINGS = {"config", "records", "errors", "schedules"}
+SETTINGS = {"config", "records", "study_records", "tune_records", "errors", "schedules"}
 """Light, and known to everybody."""
 
 # What each part of hlynr may import; its own files always. A name with a dot is one file of another folder.
@@ -26,21 +26,23 @@ ALLOWED = {
     "strict_yaml": set(),
     "faults": set(),
     "inheritance": {"faults"},
-    "consistency": {"config", "search_space"},
-    "search_space": {"faults", "schedules", "section"},
+    "consistency": {"config"},
+    "search_space": {"config", "schedules", "section"},
     "section": set(),
     "schedules": {"section"},
     "strategies": set(),
     "config": {"consistency", "records", "schedules", "search_space", "section"},
     "params": {"config", "consistency", "errors", "faults", "inheritance", "strategies", "strict_yaml"},
     "records": set(),
+    "study_records": {"records"},
+    "tune_records": {"records", "study_records"},
     "project": {"config"},
     "observers": {"records"},
     "sim": {"config"},
     "envs": {"sim", "config"},
     "evaluation": {"envs", "sim", *SETTINGS},
     "rl": {"envs", "sim", "evaluation.policy", "evaluation.rollout", "observers", *SETTINGS},
-    "ops": {"params", "envs.observation", "evaluation.policy", "rl.bundle", *SETTINGS},
+    "ops": {"params", "envs.observation", "evaluation.policy", "report.tuning", "rl.bundle", *SETTINGS},
     "report": {"evaluation.rollout", "observers", "rl.monitor", *SETTINGS},
     "doctor": {"machine", "ops", "rl.train", "project", *SETTINGS},
     "bench": {"envs", "evaluation", "rl", "sim", "project", *SETTINGS},
@@ -77,7 +79,37 @@ ALLOWED = {
         "rl",
         *SETTINGS,
     },
-    "study": {"child", "evaluation", "nights", "observers", "ops", "params", "project", "report", "rl", *SETTINGS},
+    "children": {"child"},
+    "study": {
+        "child",
+        "children",
+        "evaluation",
+        "nights",
+        "observers",
+        "ops",
+        "params",
+        "project",
+        "report",
+        "rl",
+        *SETTINGS,
+    },
+    "tuning": {
+        "child",
+        "children",
+        "consistency",
+        "evaluation",
+        "nights",
+        "observers",
+        "ops",
+        "params",
+        "project",
+        "report",
+        "rl",
+        "search_space",
+        "strict_yaml",
+        "study",
+        *SETTINGS,
+    },
     "options": {"errors"},
     "cli": {
         "desk",
@@ -90,24 +122,25 @@ ALLOWED = {
         "prefect_server",
         "project",
         "study",
+        "tuning",
         "watch",
         *SETTINGS,
     },
-    "flows": {"child", "machine", "nights", "observers", "params", "pipeline", "plan", "project", *SETTINGS},
+    "flows": {"child", "machine", "nights", "observers", "params", "pipeline", "plan", "project", "tuning", *SETTINGS},
 }
 
 # Libraries that only one part knows.
 OWNED = {
     "mlflow": {"ops"},
     "dvc": {"ops"},
-    "sqlalchemy": {"ops"},
-    "matplotlib": {"report"},
+    "sqlalchemy": {"ops", "tuning"},  # there for the errors that Optuna lets through
+    "matplotlib": {"report", "tuning"},  # there for what Optuna draws
     "plotly": {"report"},
     "prefect": {"flows"},
     "torch": {"rl"},
     "stable_baselines3": {"rl", "bench"},
     "sb3_contrib": {"rl", "bench"},
-    "optuna": {"rl"},
+    "optuna": {"tuning"},
     "gymnasium": {"envs", "rl"},  # rl only for the benchmark against the stock libraries
     "numba": {"sim"},
     "typer": {"cli", "options"},
@@ -139,6 +172,7 @@ LIGHT = {
     "params",
 }
 LIGHT |= {
+    "children",
     "machine",
     "nights",
     "pipeline",
@@ -152,6 +186,8 @@ LIGHT |= {
     "strategies",
     "strict_yaml",
     "study",
+    "study_records",
+    "tune_records",
     "watch",
 }
 LOADED_BY_MLFLOW = {"hlynr.ops.pyfunc_model"}

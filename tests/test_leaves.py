@@ -35,11 +35,28 @@ BASE = (
     "gate.min_gain=0.01", "gate.min_mean_reward=0", "gate.max_final_distance=2000", "gate.canary_random=[0, 0.01]",
     "gate.canary_pn=[0.45, 0.65]", "gate.confidence=0.95", "versioning={enabled: true, push: true}",
     "run.strategy=default", "retrain.plan=[default, large-mlp]",
+    "tune.timesteps=16384", "tune.interval=2048", "tune.prune_after=8192", "tune.confirm.timesteps=16384",
+    "tune.space.batch_size.choices=[256, 512]", "tune.space.n_steps.choices=[16, 32]",
 )  # fmt: skip
 BY_SCHEDULE, BY_MASTERY = ("train.curriculum.mode=schedule",), ("train.curriculum.mode=mastery",)
 RECURRENT = ("train.algorithm=recurrent_ppo", "train.lstm_hidden_size=8")
 STUDY = ("study.runs=[{strategy: default, seeds: [1], timesteps: 16384}]",)
 NETWORK = {"network", "weights"}
+
+
+# Ends of the searched ranges, other than those of params.yaml.
+ENDS = {
+    "learning_rate": (0.0003, 0.003), "clip_range": (0.15, 0.3), "ent_coef": (0.00001, 0.002),
+    "max_grad_norm": (0.3, 4.0), "gae_lambda": (0.9, 0.98), "gamma": (0.99, 0.998), "n_epochs": (3, 9),
+    "log_std_init": (-1.0, -0.2), "log_std_max": (0.0, 0.4),
+}  # fmt: skip
+LOGARITHMIC = ("learning_rate", "clip_range", "ent_coef", "max_grad_norm", "gae_lambda", "gamma")
+LINEAR = (
+    ("n_epochs", ()),
+    ("log_std_init", ("tune.space.log_std_init.low=0.1", "tune.space.log_std_init.high=0.2",
+                      "tune.space.log_std_max.low=0.3", "train.log_std_max=0.5")),
+    ("log_std_max", ("tune.space.log_std_max.low=0.1",)),
+)  # fmt: skip
 
 
 class Effect(NamedTuple):
@@ -148,6 +165,35 @@ EFFECTS = [
     Effect("study.runs", "[{strategy: default, seeds: [1, 7], timesteps: 16384}]", "studied", {"runs"}, STUDY),
     Effect("study.runs", "[{strategy: default, seeds: [1], timesteps: 32768}]", "studied", {"runs"}, STUDY),
     Effect("study.runs", "[{strategy: default-lstm, seeds: [1], timesteps: 16384}]", "studied", {"runs"}, STUDY),
+    Effect("tune.study", "another", "searched", {"study"}),
+    Effect("tune.storage", "sqlite:///elsewhere.db", "searched", {"storage"}),
+    Effect("tune.trials", "7", "searched", {"trials"}),
+    Effect("tune.workers", "7", "searched", {"workers"}),
+    Effect("tune.timesteps", "15360", "searched", {"trial's budget"}),
+    Effect("tune.interval", "3072", "searched", {"trial's interval"}),
+    Effect("tune.seeds", "[101, 103]", "searched", {"seeds"}),
+    Effect("tune.drop_penalty", "0.5", "searched", {"objective"}),
+    Effect("tune.sampler_seed", "2", "searched", {"chance"}),
+    Effect("tune.startup", "9", "searched", {"startup", "compared"}),
+    Effect("tune.prune_after", "4096", "searched", {"given up after"}),
+    Effect("tune.prune_below", "0.4", "searched", {"given up below"}),
+    Effect("tune.heartbeat", "9", "searched", {"heartbeat"}),
+    Effect("tune.confirm.top", "2", "searched", {"tried again"}),
+    Effect("tune.confirm.seeds", "[201, 207]", "searched", {"fresh seeds"}),
+    Effect("tune.confirm.timesteps", "15360", "searched", {"their budget"}),
+    Effect("tune.confirm.heldout_seed", "5000000", "searched", {"their engagements"}),
+    *(Effect(f"tune.space.{name}.scale", "linear", "searched", {f"space: {name}"}) for name in LOGARITHMIC),
+    *(Effect(f"tune.space.{name}.scale", "log", "searched", {f"space: {name}"}, given) for name, given in LINEAR),
+    *(
+        Effect(f"tune.space.{name}.{end}", str(value), "searched", {f"space: {name}"})
+        for name, values in ENDS.items()
+        for end, value in zip(("low", "high"), values, strict=True)
+    ),
+    Effect("tune.space.batch_size.choices", "[128, 256]", "searched", {"space: batch_size"}),
+    Effect("tune.space.n_steps.choices", "[32, 64]", "searched", {"space: n_steps"}),
+    Effect("tune.space.target_kl.choices", "[0.01, 0.02]", "searched", {"space: target_kl"}),
+    Effect("tune.space.lstm_hidden_size.choices", "[8, 16]", "searched", {"space: lstm_hidden_size"}),
+    Effect("tune.space.lstm_chunk.choices", "[8, 16]", "searched", {"space: lstm_chunk"}),
     Effect("retrain.retries", "7", "flow", {"retries"}),
     Effect("retrain.retry_delay", "70", "flow", {"delay"}),
     Effect("retrain.progress_interval", "77", "flow", {"interval"}),
@@ -213,7 +259,7 @@ def observe(tmp_path_factory):
         if (probe, overrides) in known:
             return known[probe, overrides]
         config = params.parse(TREE, [*BASE, *overrides])
-        folder = (tmp_path_factory.mktemp(probe),) if probe in ("assembled", "planned", "studied") else ()
+        folder = (tmp_path_factory.mktemp(probe),) if probe in ("assembled", "planned", "studied", "searched") else ()
         found = getattr(probes, probe)(config, *folder)
         if keep:
             known[probe, overrides] = found
@@ -241,7 +287,7 @@ def test_only_what_a_training_depends_on_forbids_to_resume_it():
         if training_digest(config) == training_digest(given):
             resumable.add(effect.key)
     others = ("run.outputs", "strategies.", "policy.", "evaluation.", "gate.", "tracking.", "versioning.", "retrain.")
-    others += ("study.",)
+    others += ("study.", "tune.")
     assert resumable == {
         leaf
         for leaf in LEAVES

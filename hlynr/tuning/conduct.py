@@ -175,6 +175,13 @@ def _write(record: TuneRecord, folder: Path, study: optuna.Study) -> Path:
     return page.write(record, folder, figures.write(study, folder))
 
 
+def rows(record: TuneRecord) -> list[dict[str, str]]:
+    """One row per candidate, for a table."""
+    from hlynr.report import tuning as page
+
+    return page.candidate_rows(record)
+
+
 def summary(record: TuneRecord) -> RenderableType:
     """The record for a terminal."""
     from hlynr.report import tuning as page

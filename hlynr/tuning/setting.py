@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,10 @@ class Setting(Record):
     def folder(self) -> Path:
         """What the search writes."""
         return Path(self.root) / self.config.run.outputs / "tune" / self.config.tune.study
+
+    def workers(self, given: int | None) -> int:
+        """Processes on this machine."""
+        return given or self.config.tune.workers or os.cpu_count() or 1
 
     def named(self, number: int) -> str:
         """What a trial is called as a strategy."""
@@ -171,4 +176,5 @@ def overlay(setting: Setting, train: Mapping[str, Any]) -> dict[str, Any]:
     """A trial as a strategy of params.yaml: what the strategy searched around says, and what the trial changes."""
     base = setting.config.run.strategy
     known = {} if base == DEFAULT else setting.config.model_dump(mode="json")["strategies"][base]
-    return {**known, "train": {**known.get("train", {}), **train}}
+    whole = {**known, "train": {**known.get("train", {}), **train}}
+    return {section: values for section, values in whole.items() if values}

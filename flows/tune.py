@@ -1,0 +1,78 @@
+"""The search of hyperparameters as flows: one that leads and confirms it, one that works on it from anywhere."""
+
+from pathlib import Path
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.deployments import run_deployment
+
+from flows.artifacts import table
+from hlynr.machine import explained
+from hlynr.tune_records import TuneRecord
+from hlynr.tuning import setting
+
+WORKER = "tune-worker/tune-worker"
+"""The deployment that `tune` starts runs of: flow and deployment in prefect.yaml."""
+
+
+@task(name="start workers", cache_policy=NO_CACHE)
+def start_workers(parameters: dict[str, object], count: int) -> list[str]:
+    """Put runs of the deployment into the line of its work pool; they join the study as soon as a worker takes them."""
+    runs = [run_deployment(WORKER, parameters=parameters, timeout=0) for _ in range(count)]
+    return [str(run.id) for run in runs]
+
+
+@task(name="search and confirm", cache_policy=NO_CACHE)
+def search(root: str, params_file: str, overrides: list[str], trials: int | None, workers: int | None) -> TuneRecord:
+    """Lead the search on this machine to its winner."""
+    from hlynr.tuning import conduct
+
+    searched = setting.load(Path(root, params_file), overrides)
+    wanted = trials or searched.config.tune.trials
+    found, _ = conduct.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
+    table("winner", conduct.rows(found), found.reason)
+    return found
+
+
+@flow(name="tune")
+def tune(
+    root: str = ".",
+    params_file: str = "params.yaml",
+    overrides: list[str] | None = None,
+    trials: int | None = None,
+    workers: int | None = None,
+    remote: int = 0,
+) -> TuneRecord:
+    """Search, confirm and write down; ``remote`` runs of the worker deployment help wherever its pool has workers.
+
+    The study must then be one that they all reach: `tune.storage` on PostgreSQL.
+    """
+    overrides = overrides or []
+    searched = setting.load(Path(root, params_file), overrides)  # a fault is told before anybody is sent for
+    if remote:
+        from hlynr.tuning import studies
+
+        studies.begin(searched)  # so that there is something to join
+        start_workers({"params_file": params_file, "overrides": overrides, "trials": trials}, remote)
+    return search(root, params_file, overrides, trials, workers)
+
+
+@flow(name="tune-worker")
+def tune_worker(
+    root: str = ".",
+    params_file: str = "params.yaml",
+    overrides: list[str] | None = None,
+    trials: int | None = None,
+) -> None:
+    """Work on the study until it has its trials; cancelled, the trial at hand goes back into the line."""
+    from hlynr.tuning import conduct
+
+    searched = setting.load(Path(root, params_file), overrides or [])
+    try:
+        conduct.join(searched, trials=trials or searched.config.tune.trials)
+    except Exception as error:
+        raise explained(error) or error from None
+
+
+if __name__ == "__main__":
+    tune()
