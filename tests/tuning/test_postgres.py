@@ -65,4 +65,4 @@ def test_two_workers_from_separate_folders_share_one_study(database: str, tmp_pa
     if lost.state == "failed":
         assert any(trial.retry_of == lost.number and trial.state in FINISHED for trial in record.trials)
     assert len({trial.place for trial in done}) >= 2
-    assert not (there / "mlruns").exists()  # the leader's MLflow has it all
+    assert not (there / "mlruns" / "mlflow.db").exists()  # the leader's MLflow has it all
