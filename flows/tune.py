@@ -12,7 +12,7 @@ from hlynr.tune_records import TuneRecord
 from hlynr.tuning import setting
 
 WORKER = "tune-worker/tune-worker"
-"""The deployment that `tune` starts runs of: flow and deployment in prefect.yaml."""
+"""The deployment that `tune` starts runs of, as `deploy` makes it."""
 
 
 @task(name="start workers", cache_policy=NO_CACHE)
@@ -74,5 +74,7 @@ def tune_worker(
         raise explained(error) or error from None
 
 
-if __name__ == "__main__":
-    tune()
+def deploy(pool: str, root: str = ".") -> None:
+    """Let the workers of a work pool take runs of `tune_worker`, in the checkout that lies at ``root`` on each."""
+    source = tune_worker.from_source(source=str(Path(root).resolve()), entrypoint="flows/tune.py:tune_worker")
+    source.deploy(name=WORKER.partition("/")[2], work_pool_name=pool, print_next_steps=False, ignore_warnings=True)

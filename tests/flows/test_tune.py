@@ -15,7 +15,7 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowFilter
 
-from flows.tune import tune, tune_worker
+from flows.tune import deploy, tune
 from hlynr.errors import InputError
 from hlynr.tune_records import FINISHED
 
@@ -28,8 +28,7 @@ def pool(api: str, tmp_path: Path) -> Iterator[Path]:
     root = searches.make(tmp_path / "project")
     with get_client(sync_client=True) as client:
         client.create_work_pool(WorkPoolCreate(name=POOL, type="process"))
-    source = tune_worker.from_source(source=str(root), entrypoint="flows/tune.py:tune_worker")
-    source.deploy(name="tune-worker", work_pool_name=POOL, print_next_steps=False, ignore_warnings=True)
+    deploy(POOL, str(root))
     prefect = Path(sys.executable).with_name("prefect")
     worker = projects.start(
         root,
