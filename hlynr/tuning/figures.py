@@ -33,7 +33,7 @@ def write(study: optuna.Study, folder: Path) -> list[str]:
         "parallel.png": lambda known: _parallel(known, draw.plot_parallel_coordinate),
     }
     written = []
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), matplotlib.rc_context():  # Optuna changes the style of all figures
         warnings.simplefilter("ignore", ExperimentalWarning)
         warnings.simplefilter("ignore", UserWarning)  # of layouts that do not fit, and of the interface being new
         for name, drawing in drawings.items():

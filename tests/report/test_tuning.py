@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import matplotlib
 import optuna
 import searches
 from rich.console import Console
@@ -62,3 +63,11 @@ def test_the_figures_of_a_study_are_drawn_once_they_mean_something(tmp_path: Pat
     study.optimize(objective, n_trials=5)
     assert set(figures.write(study, tmp_path)) == set(page.FIGURES)
     assert all((tmp_path / name).stat().st_size > 10_000 for name in page.FIGURES)
+
+
+def test_what_optuna_draws_leaves_the_look_of_other_figures_alone(tmp_path: Path) -> None:
+    before = dict(matplotlib.rcParams)
+    study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
+    study.optimize(lambda trial: trial.suggest_float("gamma", 0.0, 1.0), n_trials=figures.LEAST)
+    assert figures.write(study, tmp_path)
+    assert dict(matplotlib.rcParams) == before
