@@ -41,6 +41,8 @@ VERBS = (
     "diagnose",
     "bench",
     "study",
+    "monitor",
+    "tune",
 )
 
 

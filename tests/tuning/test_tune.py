@@ -8,12 +8,14 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
+from urllib.request import urlopen
 
 import projects
 import psutil
 import pytest
 import searches
 
+from hlynr import prefect_server
 from hlynr.ops import store
 from hlynr.tune_records import FINISHED, TrialRecord, TuneRecord
 from hlynr.tuning import conduct, setting, studies
@@ -209,3 +211,30 @@ def test_ctrl_c_puts_the_trials_back_and_leaves_no_process(searched: Searched) -
     assert "waiting" in states
     again = projects.run(searched.root, *COMMAND[:3], str(finished(found) + 1), "--study", "another")
     assert again.returncode == 0, again.stderr
+
+
+def test_the_dashboard_opens_on_the_searches_and_goes_when_told(searched: Searched) -> None:
+    port = prefect_server.free_port()
+    server = projects.start(searched.root, "hlynr", "ui", "--tune", "--port", str(port))
+
+    def studies_shown() -> list[str]:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=10) as response:
+                return [found["study_name"] for found in json.load(response)["study_summaries"]]
+        except OSError:
+            return []
+
+    try:
+        projects.until(lambda: "stability" in studies_shown(), "the dashboard")
+        everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+    projects.until(lambda: not any(process.is_running() for process in everything), "its end", 30)
+
+
+def test_without_a_search_there_is_no_dashboard(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(searches.FILE.read_text())
+    done = projects.run(tmp_path, "hlynr", "ui", "--tune")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hlynr: --tune: there is no search in sqlite:///")
