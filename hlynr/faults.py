@@ -41,7 +41,8 @@ def explain(detail: ErrorDetails, schema: Schema) -> list[str]:
 def unknown(location: Location, value: Any, known: Iterable[str], schema: Schema) -> str:
     """The line for a key that does not exist where it stands."""
     known = list(known)
-    paths = sorted(_paths(schema, schema), key=lambda path: "NAME" not in path)  # the last one of a name is hinted at
+    # The last one of a name is hinted at: the setting itself, not where it is searched, nor in all scenarios.
+    paths = sorted(_paths(schema, schema), key=lambda path: (not path.startswith("tune."), "NAME" not in path))
     elsewhere = {path.rpartition(".")[2]: path for path in paths}
     hint = f"allowed: {', '.join(known)}"
     for options in (dict(zip(known, known, strict=True)), elsewhere):

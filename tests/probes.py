@@ -325,7 +325,7 @@ def studied(config, folder):
     file.write_text(params.dump(config))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(conduct, "_folder", lambda path: seen.update(folder=str(path.relative_to(folder))))
-        patch.setattr(conduct, "_compile", lambda _: None)
+        patch.setattr(judge, "compile_kernels", lambda _: None)
         patch.setattr(conduct.crew, "work", work)
         with pytest.raises(_Seen):
             conduct.study(file, [], "hlynr study")

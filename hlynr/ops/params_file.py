@@ -6,7 +6,6 @@ import io
 import re
 from collections.abc import MutableMapping
 from contextlib import suppress
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,12 +110,6 @@ def _round_trip() -> YAML:
     class Representer(RoundTripRepresenter):
         """Also says null."""
 
-    def plain(it: Any, value: float) -> Any:
-        # Without an exponent: what reads the file takes 1e-06 for a word.
-        text = format(Decimal(repr(value)), "f")
-        return it.represent_scalar("tag:yaml.org,2002:float", text if "." in text else f"{text}.0")
-
-    Representer.add_representer(float, plain)
     Representer.add_representer(type(None), lambda it, _: it.represent_scalar("tag:yaml.org,2002:null", "null"))
     yaml = YAML()
     yaml.Representer = Representer

@@ -60,12 +60,23 @@ def training_digest(config: Config) -> str:
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 
-def train(config: Config, out: Path, lineage: Lineage, observer: TrainObserver, *, resume: bool) -> TrainResult:
+def train(
+    config: Config,
+    out: Path,
+    lineage: Lineage,
+    observer: TrainObserver,
+    *,
+    resume: bool,
+    on_stop: Callable[[], None] = lambda: None,
+) -> TrainResult:
     """Train to the budget or a verdict; the best bundle lies at ``out/bundle``.
 
     Ctrl-C or a termination signal ends the training after the current rollout, with a checkpoint and the best
     bundle so far; a second one at once. With ``resume`` it goes on from the last checkpoint, if there is one,
     and on the CPU ends with bitwise the weights of an uninterrupted training.
+
+    Args:
+        on_stop: called when such a signal comes; one in the last rollout leaves the result as it is.
 
     Raises:
         TrainingError: if it ended before it made any usable policy.
@@ -75,7 +86,7 @@ def train(config: Config, out: Path, lineage: Lineage, observer: TrainObserver, 
     """
     device = resolve_device(config.train.device)
     out.mkdir(parents=True, exist_ok=True)
-    with _alone(out), _threads(config.train.torch_threads), _stop_signals() as stop_requested:
+    with _alone(out), _threads(config.train.torch_threads), _stop_signals(on_stop) as stop_requested:
         env = InterceptVecEnv(
             InterceptVectorEnv(config, config.train.scenario, num_envs=config.train.n_envs, seed=config.train_seed)
         )
@@ -204,7 +215,7 @@ def _threads(count: int) -> Iterator[None]:
 
 
 @contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
+def _stop_signals(on_stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
     """Turn the first interrupt or termination signal into a request; the second acts as it always did."""
     received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -213,6 +224,7 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
 
     def request(number: int, frame: Any) -> None:
         received.set()
+        on_stop()
         signal.signal(number, previous[signal.Signals(number)])
 
     previous = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

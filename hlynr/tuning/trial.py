@@ -9,6 +9,7 @@ import json
 import os
 import platform
 import shutil
+import threading
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -104,10 +105,11 @@ def _train(config: Config, out: Path, lineage: Lineage, watcher: Watcher) -> Tri
     from hlynr.rl.train import train
 
     try:
-        result = train(config, out, lineage, watcher, resume=False)
+        stopped = threading.Event()
+        result = train(config, out, lineage, watcher, resume=False, on_stop=stopped.set)
     except TrainingError:  # it broke before its first evaluation
         return TrialRun(seed=config.train_seed, verdict="nan", timesteps=0, seconds=0.0, final=0.0, peak=0.0, points=())
-    if result.interrupted:
+    if result.interrupted or stopped.is_set():  # in its last rollout, where the training has ended anyway
         raise Interrupted
     return summed_up(result, config)
 

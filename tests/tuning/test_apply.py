@@ -29,7 +29,7 @@ def test_the_diff_adds_the_strategy_and_nothing_else(file: Path) -> None:
         "+  stability:",
         "+    train:",
         "+      learning_rate: {start: 0.002, end: 0.0}",
-        "+      ent_coef: 0.0000034",
+        "+      ent_coef: 3.4e-06",
         "+",
     ]
 
@@ -54,7 +54,7 @@ def test_another_winner_takes_the_place_of_the_one_before(file: Path) -> None:
     changes = [line for line in apply.diff(file, before, after).splitlines()[2:] if line[:1] in "+-"]
     assert changes == [
         "-      learning_rate: {start: 0.002, end: 0.0}",
-        "-      ent_coef: 0.0000034",
+        "-      ent_coef: 3.4e-06",
         "+      gamma: 0.99",
     ]
 

@@ -143,3 +143,25 @@ def test_the_best_are_feasible_and_no_two_alike() -> None:
     ]
     assert [found.number for found in trial.best(trials, 2)] == [2, 5]
     assert [found.number for found in trial.best(trials, 9)] == [2, 5, 0]
+
+
+def test_a_signal_in_the_last_rollout_of_a_training_is_not_lost(
+    searched: tuple[Setting, optuna.Study], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training has ended by itself; the next seed's must not begin."""
+    from hlynr.rl import train as training
+
+    found, _ = searched
+    original, begun = training.train, []
+
+    def signalled(*args: Any, **kwargs: Any) -> Any:
+        begun.append(1)
+        kwargs["on_stop"]()
+        return original(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "train", signalled)
+        with pytest.raises(KeyboardInterrupt):
+            worker.work(worker.Request(setting=found, worker=0, trials=6))
+    assert len(begun) == 1
+    assert studies.find(found).trials[-1].state == TrialState.WAITING
