@@ -13,6 +13,7 @@ from optuna.trial import TrialState
 from hlynr.observers import Fanout
 from hlynr.records import Lineage
 from hlynr.rl.train import train
+from hlynr.tune_records import FINISHED
 from hlynr.tuning import setting, studies, trial, worker
 from hlynr.tuning.setting import Setting
 
@@ -24,7 +25,9 @@ LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", night=0, param
 def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setting, optuna.Study]:
     """A study of two trials, worked on in this process."""
     root = tmp_path_factory.mktemp("search")
-    found = Setting(root=str(root), config=setting.load(searches.FILE, ["tune.seeds=[101, 102]"]).config)
+    found = Setting(
+        root=str(root), config=setting.load(searches.FILE, ["tune.seeds=[101, 102]", "tune.prune_below=0.0"]).config
+    )
     studies.begin(found)
     worker.work(worker.Request(setting=found, worker=0, trials=2))
     return found, studies.find(found)
@@ -112,7 +115,8 @@ def test_an_interrupted_trial_goes_back_into_the_line(
     assert (failed.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
     worker.work(worker.Request(setting=found, worker=0, trials=4))
     done = trial.recorded(studies.find(found).trials[waiting.number])
-    assert (done.state, done.retry_of, done.params) == ("complete", failed.number, failed.params)
+    assert done.state in FINISHED
+    assert (done.retry_of, done.params) == (failed.number, failed.params)
 
 
 def test_a_training_that_breaks_at_once_makes_an_infeasible_trial(

@@ -59,7 +59,9 @@ def workers_of(process: Popen[str]) -> list[psutil.Process]:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """One worker killed after the first trial, everything after some more, then the same command again."""
-    root = searches.make(tmp_path_factory.mktemp("search") / "project")
+    # Beginners that hardly succeed: none is given up, and only one that forgets everything has collapsed.
+    lenient = ("tune.prune_below=0.0", "monitor.collapse_fraction=0.01")
+    root = searches.make(tmp_path_factory.mktemp("search") / "project", *lenient)
     found = setting.load(root / "params.yaml")
     process = projects.start(root, *COMMAND)
     projects.until(lambda: finished(found) >= 1, "a first trial")
