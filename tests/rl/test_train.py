@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from hlynr.envs.reward import TERMS
 from hlynr.errors import TrainingError
 from hlynr.evaluation.rollout import Flights, fly
 from hlynr.observers import STATUS, TrainProgress
-from hlynr.records import Alarm, TrainResult
+from hlynr.records import TrainResult
 from hlynr.rl import callbacks, checkpoint
 from hlynr.rl.algorithms import BoundedPPO
 from hlynr.rl.bundle import WEIGHTS, BundleError, digest, load_policy, read_manifest
@@ -313,7 +313,7 @@ def test_an_absurd_learning_rate_ends_without_a_traceback(brief: Callable[..., C
     absurd = brief("train.learning_rate={start: 1.0, end: 1.0}", "train.max_grad_norm=1e9", "train.target_kl=null")
     run = finish(absurd, tmp_path)
     load_policy(tmp_path / "bundle")
-    assert run.result.verdict.status in ("healthy", *get_args(Alarm))
+    assert run.result.verdict.status != "healthy"
 
 
 # Best checkpoint, intervals, metrics
