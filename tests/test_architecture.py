@@ -42,7 +42,7 @@ ALLOWED = {
     "envs": {"sim", "config"},
     "evaluation": {"envs", "sim", *SETTINGS},
     "rl": {"envs", "sim", "evaluation.policy", "evaluation.rollout", "observers", *SETTINGS},
-    "ops": {"params", "envs.observation", "evaluation.policy", "report.tuning", "rl.bundle", *SETTINGS},
+    "ops": {"params", "envs.observation", "evaluation.policy", "rl.bundle", *SETTINGS},
     "report": {"evaluation.rollout", "observers", "rl.monitor", *SETTINGS},
     "doctor": {"machine", "ops", "rl.train", "project", *SETTINGS},
     "bench": {"envs", "evaluation", "rl", "sim", "project", *SETTINGS},

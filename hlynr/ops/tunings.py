@@ -52,10 +52,8 @@ class Mirror:
                 tracking.finish_run(self._store, self.run_id, status, told)
             raise
 
-    def conclude(self, record: TuneRecord, folder: Path) -> None:
-        """Write the outcome on the search's run, with what lies in ``folder``, and close it."""
-        from hlynr.report.tuning import description
-
+    def conclude(self, record: TuneRecord, folder: Path, description: str) -> None:
+        """Write the outcome on the search's run, with what lies in ``folder`` and in markdown, and close it."""
         self._add(record.trials)
         for candidate in record.candidates:
             if candidate.trial is not None:
@@ -70,7 +68,7 @@ class Mirror:
         tracking.log_figures(self._store, self.run_id, figures)
         self._store.client.set_tag(self.run_id, "hlynr.winner", record.winner)
         tracking.log_folder(self._store, self.run_id, folder, "report")
-        tracking.finish_run(self._store, self.run_id, "FINISHED", description(record))
+        tracking.finish_run(self._store, self.run_id, "FINISHED", description)
 
     def _add(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:

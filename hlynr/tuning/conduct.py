@@ -51,6 +51,8 @@ def tune(setting: Setting, *, trials: int, workers: int, command: str) -> tuple[
         TrainingError: if workers keep crashing, or nothing could be confirmed.
         KeyboardInterrupt: after every training has stopped cleanly.
     """
+    from hlynr.report import tuning as pages
+
     root = Path(setting.root)
     with nights.one_at_a_time(root, "search"):
         study = studies.begin(setting)
@@ -63,7 +65,7 @@ def tune(setting: Setting, *, trials: int, workers: int, command: str) -> tuple[
             candidates, missing = _confirmed(setting, chosen, workers)
             record = _record(setting, study, found, candidates, missing, trials, command)
             page = _write(record, setting.folder / "report", study)
-            mirror.conclude(record, page.parent)
+            mirror.conclude(record, page.parent, pages.description(record))
     shutil.rmtree(setting.folder / "trials", ignore_errors=True)  # of workers that were killed
     return record, page
 

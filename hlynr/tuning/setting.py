@@ -12,6 +12,7 @@ from hlynr import consistency, params, search_space
 from hlynr.config import DEFAULT, Config
 from hlynr.errors import InputError
 from hlynr.params import ConfigError
+from hlynr.project import Project
 from hlynr.records import Record
 
 _FIXED = ("run.night=0", "train.device=cpu", "train.torch_threads=1")
@@ -28,7 +29,7 @@ class Setting(Record):
     @property
     def folder(self) -> Path:
         """What the search writes."""
-        return Path(self.root) / self.config.run.outputs / "tune" / self.config.tune.study
+        return Project(Path(self.root), self.config).tune / self.config.tune.study
 
     def workers(self, given: int | None) -> int:
         """Processes on this machine."""
