@@ -34,7 +34,7 @@ RUN python -m venv "${VIRTUAL_ENV}" \
 
 COPY --chown=hlynr . /project
 RUN pip install --no-cache-dir --no-deps --editable . \
-    && mkdir -p mlruns outputs .hlynr \
+    && mkdir -p mlruns/artifacts outputs .hlynr/prefect .dvc/storage \
     && hlynr evaluate --policy zero --episodes 1 > /dev/null
 
 FROM base AS device-cpu
@@ -43,5 +43,5 @@ ENV CUDA_VISIBLE_DEVICES=""
 FROM base AS device-gpu
 
 FROM device-${DEVICE}
-ENTRYPOINT ["hlynr"]
-CMD ["retrain"]
+
+CMD ["hlynr", "retrain"]

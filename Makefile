@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# Test processes at a time; a file of tests stays in one.
+TEST_WORKERS ?= 2
 
 .PHONY: run test check bench study ui clean
 
@@ -10,7 +12,7 @@ run: $(READY)
 	$(BIN)/hlynr retrain
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(BIN)/ruff check .

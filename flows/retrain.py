@@ -12,11 +12,13 @@ from typing import Any
 from prefect import flow, runtime, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
+from prefect.states import Completed
 from prefect.tasks import Task
 
+from flows import alarms, turns
 from flows.artifacts import ProgressArtifact, table
-from hlynr import child, nights, params, pipeline, plan
-from hlynr.errors import TrainingError
+from hlynr import child, housekeeping, nights, params, pipeline, plan
+from hlynr.errors import InputError, TrainingError
 from hlynr.machine import explained
 from hlynr.observers import console
 from hlynr.project import Project
@@ -33,12 +35,22 @@ def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> b
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(root: str, params_file: str, overrides: list[str], resume: bool) -> nights.Night:
-    """Read the configuration under every strategy of the plan, check the machine, number the night."""
+def validate(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> nights.Night:
+    """Read the configuration under every strategy of the plan, check the machine, number the night.
+
+    Unattended, an interrupted night that cannot be gone on with is given up.
+    """
     folder = Path(root).resolve()
     projects = [Project(folder, config) for config in params.load_plan(folder / params_file, overrides)]
     pipeline.require_ready(projects[0])
-    return nights.begin(projects, str(runtime.flow_run.id), resume=resume)
+    flow_run_id = str(runtime.flow_run.id)
+    try:
+        return nights.begin(projects, flow_run_id, resume=resume)
+    except InputError as error:
+        if not unattended:
+            raise
+        _tell(f"a new night, since {error}")
+        return nights.begin(projects, flow_run_id)
 
 
 @task(name="train", cache_policy=NO_CACHE, retry_condition_fn=_worth_repeating)
@@ -70,27 +82,42 @@ conclude_attempt = task(name="conclude attempt", cache_policy=NO_CACHE)(plan.con
 diagnose = task(name="diagnose", cache_policy=NO_CACHE)(pipeline.diagnose_failure)
 version = task(name="version", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.version)
 promote = task(name="promote", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.promote)
+prune = task(name="prune", cache_policy=NO_CACHE)(housekeeping.prune)
 
 
-@flow(name="retrain", validate_parameters=False)
+@flow(name="retrain", validate_parameters=False, on_failure=[alarms.failed], on_crashed=[alarms.crashed])
 def retrain(
-    root: str = ".", params_file: str = "params.yaml", overrides: list[str] | None = None, resume: bool = False
-) -> RetrainRecord:
-    """One night, from params.yaml to a decision about the champion; one at a time in a project.
+    root: str = ".",
+    params_file: str = "params.yaml",
+    overrides: list[str] | None = None,
+    resume: bool = False,
+    unattended: bool = False,
+) -> RetrainRecord | State[Any]:
+    """One night, from params.yaml to a decision about the champion; one at a time in a project, and on the GPU.
 
     Args:
         root: the project folder.
         params_file: relative to ``root``.
         overrides: as the CLI's ``--set``.
         resume: go on with the night that was interrupted, if there is one.
+        unattended: nobody is there to be turned away or asked: wait for the project, give way to a later night that
+            has come due meanwhile, end with the worker, send alerts.
+
+    Returns:
+        The record; to Prefect as the result of a state whose message is the decision.
     """
-    with nights.one_at_a_time(Path(root).resolve()):
-        return _night(root, params_file, overrides or [], resume)
+    if unattended:
+        turns.end_with_worker()
+    with turns.turn(Path(root).resolve(), wait=unattended) as missed:
+        if missed:
+            return missed
+        record = _night(root, params_file, overrides or [], resume, unattended)
+    return Completed(message=record.promotion.reason, data=record)
 
 
-def _night(root: str, params_file: str, overrides: list[str], resume: bool) -> RetrainRecord:
+def _night(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> RetrainRecord:
     seconds: dict[str, float] = {}
-    night = _timed(seconds, "validate", validate, root, params_file, overrides, resume)
+    night = _timed(seconds, "validate", validate, root, params_file, overrides, resume, unattended)
     with pipeline.reported_night(night.projects[0], night.lineage):
         project, result, attempts = _trained(seconds, night, resume)
         _timed(seconds, "version", version, project, result.lineage)
@@ -98,7 +125,21 @@ def _night(root: str, params_file: str, overrides: list[str], resume: bool) -> R
         saved = _timed(seconds, "version", version, project, result.lineage)
         decision = _timed(seconds, "gate", gate, project, result, report)
         promotion = _timed(seconds, "promote", promote, project, result, report, decision, saved)
-        return pipeline.conclude(project, result, report, decision, promotion, saved, seconds, attempts)
+        alarms.decided(project, promotion)
+        record = pipeline.conclude(project, result, report, decision, promotion, saved, seconds, attempts)
+    if unattended and project.config.retention.after_night:
+        _pruned(project)
+    return record
+
+
+def _pruned(project: Project) -> None:
+    """Prune; the night has its decision and stands by it, whatever comes of this."""
+    try:
+        faults = _timed({}, "prune", prune, project).faults
+    except Exception as error:  # whatever the stores, git and the disk raise
+        faults = (str(error),)
+    for fault in faults:
+        _tell(f"prune: {fault}")
 
 
 def _trained(
@@ -119,6 +160,7 @@ def _trained(
         except TrainingError as error:
             ended = error
         attempts.append(conclude_attempt(project, lineage, ended))
+        alarms.attempted(project, attempts[-1])
         if isinstance(ended, TrainResult) and not attempts[-1].failed:
             return project, ended, attempts
     raise _timed(seconds, "diagnose", diagnose, night.projects[-1], attempts)

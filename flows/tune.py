@@ -6,6 +6,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 
+from flows import turns
 from flows.artifacts import table
 from hlynr.machine import explained
 from hlynr.tune_records import TuneRecord
@@ -29,7 +30,8 @@ def search(root: str, params_file: str, overrides: list[str], trials: int | None
 
     searched = setting.load(Path(root, params_file), overrides)
     wanted = trials or searched.config.tune.trials
-    found, _ = conduct.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
+    with turns.gpu():
+        found, _ = conduct.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
     table("winner", conduct.rows(found), found.reason)
     return found
 
@@ -67,9 +69,11 @@ def tune_worker(
     """Work on the study until it has its trials; cancelled, the trial at hand goes back into the line."""
     from hlynr.tuning import conduct
 
+    turns.end_with_worker()
     searched = setting.load(Path(root, params_file), overrides or [])
     try:
-        conduct.join(searched, trials=trials or searched.config.tune.trials)
+        with turns.gpu():
+            conduct.join(searched, trials=trials or searched.config.tune.trials)
     except Exception as error:
         raise explained(error) or error from None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from hlynr import options
 
 if TYPE_CHECKING:
     from hlynr.project import Project
+    from hlynr.records import RetrainRecord
 
 app = typer.Typer(
     help="Train, watch, judge and promote a policy for a simulated pursuit.",
@@ -27,7 +28,7 @@ DEFAULT_PARAMS = Path("params.yaml")
 @app.command()
 def validate(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006  (typer copies it)
+    set_: options.Set = [],
     strategy: options.Strategy = None,
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema for editors instead.")] = False,
 ) -> None:
@@ -50,7 +51,7 @@ def validate(
 @app.command()
 def doctor(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     json: options.Json = None,
 ) -> None:
     """Check what a retraining needs: configuration, Python, disk, GPU, stores, DVC remote."""
@@ -66,7 +67,7 @@ def doctor(
 @app.command()
 def train(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     strategy: options.Strategy = None,
     trial: options.Trial = None,
     out: options.TrainOut = None,
@@ -93,7 +94,7 @@ def train(
 @app.command()
 def evaluate(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     policy: options.Policy = None,
     bundle: options.Bundle = None,
     model: options.Model = None,
@@ -124,7 +125,7 @@ def evaluate(
 def monitor(
     run: options.WatchedRun = None,
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     once: options.Once = False,
     json: options.Json = None,
 ) -> None:
@@ -146,7 +147,7 @@ def monitor(
 def diagnose(
     target: options.Target,
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     episodes: options.DiagnosedEpisodes = 300,
     seed: options.DiagnosisSeed = None,
     budget: options.Budget = 200_000,
@@ -166,7 +167,7 @@ def diagnose(
 @app.command()
 def promote(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     json: options.Json = None,
 ) -> None:
     """Put the newest trained and evaluated bundle through the gate and carry out the decision."""
@@ -179,10 +180,10 @@ def promote(
 @app.command()
 def rollback(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     json: options.Json = None,
 ) -> None:
-    """Make the previous champion champion again, after loading it."""
+    """Make the previous champion champion again, after loading it and flying the 100 episodes again."""
     from hlynr import desk
 
     promotion = desk.rollback(_project(params, set_))
@@ -192,7 +193,7 @@ def rollback(
 @app.command()
 def champions(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     json: options.Json = None,
 ) -> None:
     """List every decision about the registered model, oldest first."""
@@ -218,7 +219,7 @@ def restore(
 @app.command()
 def retrain(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     strategy: options.OnlyStrategy = None,
     resume: options.ResumeNight = False,
     json: options.Json = None,
@@ -241,7 +242,7 @@ def retrain(
     if server:
         server.wait()
     try:
-        record = flow(str(project.root), params.name, set_, resume)
+        record = cast("RetrainRecord", flow(str(project.root), params.name, set_, resume))
     except KeyboardInterrupt:  # the training has stopped cleanly by the time it arrives here
         _say("interrupted; hlynr retrain --resume goes on with this night")
         raise typer.Exit(INTERRUPTED) from None
@@ -250,9 +251,66 @@ def retrain(
 
 
 @app.command()
+def up(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],
+    detach: options.Detach = False,
+) -> None:
+    """Keep Prefect's server, MLflow's and a worker running, with the nightly schedule; Ctrl-C stops them."""
+    from hlynr import pipeline
+    from hlynr.service import door
+
+    project = _project(params, set_)
+    pipeline.require_ready(project)
+    door.up(project, params.name, set_, detach=detach, tell=_say)
+    if detach:
+        _status(project, None)
+
+
+@app.command()
+def down(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],
+) -> None:
+    """Stop what `hlynr up` keeps running; a night that is under way comes to its checkpoint first."""
+    from hlynr.service import door
+
+    _say("stopped" if door.down(_project(params, set_)) else "nothing was up")
+
+
+@app.command()
+def status(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],
+    json: options.Json = None,
+) -> None:
+    """Show the services, the next and the last nights, the champion and the disk; exits with 0 when all is well."""
+    from hlynr.errors import DONE, NOT_READY
+
+    raise typer.Exit(DONE if _status(_project(params, set_), json) else NOT_READY)
+
+
+@app.command()
+def prune(
+    params: options.Params = DEFAULT_PARAMS,
+    set_: options.Set = [],
+    dry_run: options.DryRun = False,
+    json: options.Json = None,
+) -> None:
+    """Remove what came to no decision and is older than retention.days; what the registry points to stays for good."""
+    from hlynr import housekeeping
+    from hlynr.errors import DONE, NOT_READY
+    from hlynr.report import housekeeping as view
+
+    record = housekeeping.prune(_project(params, set_), dry_run=dry_run)
+    _show(view.pruned(record), record, json)
+    raise typer.Exit(NOT_READY if record.faults else DONE)
+
+
+@app.command()
 def ui(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     port: options.Port = 5000,
     tune: options.Tune = False,
 ) -> None:
@@ -268,7 +326,7 @@ def ui(
 @app.command()
 def study(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     workers: options.Workers = None,
     json: options.Json = None,
 ) -> None:
@@ -298,7 +356,7 @@ def study(
 @app.command()
 def tune(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     strategy: options.Around = None,
     trials: options.Trials = None,
     workers: options.TuneWorkers = None,
@@ -365,7 +423,7 @@ def _apply(path: Path, setting: Any, found: Any, *, yes: bool) -> None:
 @app.command()
 def bench(
     params: options.Params = DEFAULT_PARAMS,
-    set_: options.Set = [],  # noqa: B006
+    set_: options.Set = [],
     json: options.Json = None,
 ) -> None:
     """Measure simulation, training and evaluation against the stock libraries, as ratios in one run."""
@@ -407,6 +465,15 @@ def _trial(params: Path, overrides: list[str], strategy: str | None, reference: 
     if not colon or not name:
         raise InputError(f"--trial: {reference}: is not STUDY:N, like stability:7")
     return again.load(params, overrides, strategy, reference)
+
+
+def _status(project: Project, json: Path | None) -> bool:
+    from hlynr.report import service as view
+    from hlynr.service import status as service
+
+    found = service.look(project)
+    _show(view.status(found), found, json)
+    return found.healthy
 
 
 def _show(renderable: Any, record: Any, json: Path | None) -> None:

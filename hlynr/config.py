@@ -20,6 +20,7 @@ from hlynr.records import Alarm
 from hlynr.schedules import ClipSchedule, EntropySchedule, RateSchedule
 from hlynr.search_space import Space
 from hlynr.section import Count, Fraction, NonNegative, OpenFraction, Overlay, Positive, Section, overlay_of
+from hlynr.service_settings import SECTIONS, Alerts, Retention, Schedule, Service, without_password
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Elevation = Annotated[float, Field(ge=0, le=90)]
@@ -303,7 +304,7 @@ class Tracking(Section):
             raise ValueError(
                 f"{json.dumps(uri)} is not sqlite:///PATH, http(s)://SERVER, postgresql://... or mysql://..."
             )
-        return uri
+        return without_password(uri)
 
 
 class Versioning(Section):
@@ -364,9 +365,7 @@ class Tune(Section):
     def _known_storage(cls, storage: str) -> str:
         if not storage.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg2://")):
             raise ValueError(f"{json.dumps(storage)} is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE")
-        if re.match(r"[a-z0-9+]+://[^/@]*:[^/@]*@", storage):
-            raise ValueError("a password is not to stand here; set PGPASSWORD, or write it to ~/.pgpass")
-        return storage
+        return without_password(storage)
 
 
 if TYPE_CHECKING:
@@ -402,6 +401,10 @@ class Config(Section):
     retrain: Retrain
     study: Study
     tune: Tune
+    schedule: Schedule
+    service: Service
+    alerts: Alerts
+    retention: Retention
 
     @model_validator(mode="after")
     def _across_sections(self) -> Config:
@@ -424,8 +427,12 @@ class Config(Section):
         return self.evaluation.heldout_seed + self.run.night
 
     def digest(self) -> str:
-        """sha256 of the canonical JSON of all values; equal for equal configurations whatever the file's layout."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """sha256 of the canonical JSON of the values; equal for equal configurations whatever the file's layout.
+
+        Without the sections of the service: a night is the same night whenever it is scheduled.
+        """
+        values = self.model_dump(mode="json", exclude=set(SECTIONS))
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def flat(self) -> dict[str, Any]:
         """All leaves under dotted names; lists stay whole."""

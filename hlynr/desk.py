@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import os
-import socket
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NoReturn
@@ -20,6 +20,7 @@ from hlynr.records import Check, Diagnosis, EvaluationReport, GateDecision, Judg
 
 if TYPE_CHECKING:
     from hlynr.evaluation.policy import Policy
+    from hlynr.ops.registry import VersionInfo
     from hlynr.ops.store import Store
 
 
@@ -236,26 +237,45 @@ def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
 
 
 def rollback(project: Project) -> Promotion:
-    """Make the previous champion champion again, once its bundle has been fetched, verified and loaded.
+    """Make the previous champion champion again, once it has been fetched, verified, loaded and flown again.
 
     Raises:
-        EnvironmentNotReady: if there is no previous champion, or it does not load.
+        EnvironmentNotReady: if there is no previous champion, it does not load, or it no longer flies as it did.
     """
-    from hlynr.ops import promotion
-    from hlynr.rl.bundle import load_policy
+    from hlynr.ops import pages, promotion
+    from hlynr.report import descriptions
 
     opened = _store(project)
     if opened is None:
         raise EnvironmentNotReady(f"{project.config.tracking.model} has no champion to roll back from")
-    return promotion.rollback(opened, load_policy)
+    done = promotion.rollback(opened, partial(_flown_again, project, opened))
+    if done.champion_before is not None:
+        pages.add_to_version(opened, done.champion_before, descriptions.rolled_back(done))
+    pages.describe_model(opened, descriptions.model)
+    return done
+
+
+def _flown_again(project: Project, opened: Store, version: VersionInfo, bundle: Path) -> str:
+    """What flying the report of the version's own night gave, under today's configuration."""
+    from hlynr.evaluation.rerun import rerun
+    from hlynr.ops import registry
+    from hlynr.rl.bundle import load_policy
+
+    policy = load_policy(bundle, threads=project.config.train.torch_threads)
+    own = project if version.night is None else project.at_night(version.night)
+    found = rerun(policy, own.config, registry.reported_success(opened, version))
+    fault = found.fault(project.config.gate)
+    if fault:
+        raise EnvironmentNotReady(fault)
+    return f"its bundle loads, and {found}"
 
 
 def champions(project: Project) -> list[Promotion]:
     """Every decision about the registered model, oldest first."""
-    from hlynr.ops import promotion
+    from hlynr.ops import journal
 
     opened = _store(project)
-    return [] if opened is None else promotion.history(opened)
+    return [] if opened is None else journal.history(opened)
 
 
 def restore(project: Project, revision: str, destination: Path) -> Path:
@@ -274,17 +294,18 @@ def serve_ui(project: Project, port: int) -> NoReturn:
     Raises:
         EnvironmentNotReady: if the port is taken.
     """
-    from hlynr.ops import store
+    from hlynr.ops import server, store, views
+    from hlynr.service import parts
 
-    _require_free(port)
-    opened = store.open_store(project.config, project.root)
-    # Seven processes for jobs that nobody here submits; they take half a minute to start and outlive the server.
-    os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")
-    artifacts = (project.root / project.config.tracking.artifacts).as_uri()
-    print(f"MLflow UI on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", opened.uri, "--default-artifact-root", artifacts]
-    os.execv(sys.executable, [*command, *stores])  # no child, so that whatever stops this stops it
+    parts.require_free("127.0.0.1", port, "--port")
+    opened = store.open_store(project.config, project.root)  # makes it where it is missing
+    for name, value in server.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = f"http://127.0.0.1:{port}"
+    print(f"MLflow UI on {address}, Ctrl-C stops it", flush=True)
+    print(f"The nights: {views.address(address, opened.experiment_id)}", flush=True)
+    # No child, so that whatever stops this stops it.
+    os.execv(sys.executable, server.command(project.config, project.root, "127.0.0.1", port))
 
 
 def serve_dashboard(project: Project, port: int) -> NoReturn:
@@ -295,23 +316,15 @@ def serve_dashboard(project: Project, port: int) -> NoReturn:
         EnvironmentNotReady: if the port is taken.
     """
     from hlynr.ops.store import SQLITE, absolute_uri
+    from hlynr.service import parts
 
-    _require_free(port)
+    parts.require_free("127.0.0.1", port, "--port")
     uri = absolute_uri(project.config.tune.storage, project.root)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise InputError(f"--tune: there is no search in {uri} yet; hlynr tune begins one")
     print(f"optuna-dashboard on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
     main = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
     os.execv(sys.executable, [sys.executable, "-c", main, uri, "--host", "127.0.0.1", "--port", str(port)])
-
-
-def _require_free(port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError as error:
-            raise EnvironmentNotReady(f"--port: {port} cannot be used: {error.strerror}") from None
 
 
 def bench(project: Project) -> dict[str, float | str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 import sqlite3
 from collections.abc import Iterator
 
@@ -34,6 +35,10 @@ _MESSAGES = {
 }
 
 
+_MLFLOW = re.compile(r"API request to (?P<server>https?://[^/\s]+)\S* failed")
+"""How MLflow's client says that its server is away."""
+
+
 def explained(error: BaseException) -> UserError | None:
     """The error as one line for the user, if it or what caused it is his to mend; None if the program is at fault."""
     if isinstance(error, UserError):
@@ -54,6 +59,8 @@ def _line(error: BaseException) -> str | None:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
     if type(error) in (sqlite3.DatabaseError, sqlite3.OperationalError):  # the others are the program's
         return f"the MLflow database of tracking.uri cannot be used: {error}"
+    if away := _MLFLOW.search(str(error)):
+        return f"MLflow's server at {away['server']} does not answer"
     if isinstance(error, ConnectionError):
         return f"a server does not answer: {' '.join(str(error).split())}"
     text = str(error)

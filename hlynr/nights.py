@@ -13,6 +13,10 @@ from hlynr.project import Project
 from hlynr.records import Attempt, Lineage, TrainResult
 
 
+class BusyError(EnvironmentNotReady):
+    """Another one is going on in the project."""
+
+
 @contextmanager
 def one_at_a_time(root: Path, what: str = "retraining") -> Iterator[None]:
     """Keep a second one out of the project; the operating system frees the lock of a killed one.
@@ -20,7 +24,7 @@ def one_at_a_time(root: Path, what: str = "retraining") -> Iterator[None]:
     It is turned away and does not wait: after the first one the night is another, and so is what to do.
 
     Raises:
-        EnvironmentNotReady: if another one is going on.
+        BusyError: if another one is going on.
     """
     from filelock import FileLock, Timeout
 
@@ -29,7 +33,7 @@ def one_at_a_time(root: Path, what: str = "retraining") -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise EnvironmentNotReady(f"{root}: another {what} is going on here; wait for it, or stop it") from None
+        raise BusyError(f"{root}: another {what} is going on here; wait for it, or stop it") from None
     try:
         yield
     finally:
@@ -62,20 +66,22 @@ def begin(projects: Sequence[Project], flow_run_id: str | None = None, *, resume
     Raises:
         hlynr.errors.InputError: if the interrupted night cannot be gone on with under this configuration.
     """
-    from hlynr.ops import lineage, promotion, store, tracking
+    from hlynr.ops import journal, lineage, lost, store, tracking
 
     first = projects[0]
     opened = store.open_store(first.config, first.root)
-    history, failed = promotion.history(opened), tracking.failed_nights(opened)
+    history, failed = journal.history(opened), tracking.failed_nights(opened)
     finished = sum(entry.action != "rolled_back" for entry in history) + len(failed)
     numbered = tuple(project.at_night(project.config.run.night + finished) for project in projects)
     left = _interrupted(numbered, {entry.lineage_id for entry in history} | failed) if resume else None
+    lost.close(opened, first.root, keep=left[0].mlflow_night_id if left else None)
     if left is not None:
         begun, earlier = left
         return Night(numbered, begun.model_copy(update={"flow_run_id": flow_run_id}), earlier)
     plan.clear(first)
     opening = plan.opening(numbered, lineage.start(numbered[0].config, first.root, flow_run_id))
     above = tracking.start_night(opened, opening, [project.config.run.strategy for project in numbered])
+    lost.claim(opened, above, first.root)
     return Night(numbered, opening.model_copy(update={"mlflow_night_id": above}), ())
 
 

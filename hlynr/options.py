@@ -156,5 +156,9 @@ Apply = Annotated[
     bool, typer.Option("--apply", help="Then write the winner into params.yaml as a strategy, shown as a diff first.")
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Write without asking.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go, and change nothing.")]
+Detach = Annotated[
+    bool, typer.Option("--detach", help="Leave it running and return when all is well; hlynr down stops it.")
+]
 Tune = Annotated[bool, typer.Option("--tune", help="Open optuna-dashboard on the searches instead.")]
 Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Of 127.0.0.1.")]

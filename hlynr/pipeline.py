@@ -63,7 +63,7 @@ def train(
     """
     from hlynr.ops import lineage as lineages
     from hlynr.ops import store, tracking
-    from hlynr.report.tables import run_description
+    from hlynr.report import descriptions
     from hlynr.rl import train as training
 
     out = out or project.train
@@ -79,7 +79,7 @@ def train(
         result = training.train(project.config, out, lineage, watching, resume=begun is not None)
         watching.progress(TrainProgress.at_end(result))
     tracking.set_lineage(opened, run_id, result.lineage)
-    tracking.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", run_description(result))
+    tracking.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", descriptions.run(result))
     if result.interrupted and lineage.mlflow_night_id:
         tracking.finish_run(opened, lineage.mlflow_night_id, "KILLED", "Interrupted; it can be gone on with.")
     return result
@@ -149,9 +149,9 @@ def promote(
     Raises:
         hlynr.ops.store.StoreError: if the training has no MLflow run to register from.
     """
+    from hlynr.ops import pages, store, tracking
     from hlynr.ops import promotion as promotions
-    from hlynr.ops import store, tracking
-    from hlynr.report.tables import run_description
+    from hlynr.report import descriptions
 
     opened = store.open_store(project.config, project.root)
     run_id = result.lineage.mlflow_run_id
@@ -164,7 +164,9 @@ def promote(
     number = _registered(project, opened, run_id, report, lineage)
     promotion = promotions.apply_decision(opened, decision, number, report, lineage, run_id)
     report = report.model_copy(update={"lineage": lineage})
-    tracking.finish_run(opened, run_id, "FINISHED", run_description(result, report, decision, promotion))
+    tracking.finish_run(opened, run_id, "FINISHED", descriptions.run(result, report, decision, promotion))
+    pages.describe_version(opened, number, descriptions.version(result, report, decision, promotion))
+    pages.describe_model(opened, descriptions.model)
     return promotion
 
 
@@ -193,8 +195,8 @@ def conclude(
     attempts: Sequence[Attempt] = (),
 ) -> RetrainRecord:
     """Write the whole night as one record, and onto its MLflow run."""
-    from hlynr.ops import store, tracking
-    from hlynr.report.tables import night_description
+    from hlynr.ops import measures, store, tracking
+    from hlynr.report import descriptions
 
     record = RetrainRecord(
         lineage=result.lineage.model_copy(
@@ -215,9 +217,12 @@ def conclude(
     record.write(project.record)
     if result.lineage.mlflow_night_id:
         opened = store.open_store(project.config, project.root)
-        heldout = report.heldout.success_rate
-        figures = {"attempts": len(attempts), "heldout/success_rate": heldout}
-        told = night_description(attempts, promotion)
+        figures = {
+            "attempts": len(attempts),
+            "report/success_rate": report.report.success_rate,
+            **measures.prefixed("heldout", measures.merits(report.heldout)),
+        }
+        told = descriptions.night(attempts, promotion, decision, report)
         tracking.conclude_night(opened, result.lineage.mlflow_night_id, promotion.action, figures, told)
     return record
 
@@ -230,7 +235,7 @@ def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFaile
     """
     from hlynr import clinic
     from hlynr.ops import store, tracking
-    from hlynr.report.tables import night_description
+    from hlynr.report import descriptions
 
     chosen = plan.best(attempts)
     found = None
@@ -244,7 +249,7 @@ def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFaile
         if found:
             tracking.log_folder(opened, run_id, project.diagnose, "diagnosis")
         figures = {"attempts": len(attempts)}
-        tracking.conclude_night(opened, run_id, "failed", figures, night_description(attempts, None, found))
+        tracking.conclude_night(opened, run_id, "failed", figures, descriptions.night(attempts, diagnosis=found))
     return error
 
 

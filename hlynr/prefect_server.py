@@ -21,6 +21,7 @@ from urllib.request import urlopen
 from hlynr.child import watch_parent
 from hlynr.errors import EnvironmentNotReady
 from hlynr.project import Project
+from hlynr.service.place import Place
 
 START_TIMEOUT = 120.0
 """[s] it takes 10 to 40 on a busy machine."""
@@ -72,22 +73,20 @@ class Server:
 
 
 def start(project: Project) -> Server | None:
-    """Start a server with a database of the project's own; None where the environment names a server.
+    """Start a server with a database of the project's own; None where the environment names a server or one is up.
 
     Must run before prefect is imported, which reads its settings from the environment then. Stopped at exit,
     after prefect's own exit handlers have sent their last events.
     """
-    home = Path(os.environ.setdefault("PREFECT_HOME", str(project.root / ".hlynr" / "prefect")))
-    settings = {
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        # The flow says itself what it does and what went wrong; Prefect's own lines stay in its database for the UI.
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
-    }
-    for name, value in settings.items():
-        os.environ.setdefault(name, value)
+    # The flow says itself what it does and what went wrong; Prefect's own lines stay in its database for the UI.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.update(settings(project))
     if "PREFECT_API_URL" in os.environ:
         return None
+    if up := Place(project.root).running():
+        os.environ["PREFECT_API_URL"] = up.prefect_api
+        return None
+    home = Path(os.environ["PREFECT_HOME"])
     home.mkdir(parents=True, exist_ok=True)
     server = _started(home / "server.log", free_port())
     atexit.register(server.stop)
@@ -95,12 +94,22 @@ def start(project: Project) -> Server | None:
     return server
 
 
+def settings(project: Project) -> dict[str, str]:
+    """The environment of whatever imports Prefect for this project: what is there already, or the project's own."""
+    own = {
+        "PREFECT_HOME": str(project.root / ".hlynr" / "prefect"),
+        "DO_NOT_TRACK": "1",
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
+    return {name: os.environ.get(name, value) for name, value in own.items()}
+
+
 def _started(log: Path, port: int) -> Server:
     # As Prefect runs its ephemeral server: without the UI and the services that only schedules need.
     mode = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hlynr.prefect_server", str(port), str(os.getpid())],
+            [sys.executable, "-P", "-m", "hlynr.prefect_server", "127.0.0.1", str(port), str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -118,13 +127,14 @@ def free_port() -> int:
 
 
 def main() -> None:
-    """The server's side."""
+    """The server's side: host, port, and the process whose end it notices itself; 0 where somebody else minds that."""
     import uvicorn
 
-    port, parent = map(int, sys.argv[1:])
-    threading.Thread(target=watch_parent, args=(parent, STOP_TIMEOUT), daemon=True).start()
+    host, port, parent = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+    if parent:
+        threading.Thread(target=watch_parent, args=(parent, STOP_TIMEOUT), daemon=True).start()
     application = "prefect.server.api.server:create_app"
-    uvicorn.run(application, factory=True, host="127.0.0.1", port=port, log_level="error", lifespan="on")
+    uvicorn.run(application, factory=True, host=host, port=port, log_level="error", lifespan="on")
 
 
 if __name__ == "__main__":

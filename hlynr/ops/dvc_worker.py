@@ -11,8 +11,9 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -84,13 +85,79 @@ def _fetch(fs: Any, path: str, destination: Path, revision: str) -> None:
             raise Refusal(f"{found} of {revision} is damaged in the DVC cache or remote: its md5 is not {recorded}")
 
 
+def gc(root: str, without: list[str], before: float, cloud: bool, dry: bool) -> dict[str, Any]:
+    """Remove objects that nothing in ``root``'s repository uses from its cache, and with ``cloud`` from its remote.
+
+    A directory whose list of files is neither in the cache nor in the remote stops it: its files would pass for unused.
+
+    Args:
+        without: refs to be taken for gone.
+        before: younger objects stay, for whoever has not yet committed what uses them [s since the epoch].
+        dry: only count.
+    """
+    from dvc.config import NoRemoteError
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo, lock_repo
+
+    with Repo(root) as repo, contextlib.nullcontext() if dry else lock_repo(repo):
+        commits = _commits(root, without)
+        used = {found for some in repo.used_objs(revs=commits, all_commits=True).values() for found in some}
+        answer: dict[str, Any] = {"remote_fault": None}
+        answer["cache"] = _sweep((odb for _, odb in repo.cache.by_scheme() if odb), used, before, dry)
+        if cloud:
+            try:
+                places = [repo.cloud.get_remote_odb(None, "gc", hash_name=name) for name in ("md5", "md5-dos2unix")]
+                answer["remote"] = _sweep(places, used, before, dry)
+            except NoRemoteError:
+                pass  # nothing was ever pushed
+            except (DvcException, OSError) as error:
+                answer["remote_fault"] = _line(error)
+    return answer
+
+
+def _commits(root: str, without: list[str]) -> list[str]:
+    """All that any ref, stash or HEAD of a worktree leads to: more than DVC asks for by ``--all-*``."""
+    hidden = [f"--exclude={ref}" for ref in without]
+    command = ["git", "-C", root, "rev-list", *hidden, "--all"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+
+
+def _sweep(places: Iterable[Any], used: set[Any], before: float, dry: bool) -> dict[str, int]:
+    """DVC's own collector, with the young objects among the used ones."""
+    from dvc_data.hashfile.db import get_index
+    from dvc_data.hashfile.gc import gc as collect
+    from dvc_data.hashfile.hash_info import HashInfo
+
+    count = size = 0
+    for odb in {odb.path: odb for odb in places}.values():
+        values = {info.value for info in used if info.name == odb.hash_name}
+        young = set()
+        for oid in [oid for oid in odb.all() if oid not in values]:
+            path = odb.oid_to_path(oid)
+            if _made(odb.fs, path) >= before:
+                young.add(HashInfo(odb.hash_name, oid))
+            else:
+                count, size = count + 1, size + odb.fs.size(path)
+        if not dry and collect(odb, used | young):
+            get_index(odb).clear()
+    return {"count": count, "bytes": size}
+
+
+def _made(fs: Any, path: str) -> float:
+    """When an object came there [s since the epoch]; for ever ago where the place does not tell."""
+    try:
+        return float(fs.modified(path).timestamp())
+    except NotImplementedError:
+        return 0.0
+
+
 def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
 def main() -> int:
     request = json.loads(sys.argv[1])
-    verbs: dict[str, Callable[..., dict[str, Any]]] = {"commit": commit, "read": read}
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {"commit": commit, "gc": gc, "read": read}
     verb = verbs[request.pop("verb")]
     try:
         with contextlib.redirect_stdout(sys.stderr):

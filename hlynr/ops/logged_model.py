@@ -14,14 +14,13 @@ import numpy as np
 
 import hlynr
 from hlynr.config import Config
+from hlynr.ops.measures import dataset_of, merits, metrics
 from hlynr.ops.store import Store
-from hlynr.ops.tracking import dataset_of, metrics_of
 from hlynr.records import EvaluationReport, Lineage
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
-NAME = "policy"
 ACTIONS = 3
 
 
@@ -45,7 +44,7 @@ def log_bundle(
 
     tags = lineage.tags() | {"hlynr.bundle_sha256": evaluation.bundle_sha256}
     model = store.client.create_logged_model(
-        store.experiment_id, name=NAME, source_run_id=run_id, tags=tags, model_type=config.train.algorithm
+        store.experiment_id, name=_name(lineage), source_run_id=run_id, tags=tags, model_type=config.train.algorithm
     )
     try:
         with tempfile.TemporaryDirectory() as folder:
@@ -60,6 +59,11 @@ def log_bundle(
     store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     _log_success(store, run_id, model.model_id, evaluation, config)
     return str(model.model_id), f"models:/{model.model_id}"
+
+
+def _name(lineage: Lineage) -> str:
+    """Tells models apart in a list; of a strategy's name without the characters that MLflow refuses in a model's."""
+    return f"night-{lineage.night}-" + re.sub("[/:.%'\"]", "-", lineage.strategy)
 
 
 def requirements() -> list[str]:
@@ -102,7 +106,10 @@ def _save(path: Path, model: LoggedModel, run_id: str, bundle: Path, example: np
 
 def _log_success(store: Store, run_id: str, model_id: str, evaluation: EvaluationReport, config: Config) -> None:
     dataset = dataset_of(evaluation.heldout, "heldout", config)
-    metrics = metrics_of(
-        evaluation.heldout, model_id=model_id, run_id=run_id, dataset_name=dataset.name, dataset_digest=dataset.digest
-    )
-    store.client.log_batch(run_id, metrics=metrics)
+    bound = {
+        "model_id": model_id,
+        "run_id": run_id,
+        "dataset_name": dataset.name,
+        "dataset_digest": dataset.digest,
+    }
+    store.client.log_batch(run_id, metrics=metrics(merits(evaluation.heldout), **bound))

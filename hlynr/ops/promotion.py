@@ -1,8 +1,4 @@
-"""What becomes of the gate's decisions: aliases moved under one lock, and every decision in the history.
-
-The history lies in the registry itself, one tag of the registered model per entry, so that it goes wherever the
-registry goes and shows in the UI.
-"""
+"""What becomes of the gate's decisions: aliases moved under one lock, and every decision in the history."""
 
 from __future__ import annotations
 
@@ -10,15 +6,13 @@ import tempfile
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from hlynr.ops.journal import carry_out, history, settle, unfinished
 from hlynr.ops.registry import RegistryError, VersionInfo, by_alias, champion, fetch_bundle, find
 from hlynr.ops.store import Store
 from hlynr.records import EvaluationReport, GateDecision, Lineage, Promotion
 
-HISTORY_TAG = "hlynr.history."
-VERDICT_TAG = "hlynr.gate"
-REASON_TAG = "hlynr.gate.reason"
 REASON_LENGTH = 2000
 """Longer reasons are cut: a tag holds 5000 characters on a strict database."""
 
@@ -29,76 +23,110 @@ def apply_decision(
     """Carry out what the gate decided about ``version``, and write it down.
 
     A promotion is refused if by now the champion is another one than the decision was taken against. Repeating the
-    call after a crash completes what was begun.
+    call after a crash completes what was begun; repeating it after it was carried out returns the entry it made.
 
     Raises:
         RegistryError: if there is no such version.
+        hlynr.ops.shared_lock.LockError: if others kept the registry locked.
     """
     find(store, version)
-    with store.lock():
+    with store.registry_lock() as confirm:
+        settle(store, confirm)
         old = champion(store)
         before = old.version if old else None
-        if decision.promote and before == version:
-            return _completed(store, decision, version, evaluation, lineage, run_id)
-        decision = _unless_outdated(decision, before, version)
-        if decision.promote:
-            _crown(store, version, before)
-        return _conclude(store, decision, version, before, evaluation, lineage, run_id)
+        earlier = [entry for entry in history(store) if (entry.version, entry.lineage_id) == (version, lineage.id)]
+        done = _carried_out(earlier, decision, before)
+        if done is not None:
+            return done
+        if decision.promote and before == version:  # somebody moved the alias by hand
+            previous = by_alias(store, "previous_champion")
+            before = previous.version if previous else None
+        else:
+            decision = _unless_outdated(decision, before, version)
+        entry = _entry(
+            action="promoted" if decision.promote else "refused",
+            version=version,
+            champion_before=before,
+            champion_after=version if decision.promote else before,
+            reason=decision.reason[:REASON_LENGTH],
+            lineage_id=lineage.id,
+            mlflow_run_id=run_id,
+            success_rate=evaluation.heldout.success_rate,
+            success_rate_ci=evaluation.heldout.success_rate_ci,
+        )
+        if earlier and _says_the_same(earlier[-1], entry):
+            return earlier[-1]
+        return carry_out(store, entry, confirm)
 
 
-def rollback(store: Store, bundle_loader: Callable[[Path], object]) -> Promotion:
-    """Make the previous champion champion again, once its bundle has been fetched, verified and loaded.
+def rollback(store: Store, examine: Callable[[VersionInfo, Path], str]) -> Promotion:
+    """Make the previous champion champion again, once its bundle has been fetched, verified and examined.
 
-    A second rollback goes on to the champion before that one, as the history tells.
+    A second rollback goes on to the champion before that one, as the history tells; but one that was killed on the
+    way is only finished. The examination may take its time: nobody is kept waiting for it, and what changes
+    meanwhile is noticed.
 
     Args:
-        bundle_loader: loads a bundle's folder, or raises.
+        examine: given the version and its bundle's folder, returns what it found as a clause for the reason; raises
+            if that version must not reign.
 
     Raises:
-        RegistryError: if there is no previous champion or its bundle does not load; nothing has changed then.
+        RegistryError: if there is no previous champion, it does not stand the examination, or the champion changed
+            during it; nothing has changed then.
+        hlynr.ops.shared_lock.LockError: if others kept the registry locked.
     """
-    with store.lock():
-        now, target = champion(store), by_alias(store, "previous_champion")
-        if now is None:
-            raise RegistryError(f"{store.model} has no champion to roll back from")
-        if target is None or target.version == now.version:
-            raise RegistryError(f"{store.model} has no previous champion: version {now.version} has nothing before it")
-        _check_loads(store, target, now, bundle_loader)
-        earlier = _champion_before(store, target.version)
-        store.client.set_registered_model_alias(store.model, "champion", str(target.version))
-        _point_previous(store, earlier)
-        _tag(store, now.version, {VERDICT_TAG: "rolled_back"})
+    done = _settled(store)
+    if done is not None and done.action == "rolled_back":
+        return done
+    now, target = _step_back(store)
+    found = _examined(store, target, now, examine)
+    with store.registry_lock() as confirm:
+        settle(store, confirm)
+        _check_unchanged(store, now, target)
         rate, *interval = target.success or (None, None, None)
-        promotion = _entry(
+        entry = _entry(
             action="rolled_back",
             version=target.version,
             champion_before=now.version,
             champion_after=target.version,
-            reason=f"Rolled back from version {now.version} to version {target.version}, whose bundle loads.",
+            reason=f"Rolled back from version {now.version} to version {target.version}: {found}."[:REASON_LENGTH],
             lineage_id=target.lineage_id,
             mlflow_run_id=target.run_id,
             success_rate=rate,
             success_rate_ci=None if rate is None else tuple(interval),
         )
-        return _append(store, promotion)
+        return carry_out(store, entry, confirm)
 
 
-def history(store: Store) -> list[Promotion]:
-    """All decisions ever taken about the registered model, oldest first."""
-    from mlflow.exceptions import MlflowException
+def _settled(store: Store) -> Promotion | None:
+    """What a killed process had left to do and is done now."""
+    if unfinished(store) is None:
+        return None
+    with store.registry_lock() as confirm:
+        return settle(store, confirm)
 
-    try:
-        tags = store.client.get_registered_model(store.model).tags
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return []
-    return [Promotion.model_validate_json(tags[key]) for key in sorted(tags) if key.startswith(HISTORY_TAG)]
+
+def _carried_out(earlier: list[Promotion], decision: GateDecision, now: int | None) -> Promotion | None:
+    """The promotion that this decision has already brought about, whoever may be champion since.
+
+    After a rollback the same decision can be taken anew, against the champion that is there again.
+    """
+    judged = _judged(decision)
+    if not decision.promote or judged == now:
+        return None
+    done = [entry for entry in earlier if entry.action == "promoted" and entry.champion_before == judged]
+    return next((entry for entry in reversed(done) if entry.reason == decision.reason[:REASON_LENGTH]), None)
+
+
+def _says_the_same(earlier: Promotion, entry: Promotion) -> bool:
+    """Whether the newest entry of a version is a refusal that only would be written a second time."""
+    told = {"action", "champion_before", "champion_after", "reason"}
+    return entry.action == "refused" and earlier.model_dump(include=told) == entry.model_dump(include=told)
 
 
 def _unless_outdated(decision: GateDecision, before: int | None, version: int) -> GateDecision:
     """The decision, or its refusal if it was taken against another champion than there is now."""
-    judged = decision.comparison.champion_version if decision.comparison else None
+    judged = _judged(decision)
     if not decision.promote or judged == before:
         return decision
     names = ["no champion" if number is None else f"version {number}" for number in (judged, before)]
@@ -109,94 +137,40 @@ def _unless_outdated(decision: GateDecision, before: int | None, version: int) -
     return decision.model_copy(update={"promote": False, "reason": reason})
 
 
-def _crown(store: Store, version: int, before: int | None) -> None:
-    """Each step leaves a valid registry: the old champion reigns until the one write that puts the new one there."""
-    if before is not None:
-        store.client.set_registered_model_alias(store.model, "previous_champion", str(before))
-    store.client.set_registered_model_alias(store.model, "champion", str(version))
+def _judged(decision: GateDecision) -> int | None:
+    """The champion that the decision was taken against."""
+    return decision.comparison.champion_version if decision.comparison else None
 
 
-def _completed(
-    store: Store, decision: GateDecision, version: int, evaluation: EvaluationReport, lineage: Lineage, run_id: str
-) -> Promotion:
-    """A promotion that already reached the alias: its entry, written now if a crash came before it."""
-    done = [entry for entry in history(store) if entry.champion_after == version and entry.lineage_id == lineage.id]
-    if done and done[-1].action == "promoted":
-        return done[-1]
-    previous = by_alias(store, "previous_champion")
-    return _conclude(store, decision, version, previous.version if previous else None, evaluation, lineage, run_id)
+def _step_back(store: Store) -> tuple[VersionInfo, VersionInfo]:
+    """The champion, and the one a rollback leads to."""
+    now, target = champion(store), by_alias(store, "previous_champion")
+    if now is None:
+        raise RegistryError(f"{store.model} has no champion to roll back from")
+    if target is None or target.version == now.version:
+        raise RegistryError(f"{store.model} has no previous champion: version {now.version} has nothing before it")
+    return now, target
 
 
-def _conclude(
-    store: Store,
-    decision: GateDecision,
-    version: int,
-    before: int | None,
-    evaluation: EvaluationReport,
-    lineage: Lineage,
-    run_id: str,
-) -> Promotion:
-    action: Literal["promoted", "refused"] = "promoted" if decision.promote else "refused"
-    challenger = by_alias(store, "challenger")
-    if decision.promote and challenger is not None and challenger.version == version:
-        store.client.delete_registered_model_alias(store.model, "challenger")
-    _tag(store, version, {VERDICT_TAG: action, REASON_TAG: decision.reason[:REASON_LENGTH]})
-    store.client.update_model_version(store.model, str(version), description=decision.reason[:REASON_LENGTH])
-    promotion = _entry(
-        action=action,
-        version=version,
-        champion_before=before,
-        champion_after=version if decision.promote else before,
-        reason=decision.reason[:REASON_LENGTH],
-        lineage_id=lineage.id,
-        mlflow_run_id=run_id,
-        success_rate=evaluation.heldout.success_rate,
-        success_rate_ci=evaluation.heldout.success_rate_ci,
-    )
-    return _append(store, promotion)
-
-
-def _check_loads(store: Store, target: VersionInfo, now: VersionInfo, bundle_loader: Callable[[Path], object]) -> None:
+def _examined(store: Store, target: VersionInfo, now: VersionInfo, examine: Callable[[VersionInfo, Path], str]) -> str:
     with tempfile.TemporaryDirectory(prefix="hlynr-rollback-") as folder:
         try:
-            bundle_loader(fetch_bundle(store, target.version, Path(folder) / "bundle"))
-        except Exception as error:  # any: whatever keeps it from loading keeps it from reigning
+            return examine(target, fetch_bundle(store, target.version, Path(folder) / "bundle"))
+        except Exception as error:  # any: whatever keeps it from being examined keeps it from reigning
             raise RegistryError(
-                f"version {target.version} does not load, version {now.version} stays champion: {error}"
+                f"version {target.version} cannot reign again, version {now.version} stays champion: {error}"
             ) from error
 
 
-def _champion_before(store: Store, version: int) -> int | None:
-    """Whom ``version`` followed when it was last promoted, if that one still exists."""
-    entries = [entry for entry in history(store) if entry.action == "promoted" and entry.version == version]
-    earlier = entries[-1].champion_before if entries else None
-    if earlier is None:
-        return None
-    try:
-        return find(store, earlier).version
-    except RegistryError:
-        return None
-
-
-def _point_previous(store: Store, version: int | None) -> None:
-    if version is None:
-        store.client.delete_registered_model_alias(store.model, "previous_champion")
-    else:
-        store.client.set_registered_model_alias(store.model, "previous_champion", str(version))
-
-
-def _tag(store: Store, version: int, tags: dict[str, str]) -> None:
-    for key, value in tags.items():
-        store.client.set_model_version_tag(store.model, str(version), key, value)
+def _check_unchanged(store: Store, now: VersionInfo, target: VersionInfo) -> None:
+    found = [by_alias(store, "champion"), by_alias(store, "previous_champion")]
+    numbers = [version.version if version else None for version in found]
+    if numbers != [now.version, target.version]:
+        raise RegistryError(
+            f"the registry changed while version {target.version} was examined: version {numbers[0]} is champion now, "
+            f"not version {now.version}; look at hlynr champions, then roll back again"
+        )
 
 
 def _entry(**fields: Any) -> Promotion:
     return Promotion.model_validate({"when": datetime.now(UTC).isoformat(timespec="microseconds"), **fields})
-
-
-def _append(store: Store, promotion: Promotion) -> Promotion:
-    """Sorts by its key: UTC to the microsecond, unique under the lock; the lineage id helps a human to find it."""
-    stamp = datetime.fromisoformat(promotion.when).strftime("%Y%m%dT%H%M%S.%fZ")
-    key = f"{HISTORY_TAG}{stamp}.{promotion.lineage_id}"
-    store.client.set_registered_model_tag(store.model, key, promotion.model_dump_json())
-    return promotion

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import re
 import shutil
 import tempfile
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 Alias = Literal["champion", "challenger", "previous_champion"]
 SHA_TAG = "hlynr.bundle_sha256"
 MODEL_ID_TAG = "hlynr.model_id"
+VERDICT_TAG = "hlynr.gate"
 SUCCESS_TAGS = ("hlynr.success_rate", "hlynr.success_rate_low", "hlynr.success_rate_high")
-DESCRIPTION = (
-    "Policies of the retraining pipeline. Alias `champion` is the one in use, `previous_champion` what a rollback "
-    "returns to, `challenger` the newest to be judged; tags `hlynr.history.*` hold every decision."
-)
+LINEAGE_TAGS = tuple(f"hlynr.lineage.{key}" for key in ("id", "night", "git_commit", "dvc_experiment"))
+"""Enough to find the run, the commit and the files; the run has the whole lineage, and lists show every tag."""
+DESCRIPTION = "Policies of a nightly retraining; none has been judged yet."
 
 _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -57,6 +59,12 @@ class VersionInfo:
         return self.tags.get("hlynr.lineage.id", "")
 
     @property
+    def night(self) -> int | None:
+        """Whose seeds judged it."""
+        number = self.tags.get("hlynr.lineage.night")
+        return None if number is None else int(number)
+
+    @property
     def success(self) -> tuple[float, float, float] | None:
         """Held-out success rate with its interval's bounds."""
         rate, low, high = (self.tags.get(name) for name in SUCCESS_TAGS)
@@ -74,26 +82,41 @@ def register(
 ) -> int:
     """Make a logged model the registered model's next version, alias `challenger`; returns the version."""
     _ensure_model(store)
-    heldout = evaluation.heldout
-    success = (heldout.success_rate, *heldout.success_rate_ci)
+    success = (evaluation.heldout.success_rate, *evaluation.heldout.success_rate_ci)
+    known = lineage.tags()
     tags = {
-        **lineage.tags(),
+        **{key: known[key] for key in LINEAGE_TAGS if key in known},
         **dict(zip(SUCCESS_TAGS, map(str, success), strict=True)),
         SHA_TAG: bundle_sha256,
         MODEL_ID_TAG: model_id,
-        "hlynr.scenario": heldout.scenario,
     }
-    found = store.client.create_model_version(
-        store.model, source=_source(store, model_uri, model_id), run_id=run_id, tags=tags, model_id=model_id
-    )
-    store.client.set_registered_model_alias(store.model, "challenger", found.version)
+    source = _source(store, model_uri, model_id)
+    with store.registry_lock():
+        found = store.client.create_model_version(
+            store.model, source=source, run_id=run_id, tags=tags, model_id=model_id
+        )
+        store.client.set_registered_model_alias(store.model, "challenger", found.version)
+    # The pages of run and model link to the version by this; only a server writes it itself.
+    made = json.dumps([{"name": store.model, "version": str(found.version)}])
+    store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": made})
     return int(found.version)
 
 
 def registered(store: Store, run_id: str, bundle_sha256: str) -> int | None:
-    """The version already made from this run and bundle, if a retry comes back to it."""
-    found = _of_run(store, run_id)
-    return next((int(version.version) for version in found if version.tags.get(SHA_TAG) == bundle_sha256), None)
+    """The version already made from this run and bundle, if a retry comes back to it.
+
+    It is the challenger then, if a crash came before it was made that, and none has been registered since.
+    """
+    made = [version for version in _of_run(store, run_id) if version.tags.get(SHA_TAG) == bundle_sha256]
+    if not made:
+        return None
+    number = int(made[0].version)
+    if VERDICT_TAG not in made[0].tags:
+        with store.registry_lock():
+            newest = by_alias(store, "challenger")
+            if newest is None or newest.version < number:
+                store.client.set_registered_model_alias(store.model, "challenger", str(number))
+    return number
 
 
 def newest_of_run(store: Store, run_id: str) -> int | None:
@@ -125,6 +148,21 @@ def find(store: Store, reference: int | str) -> VersionInfo:
         RegistryError: if there is none, or the reference has another form.
     """
     return _info(_resolve(store, reference))
+
+
+def reported_success(store: Store, version: VersionInfo) -> float | None:
+    """Success in the 100 episodes of its own night, as the version's run has it; None where nothing says so."""
+    from mlflow.exceptions import MlflowException
+
+    if version.run_id is None:
+        return None
+    try:
+        rate = store.client.get_run(version.run_id).data.metrics.get("report/success_rate", math.nan)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return None if math.isnan(rate) else float(rate)
 
 
 def fetch_bundle(store: Store, reference: int | str, destination: Path) -> Path:

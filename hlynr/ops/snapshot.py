@@ -93,7 +93,7 @@ def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Sta
     Raises:
         git.GitError: if git refuses.
     """
-    _clear(root, folder)
+    clear(root, folder)
     # Another path each time: a DVC process that outlived its killed parent must not write into this one.
     place = folder / secrets.token_hex(4)
     try:
@@ -107,7 +107,7 @@ def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Sta
                 _copy(located(root, config.run.outputs, out), place / out)
         yield place
     finally:
-        _clear(root, folder)
+        clear(root, folder)
 
 
 def _overlay(root: Path, place: Path) -> None:
@@ -152,7 +152,7 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copy2(source, target)
 
 
-def _clear(root: Path, folder: Path) -> None:
+def clear(root: Path, folder: Path) -> None:
     """Take down the worktrees in ``folder`` and what git knows of them, half-made and locked ones included.
 
     No ``git worktree prune``: it would also forget a worktree of the user's on a disk that is not mounted.

@@ -19,6 +19,8 @@ from urllib.parse import unquote, urlsplit
 
 from hlynr.config import Config
 from hlynr.errors import EnvironmentNotReady
+from hlynr.ops import shared_lock, views
+from hlynr.ops.shared_lock import Confirm
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -26,9 +28,6 @@ if TYPE_CHECKING:
 SQLITE = "sqlite:///"
 LOCK_TIMEOUT = 120.0
 """[s] a process may hold the lock: creating the database takes seconds, all else milliseconds."""
-
-KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""The UI then opens the experiment as model training; by default it guesses, and guesses generative AI."""
 
 _log = logging.getLogger(__name__)
 
@@ -54,6 +53,21 @@ class Store:
         with _locked(self.lock_file):
             yield
 
+    @contextmanager
+    def registry_lock(self) -> Iterator[Confirm]:
+        """Keep everybody else from changing the registry, on whatever machine; not reentrant.
+
+        What it yields is to be called right before a write that must not happen twice; it raises where the lock has
+        been lost. A database file is this machine's alone, and a file lock cannot be lost; a store that others reach
+        as well has a lock in itself, which keeps out the processes of this machine, too.
+        """
+        if self.uri.startswith(SQLITE):
+            with self.lock():
+                yield lambda: None
+        else:
+            with shared_lock.hold(self.client, f"{self.model}.lock") as confirm:
+                yield confirm
+
 
 def quiet_mlflow() -> None:
     """Keep MLflow from calling home and from chatting, unless the user's environment says otherwise.
@@ -64,6 +78,7 @@ def quiet_mlflow() -> None:
     os.environ.setdefault("DO_NOT_TRACK", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where --json - puts the record
     # Prints the whole traceback of an error that it then raises: a full disk would be two hundred lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
@@ -162,7 +177,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     """The experiment's id, created if missing and restored if somebody deleted it in the UI."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts, tags=KIND))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=views.tags()))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     if artifacts is not None and _place(found.artifact_location) != _place(artifacts):
@@ -172,6 +187,8 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
             "folder: move the project back, or set tracking.experiment to a new name, or remove the old store "
             "(mlruns) to start afresh"
         )
+    for key in views.tags().keys() - found.tags.keys():  # it was made before this program wrote them
+        client.set_experiment_tag(found.experiment_id, key, views.tags()[key])
     return str(found.experiment_id)
 
 

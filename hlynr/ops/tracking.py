@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from hlynr.config import Config
+from hlynr.ops.measures import dataset_of, details, merits, metrics, prefixed
 from hlynr.ops.store import Store, StoreError
-from hlynr.records import Attempt, EvaluationReport, GateDecision, Lineage, PolicyReport, Record
+from hlynr.records import Attempt, EvaluationReport, GateDecision, Lineage, Record
+from hlynr.service_settings import SECTIONS
 
 if TYPE_CHECKING:
-    from mlflow.entities import Dataset, Metric, Run
+    from mlflow.entities import Run
 
 LINEAGE_TAG = "hlynr.lineage.id"
 NIGHT_TAG = "hlynr.night"
+NUMBER_TAG = "hlynr.night.number"
 OUTCOME_TAG = "hlynr.night.outcome"
+FAILED_TAG = "hlynr.night.failed."
 DEVICE_TAG = "hlynr.device"
 FOLDER_TAG = "hlynr.folder"
 PARENT_TAG = "mlflow.parentRunId"
@@ -27,7 +29,7 @@ BUNDLE = "bundle"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
-_NOT_IN_FORCE = ("strategies", "study", "tune")
+_NOT_IN_FORCE = ("strategies", "study", "tune", *SECTIONS)
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -63,12 +65,10 @@ def start_night(store: Store, lineage: Lineage, plan: Sequence[str]) -> str:
 
     It carries the night's id under a name of its own: the id of a lineage leads to one attempt.
     """
-    tags = {NIGHT_TAG: lineage.id, "hlynr.night.number": str(lineage.night), "hlynr.night.plan": ", ".join(plan)}
+    tags = {NIGHT_TAG: lineage.id, NUMBER_TAG: str(lineage.night), "hlynr.night.plan": ", ".join(plan)}
     tags |= _source(lineage)
-    run = store.client.create_run(
-        store.experiment_id, run_name=f"night {lineage.night} · {_started(lineage)}", tags=tags
-    )
-    return str(run.info.run_id)
+    name = f"night {lineage.night} · {_started(lineage)}"
+    return str(store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id)
 
 
 def start_search(store: Store, study: str, config: Config) -> str:
@@ -82,20 +82,31 @@ def start_search(store: Store, study: str, config: Config) -> str:
 
 def log_figures(store: Store, run_id: str, figures: Mapping[str, float]) -> None:
     """Figures without a time of their own."""
-    store.client.log_batch(run_id, metrics=_metrics(figures))
+    store.client.log_batch(run_id, metrics=metrics(figures))
 
 
 def failed_nights(store: Store) -> set[str]:
-    """Ids of the nights whose every attempt failed."""
+    """Ids of the nights whose every attempt failed, those included whose runs have been pruned since."""
     found = store.client.search_runs([store.experiment_id], f"tags.`{OUTCOME_TAG}` = 'failed'", max_results=10_000)
-    return {run.data.tags[NIGHT_TAG] for run in found}
+    remembered = store.client.get_experiment(store.experiment_id).tags
+    pruned = {key.removeprefix(FAILED_TAG) for key in remembered if key.startswith(FAILED_TAG)}
+    return {run.data.tags[NIGHT_TAG] for run in found} | pruned
+
+
+def remember_failed(store: Store, night: str) -> None:
+    """Keep a failed night counted once its runs are gone: the number of a night decides its seeds."""
+    store.client.set_experiment_tag(store.experiment_id, f"{FAILED_TAG}{night}", "pruned")
 
 
 def conclude_night(store: Store, run_id: str, outcome: str, figures: Mapping[str, float], description: str) -> None:
-    """Close a night's run: what came of it in a word, in figures and in markdown."""
+    """Close a night's run: what came of it in a word, also in its name, in figures and in markdown."""
     from mlflow.entities import RunTag
 
-    store.client.log_batch(run_id, metrics=_metrics(figures), tags=[RunTag(OUTCOME_TAG, outcome)])
+    tags = store.client.get_run(run_id).data.tags
+    # The list of runs cuts names after some twenty characters: what tells nights apart comes first.
+    name = f"night {tags[NUMBER_TAG]} · {outcome} · {tags[NIGHT_TAG].rpartition('-')[0]}"
+    store.client.update_run(run_id, name=name)
+    store.client.log_batch(run_id, metrics=metrics(figures), tags=[RunTag(OUTCOME_TAG, outcome)])
     finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)
 
 
@@ -145,14 +156,15 @@ def log_report(
     """Store the evaluation: figures of merit as metrics, its seed sets as datasets, report.json, plots.
 
     Metrics of the report are ``report/*``, of the held-out engagements ``heldout/*``, of the baselines on the
-    latter ``baseline/<name>/*``; ``eval/*`` belongs to the evaluations during training.
+    latter ``heldout/baseline/<name>/*``; ``eval/*`` belongs to the evaluations during training. MLflow sorts its
+    charts by these names: so the curves of the training come first.
     """
     from mlflow.entities import DatasetInput, InputTag
 
     sets = {"report": evaluation.report, "heldout": evaluation.heldout}
-    groups = {**sets, **{f"baseline/{name}": report for name, report in evaluation.baselines.items()}}
-    metrics = [metric for prefix, report in groups.items() for metric in metrics_of(report, f"{prefix}/")]
-    store.client.log_batch(run_id, metrics=metrics)
+    groups = [prefixed(name, details(report)) for name, report in sets.items()]
+    groups += [prefixed(f"heldout/baseline/{law}", merits(report)) for law, report in evaluation.baselines.items()]
+    store.client.log_batch(run_id, metrics=[metric for group in groups for metric in metrics(group)])
     datasets = [dataset_of(report, name, config) for name, report in sets.items()]
     context = [InputTag("mlflow.data.context", "evaluation")]
     store.client.log_inputs(run_id, datasets=[DatasetInput(dataset, context) for dataset in datasets])
@@ -170,7 +182,7 @@ def log_decision(store: Store, run_id: str, decision: GateDecision) -> None:
     compared = decision.comparison.model_dump() if decision.comparison else {}
     store.client.log_batch(
         run_id,
-        metrics=_metrics({f"gate/{key}": value for key, value in compared.items()}),
+        metrics=metrics({f"gate/{key}": value for key, value in compared.items()}),
         tags=[RunTag(key, value) for key, value in tags.items()],
     )
     log_record(store, run_id, "decision.json", decision)
@@ -189,53 +201,6 @@ def finish_run(store: Store, run_id: str, status: RunStatus, description: str) -
     """
     store.client.set_tag(run_id, "mlflow.note.content", description)
     store.client.set_terminated(run_id, status=status)
-
-
-def metrics_of(report: PolicyReport, prefix: str = "", **bound: Any) -> list[Metric]:
-    """A policy's report as MLflow metrics; ``bound`` ties them to a model or a dataset."""
-    low, high = report.success_rate_ci
-    values: dict[str, float | None] = {
-        "episodes": report.episodes,
-        "success_rate": report.success_rate,
-        "success_rate_low": low,
-        "success_rate_high": high,
-        "mean_reward": report.mean_reward,
-        "mean_final_distance": report.mean_final_distance,
-        "mean_fuel_left": report.mean_fuel_left,
-        "mean_time_to_intercept": report.mean_time_to_intercept,
-        "mean_episode_seconds": report.mean_episode_seconds,
-    }
-    values |= {f"miss_distance_p{key}": value for key, value in report.miss_distance_quantiles.items()}
-    values |= {f"outcome/{key}": count for key, count in report.outcomes.items()}
-    values |= {f"reward/{key}": value for key, value in report.reward_terms.items()}
-    return _metrics({f"{prefix}{key}": value for key, value in values.items() if value is not None}, **bound)
-
-
-def dataset_of(report: PolicyReport, role: str, config: Config) -> Dataset:
-    """The seed set a report was made on, named like ``reference-heldout-3000017``.
-
-    The digest covers all that decides which engagements these are: scenario, simulation, seed and number.
-    """
-    from mlflow.entities import Dataset
-
-    described = {"scenario": report.scenario, "seed": report.seed, "episodes": report.episodes}
-    world = {"definition": config.scenarios[report.scenario].model_dump(), "sim": config.sim.model_dump()}
-    digest = hashlib.sha256(json.dumps(described | world, sort_keys=True).encode()).hexdigest()[:16]
-    tags = {"mlflow.source.name": "hlynr evaluate"} | {key: str(value) for key, value in described.items()}
-    return Dataset(
-        name=f"{report.scenario}-{role}-{report.seed}",
-        digest=digest,
-        source_type="code",
-        source=json.dumps({"tags": tags}),
-        profile=json.dumps({"num_rows": report.episodes}),
-    )
-
-
-def _metrics(values: Mapping[str, float], **bound: Any) -> list[Metric]:
-    from mlflow.entities import Metric
-
-    now = int(time.time() * 1000)
-    return [Metric(key, float(value), now, 0, **bound) for key, value in values.items()]
 
 
 def run_id_of(store: Store, lineage: Lineage) -> str | None:

@@ -27,11 +27,11 @@ from hlynr.ops import git, snapshot
 from hlynr.records import VersionRecord
 
 BUNDLE = "outputs/train/bundle"
+WORKTREES = ".hlynr/worktrees"
 LOCK_TIMEOUT = 300.0  # [s] a save takes seconds, unless the remote is far away
 DVC_TIMEOUT = 900.0  # [s]
 
-_WORKTREES = ".hlynr/worktrees"
-_EXPERIMENT_REF = re.compile(r"refs/exps/(?P<head>[0-9a-f]{2}/[0-9a-f]{38,})/(?P<name>[^/]+)")
+EXPERIMENT_REF = re.compile(r"refs/exps/(?P<head>[0-9a-f]{2}/[0-9a-f]{38,})/(?P<name>[^/]+)")
 _log = logging.getLogger(__name__)
 
 
@@ -51,7 +51,7 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
             comes back is not what was saved; in the last case the experiment exists, but only locally.
     """
     root = root.resolve()
-    with _explained():
+    with explained():
         _check_name(name)
         head = check_project(root)
         done = snapshot.finished(root, config.run.outputs)
@@ -59,9 +59,9 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
             expected = snapshot.located(root, config.run.outputs, BUNDLE)
             raise VersioningError(f"nothing to save: {expected} and what belongs to it are not complete; train first")
         outs = [out for stage in done for out in stage.outs]
-        with _lock(root), snapshot.worktree(root, root / _WORKTREES, head, config, done) as place:
+        with lock(root), snapshot.worktree(root, root / WORKTREES, head, config, done) as place:
             request = {"root": str(root), "stages": [stage.name for stage in done], "outs": outs, "push": push}
-            answer = _dvc("commit", place, request)
+            answer = ask("commit", place, request)
             revision = snapshot.commit(place, f"dvc: commit experiment {name}")
             _point(root, name, head, revision)
             if answer["push_fault"]:
@@ -83,12 +83,12 @@ def restore(root: Path, revision: str, destination: Path) -> Path:
     root, destination = root.resolve(), destination.absolute()
     if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
         raise VersioningError(f"{destination} exists already; restore into a new or empty folder")
-    with _explained():
+    with explained():
         check_project(root)
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as parts:
             request = {"root": str(root), "revision": revision, "paths": [BUNDLE], "destination": parts, "cache": None}
-            _dvc("read", root, request)
+            ask("read", root, request)
             (Path(parts) / BUNDLE).replace(destination)
     return destination
 
@@ -99,12 +99,13 @@ def list_experiments(root: Path) -> list[str]:
     Raises:
         VersioningError: if ``root`` is in no git repository.
     """
-    with _explained():
+    with explained():
         return [found["name"] for found in _experiments(root)]
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
+def explained() -> Iterator[None]:
+    """What git, the disk or a request refuses, as the one line of a `VersioningError`."""
     try:
         yield
     except (git.GitError, OSError, ValueError) as error:
@@ -159,8 +160,8 @@ def default_remote(root: Path) -> str:
 
 
 @contextmanager
-def _lock(root: Path) -> Iterator[None]:
-    """One save at a time; the operating system frees the lock of a killed process."""
+def lock(root: Path) -> Iterator[None]:
+    """One save at a time, and none while something is removed; the system frees the lock of a killed process."""
     from filelock import FileLock, Timeout
 
     lock = FileLock(root / ".hlynr" / "versioning.lock")
@@ -183,7 +184,7 @@ def _lock(root: Path) -> Iterator[None]:
 
 def _experiments(root: Path) -> list[re.Match[str]]:
     refs = git.run(root, "for-each-ref", "--sort=creatordate", "--format=%(refname)", "refs/exps/").splitlines()
-    return [match for ref in refs if (match := _EXPERIMENT_REF.fullmatch(ref))]
+    return [match for ref in refs if (match := EXPERIMENT_REF.fullmatch(ref))]
 
 
 def _point(root: Path, name: str, head: str, revision: str) -> None:
@@ -200,7 +201,7 @@ def _verify(root: Path, name: str, revision: str, place: Path, outs: list[str]) 
         back, cache = Path(folder) / "back", Path(folder) / "cache"
         request = {"root": str(root), "revision": revision, "paths": outs, "destination": str(back)}
         try:
-            _dvc("read", root, request | {"cache": str(cache)})
+            ask("read", root, request | {"cache": str(cache)})
         except VersioningError as error:
             raise VersioningError(f"{name} is saved, but does not come back from the remote: {error}") from error
         for out in outs:
@@ -213,7 +214,7 @@ def _sha256(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def _dvc(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
+def ask(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
     """Let `hlynr.ops.dvc_worker` meet one request in ``directory``."""
     with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as scratch:
         # By default DVC leaves a folder per project path under /var/tmp, one for each snapshot.

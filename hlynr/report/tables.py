@@ -187,40 +187,6 @@ def slice_rows(report: PolicyReport) -> list[dict[str, str]]:
     ]
 
 
-def run_description(
-    train: TrainResult,
-    evaluation: EvaluationReport | None = None,
-    decision: GateDecision | None = None,
-    promotion: Promotion | None = None,
-) -> str:
-    """Markdown that tells what happened in the run and why it was promoted or not."""
-    lines = [f"**{text.headline(promotion)}**"]
-    if decision is not None:
-        lines.append(f"Why: {text.reason(decision.reason)}")
-    lines.append(text.training(train))
-    if evaluation is not None:
-        lines.append(text.judgement(evaluation))
-    if decision is not None and decision.comparison is not None:
-        lines.append(text.duel(decision.comparison))
-    if evaluation is not None:
-        lines.append(markdown(report_rows(evaluation)))
-    if decision is not None:
-        lines.append(markdown(gate_markdown(decision)))
-    lines.append(_origin(train if evaluation is None else evaluation))
-    return "\n\n".join(line for line in lines if line) + "\n"
-
-
-def night_description(
-    attempts: Sequence[Attempt], promotion: Promotion | None, diagnosis: Diagnosis | None = None
-) -> str:
-    """Markdown that tells what a night tried, why, and what came of it."""
-    head = text.headline(promotion) if promotion else "Every strategy of the plan failed."
-    lines = [f"**{head}**", markdown(attempt_rows(attempts))]
-    if diagnosis is not None:
-        lines.append(f"Diagnosis of {diagnosis.subject}: {diagnosis.verdict}")
-    return "\n\n".join(lines) + "\n"
-
-
 def attempt_rows(attempts: Sequence[Attempt]) -> list[dict[str, str]]:
     """One row per attempt of a night's plan."""
     return [
@@ -240,17 +206,6 @@ def markdown(rows: Sequence[dict[str, str]]) -> str:
         return ""
     cells = [list(rows[0]), ["---"] * len(rows[0]), *([*row.values()] for row in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells)
-
-
-def _origin(source: TrainResult | EvaluationReport) -> str:
-    lineage = source.lineage
-    commit = text.UNKNOWN if lineage.git_commit is None else lineage.git_commit[:12]
-    dirty = " with uncommitted changes" if lineage.git_dirty else ""
-    version = "" if lineage.dvc_experiment is None else f", DVC experiment `{lineage.dvc_experiment}`"
-    return (
-        f"Lineage `{lineage.id}`, night {lineage.night}: commit `{commit}`{dirty}{version}, "
-        f"bundle sha256 `{source.bundle_sha256[:12]}`."
-    )
 
 
 def _banner(record: RetrainRecord, model: str) -> RenderableType:

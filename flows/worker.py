@@ -1,0 +1,25 @@
+"""This machine's worker: makes the deployments known, then becomes Prefect's process worker.
+
+Arguments: name of the worker, project folder, name of the params file.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from flows import deploy
+from flows.turns import WORKER
+
+
+def main() -> None:
+    """Become the worker."""
+    name, *project = sys.argv[1:]
+    config = deploy.main(project)
+    os.environ[WORKER] = str(os.getpid())  # which stays the same below
+    prefect = [sys.executable, "-m", "prefect", "worker", "start"]
+    os.execv(sys.executable, [*prefect, "--pool", config.service.pool, "--type", "process", "--name", name])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,54 @@
+"""The 100 episodes of a night flown again, years or a code change later: does the policy still do what it did?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from hlynr.evaluation.judge import fly_set, report_set
+from hlynr.evaluation.statistics import wilson_interval
+
+if TYPE_CHECKING:
+    from hlynr.config import Config, Gate
+    from hlynr.evaluation.policy import Policy
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """What became of the episodes this time, and the success rate recorded the first time, where there is a record."""
+
+    successes: int
+    episodes: int
+    recorded: float | None
+
+    def fault(self, gate: Gate) -> str | None:
+        """Why a policy that does so may not reign; None if it may.
+
+        Without a record the baseline alone decides. A rate as recorded is no fault, and neither is a worse one that
+        chance explains.
+        """
+        if self.successes / self.episodes <= gate.baseline:
+            return f"{self._counted} succeed, which does not exceed the baseline of {_percent(gate.baseline)}"
+        _, high = wilson_interval(self.successes, self.episodes, gate.confidence)
+        if self.recorded is not None and high < self.recorded:
+            return f"{self._counted} succeed under today's configuration, {_percent(self.recorded)} are on record"
+        return None
+
+    def __str__(self) -> str:
+        if self.recorded is None:
+            return f"{self._counted} succeed (no earlier figure is on record)"
+        return f"{self._counted} succeed again ({_percent(self.recorded)} recorded)"
+
+    @property
+    def _counted(self) -> str:
+        return f"{self.successes} of {self.episodes} episodes"
+
+
+def rerun(policy: Policy, config: Config, recorded: float | None) -> Rerun:
+    """Fly the report's engagements of the configuration's night."""
+    success = fly_set(policy, config, report_set(config)).success
+    return Rerun(int(success.sum()), len(success), recorded)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"

@@ -1,0 +1,56 @@
+"""How MLflow's UI opens the experiment: as the training of models, with a description and a table of the nights."""
+
+from __future__ import annotations
+
+import json
+import time
+
+KIND = {"mlflow.experimentKind": "custom_model_development"}
+"""The UI then opens the experiment as model training; by default it guesses, and guesses generative AI."""
+
+NOTE_TAG = "mlflow.note.content"
+NOTE = (
+    "One run per night, with its attempts below it. **Views > Nights** shows what each came to. The runs of the "
+    "attempts hold curves, figures and the gate's table; the registered model tells who is champion."
+)
+
+VIEW = "nights"
+VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
+WIDTHS = {
+    "attributes.`Run Name`": 300,
+    "runDateAndNestInfo": 130,
+    "duration": 80,
+    "tags.`hlynr.attempt`": 260,
+    "metrics.`heldout/success_rate`": 160,
+    "metrics.`heldout/success_rate_low`": 190,
+    "metrics.`report/success_rate`": 150,
+}
+"""Columns from left to right [px]; together what a window 1600 wide has room for."""
+
+
+def tags() -> dict[str, str]:
+    """What an experiment carries for the UI."""
+    return KIND | {NOTE_TAG: NOTE, VIEW_TAG: _view()}
+
+
+def address(server: str, experiment_id: str) -> str:
+    """Where a browser finds the nights; without the workflow's name the UI shows what belongs to generative AI."""
+    return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
+
+
+def _view() -> str:
+    """A saved view of the list of runs in the form in which MLflow's own UI writes one."""
+    state = {
+        "searchFilter": "",
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
+        "startTime": "ALL",
+        "lifecycleFilter": "Active",
+        "datasetsFilter": [],
+        "modelVersionFilter": "All Runs",
+        "selectedColumns": [column for column in WIDTHS if column.startswith(("tags.", "metrics."))],
+        "columnOrder": list(WIDTHS),
+        "columnWidths": WIDTHS,
+    }
+    now = int(time.time() * 1000)
+    return json.dumps({"name": "Nights", "createdAt": now, "updatedAt": now, "state": json.dumps(state)})

@@ -1,0 +1,172 @@
+"""What MLflow's pages say of a run, a night, a model version and the registered model, as markdown.
+
+MLflow shows the beginning of a run's words until they are unfolded, and that of a version's in a list, as they are:
+so verdict and reason come first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from hlynr.records import Attempt, Diagnosis, EvaluationReport, GateDecision, Promotion, TrainResult
+from hlynr.report import tables, text
+
+GAP, BELOW = " &emsp;", "&nbsp;"
+"""MLflow draws tables without any space between their columns, nor between them and what follows."""
+RECENT = 12
+"""Decisions on the registered model's page, which a strict database bounds; `hlynr champions` has them all."""
+ROLES = {
+    "champion": "the one in use",
+    "challenger": "the newest that did not become champion",
+    "previous_champion": "what a rollback returns to",
+}
+
+
+def run(
+    train: TrainResult,
+    evaluation: EvaluationReport | None = None,
+    decision: GateDecision | None = None,
+    promotion: Promotion | None = None,
+) -> str:
+    """What happened in the run, and why its policy was promoted or not."""
+    parts = [f"**{text.headline(promotion)}**", _why(decision, promotion)]
+    if evaluation is not None:
+        parts.append(text.judgement(evaluation))
+    if decision is not None:
+        parts.append(_gate(decision))
+    if evaluation is not None:
+        parts.append(_report(evaluation))
+    parts += _headed("Training", text.training(train))
+    parts.append(_origin(train if evaluation is None else evaluation))
+    return _joined(parts)
+
+
+def version(train: TrainResult, evaluation: EvaluationReport, decision: GateDecision, promotion: Promotion) -> str:
+    """How a version fared: the gate's every rule, its figures, where it comes from."""
+    return _joined(
+        [
+            promotion.reason,
+            text.judgement(evaluation),
+            _gate(decision),
+            _report(evaluation),
+            *_headed("Training", text.training(train)),
+            _origin(evaluation),
+        ]
+    )
+
+
+def rolled_back(promotion: Promotion) -> str:
+    """What a rollback adds to the version that it took the crown from."""
+    return f"Rolled back on {_minute(promotion)} UTC: version {promotion.champion_after} is champion again."
+
+
+def model(name: str, roles: Mapping[str, int], history: Sequence[Promotion]) -> str:
+    """Who is champion, challenger and previous champion, what was decided of late, and how to load the champion.
+
+    Args:
+        roles: versions by alias.
+        history: every decision, oldest first.
+    """
+    parts = [
+        "Policies of a nightly retraining. Each new one is judged by a gate on engagements it has never seen, "
+        "against the champion on the same ones; its version's page has every rule.",
+        _spaced([_role(alias, number, history) for alias in ROLES if (number := roles.get(alias)) is not None]),
+        *_headed("Load the champion"),
+        f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}@champion")\n'
+        "actions = model.predict(observations)  # histories, float32 of shape (B, T, D)\n```",
+        f"Or judge it again: `hlynr evaluate --model models:/{name}@champion`",
+        *_headed("Decisions"),
+        _spaced([_entry(entry) for entry in reversed(history[-RECENT:])]),
+    ]
+    if len(history) > RECENT:
+        parts.append(f"{len(history) - RECENT} earlier ones: `hlynr champions`")
+    return _joined(parts)
+
+
+def night(
+    attempts: Sequence[Attempt],
+    promotion: Promotion | None = None,
+    decision: GateDecision | None = None,
+    evaluation: EvaluationReport | None = None,
+    diagnosis: Diagnosis | None = None,
+) -> str:
+    """What a night tried, why, and what came of it; without a promotion, that all has failed."""
+    head = text.headline(promotion) if promotion else "Every strategy of the plan failed."
+    parts = [f"**{head}**", _why(decision, promotion), _spaced(tables.attempt_rows(attempts))]
+    if decision is not None:
+        parts.append(_gate(decision))
+    if evaluation is not None:
+        parts += _headed("Judgement", text.judgement(evaluation))
+    if diagnosis is not None:
+        parts.append(f"Diagnosis of {diagnosis.subject}: {diagnosis.verdict}")
+    return _joined(parts)
+
+
+def _why(decision: GateDecision | None, promotion: Promotion | None) -> str:
+    """A promotion knows better than the decision: it is refused where the champion has changed since."""
+    given = promotion or decision
+    return f"Why: {text.reason(given.reason)}" if given else ""
+
+
+def _gate(decision: GateDecision) -> str:
+    parts = [*_headed("Gate"), _spaced(tables.gate_markdown(decision))]
+    if decision.comparison is not None:
+        parts.append(text.duel(decision.comparison))
+    return _joined(parts)
+
+
+def _report(evaluation: EvaluationReport) -> str:
+    rows = tables.report_rows(evaluation)
+    return _joined([*_headed(f"Report on {evaluation.report.episodes:,} episodes"), _spaced(rows)]) if rows else ""
+
+
+def _role(alias: str, number: int, history: Sequence[Promotion]) -> dict[str, str]:
+    judged = [entry for entry in history if entry.version == number]
+    success = text.success(judged[-1].success_rate, judged[-1].success_rate_ci) if judged else text.UNKNOWN
+    return {
+        "alias": f"`{alias}`",
+        "version": f"**{number}**",
+        "success on held-out engagements": success,
+        "": ROLES[alias],
+    }
+
+
+def _entry(entry: Promotion) -> dict[str, str]:
+    stays = text.UNKNOWN if entry.champion_after is None else str(entry.champion_after)
+    return {
+        "UTC": _minute(entry),
+        "version": str(entry.version),
+        "decision": entry.action.replace("_", " ") + (" to" if entry.action == "rolled_back" else ""),
+        "success on held-out engagements": text.success(entry.success_rate, entry.success_rate_ci),
+        "champion then": stays,
+    }
+
+
+def _minute(entry: Promotion) -> str:
+    return entry.when[:16].replace("T", " ")
+
+
+def _origin(source: TrainResult | EvaluationReport) -> str:
+    lineage = source.lineage
+    commit = text.UNKNOWN if lineage.git_commit is None else lineage.git_commit[:12]
+    dirty = " with uncommitted changes" if lineage.git_dirty else ""
+    saved = "" if lineage.dvc_experiment is None else f", DVC experiment `{lineage.dvc_experiment}`"
+    return (
+        f"Lineage `{lineage.id}`, night {lineage.night}, attempt {lineage.attempt} ({lineage.strategy}): "
+        f"commit `{commit}`{dirty}{saved}, bundle sha256 `{source.bundle_sha256[:12]}`."
+    )
+
+
+def _headed(title: str, *parts: str) -> list[str]:
+    return [f"**{title}**", *parts]
+
+
+def _spaced(rows: Sequence[dict[str, str]]) -> str:
+    """A table with room on MLflow's pages: between its columns, of which the last needs none, and below it."""
+    gaps = [GAP] * (len(rows[0]) - 1) + [""] if rows else []
+    spaced = [{key + gap: cell + gap for (key, cell), gap in zip(row.items(), gaps, strict=True)} for row in rows]
+    return f"{tables.markdown(spaced)}\n\n{BELOW}" if rows else ""
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return "\n\n".join(part.strip("\n") for part in parts if part) + "\n"

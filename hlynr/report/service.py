@@ -1,0 +1,85 @@
+"""The answer of `hlynr status` for the terminal."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from hlynr.report import text
+from hlynr.report.tables import grid
+from hlynr.service_records import ServiceStatus
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+SIGNS = {"healthy": "ok", "elsewhere": "ok", "starting": "warn", "not answering": "FAIL", "down": "FAIL"}
+
+
+def status(found: ServiceStatus) -> RenderableType:
+    """Services, nights, champion and disk, each a short table."""
+    from rich.console import Group
+    from rich.padding import Padding
+    from rich.text import Text
+
+    blocks = _section(f"{'Healthy' if found.healthy else 'NOT HEALTHY'}: {found.reason}", _parts(found))
+    upcoming = f"next night {_time(found.next_run)}" if found.next_run else "no night is scheduled"
+    blocks += _section(f"Schedule {found.schedule}, {upcoming}", _nights(found))
+    champion = text.headline(found.champion) if found.champion else "no champion yet"
+    lines = [*_up(found), f"Champion: {champion}", f"Disk: {_disk(found)}"]
+    review = [Text(f" Review the nights: {found.review}", no_wrap=True, overflow="ignore")] if found.review else []
+    return Group(*blocks, *(Padding(line, (0, 1)) for line in lines), *review)
+
+
+def _section(title: str, rows: list[dict[str, str]]) -> list[RenderableType]:
+    """The title above the table, not in it: there it would wrap where the table ends."""
+    from rich.text import Text
+
+    return [Text(title, style="bold"), grid("", rows) if rows else ""]
+
+
+def _up(found: ServiceStatus) -> list[str]:
+    if found.since is None:
+        return []
+    took = "" if found.took is None else f", well after {found.took:.0f} s"
+    load = found.load
+    takes = "" if load is None else f"; takes {_size(load.memory)} of memory and {load.cpu:.1%} of a core"
+    logs = sorted({part.log.rpartition("/")[0] for part in found.parts if part.log})
+    return [f"Logs: {', '.join(logs)}", f"Up: since {_time(found.since)} UTC{took}{takes}"]
+
+
+def _parts(found: ServiceStatus) -> list[dict[str, str]]:
+    return [
+        {
+            "service": part.name,
+            "state": SIGNS[part.state],
+            "": part.state + (f", restarts: {part.restarts}" if part.restarts else ""),
+            "address": part.url or "-",
+        }
+        for part in found.parts
+    ]
+
+
+def _nights(found: ServiceStatus) -> list[dict[str, str]]:
+    return [
+        {
+            "run": run.name,
+            "began (UTC)": _time(run.began),
+            "took": text.duration(run.seconds) if run.seconds is not None else "-",
+            "state": run.state,
+            "verdict": run.verdict or "-",
+        }
+        for run in found.runs
+    ]
+
+
+def _disk(found: ServiceStatus) -> str:
+    used = ", ".join(f"{use.name} {_size(use.bytes)}" for use in found.disk)
+    return f"{used}; {_size(found.disk_free)} free"
+
+
+def _size(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+
+
+def _time(when: datetime | None) -> str:
+    return "-" if when is None else f"{when:%Y-%m-%d %H:%M}"

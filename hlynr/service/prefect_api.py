@@ -1,0 +1,108 @@
+"""The few questions that the service has for a Prefect server, over plain HTTP.
+
+Prefect's own client takes seconds and 100 MB to import, too much for a process that only looks after others.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import quote
+from urllib.request import Request, urlopen
+
+from hlynr.errors import EnvironmentNotReady
+
+FLOW = "retrain"
+"""The nightly flow's name."""
+NIGHTLY = "nightly"
+"""Its deployment's name."""
+UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
+WORKER_LABEL = "prefect.worker.name"
+
+
+class NoAnswerError(EnvironmentNotReady):
+    """Prefect's server does not answer, or not with what was asked for."""
+
+
+@dataclass(frozen=True)
+class PrefectApi:
+    """A server by the address of its API, like ``http://127.0.0.1:4200/api``."""
+
+    url: str
+    timeout: float = 20.0
+    """[s] for an answer; a server under load takes its time."""
+
+    def healthy(self) -> bool:
+        """Whether it answers at all."""
+        return answers(f"{self.url}/health")
+
+    def worker_online(self, pool: str, name: str) -> bool:
+        """Whether the worker has lately told the server that it is there."""
+        try:
+            found = self._post(f"/work_pools/{quote(pool)}/workers/filter", {})
+        except NoAnswerError:
+            return False
+        return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found)
+
+    def unfinished(self, worker: str) -> list[dict[str, Any]]:
+        """Runs that the worker has begun, and that have not come to an end as far as the server knows."""
+        found = self._runs({"state": {"type": {"any_": list(UNFINISHED)}}}, limit=200)
+        return [run for run in found if (run.get("labels") or {}).get(WORKER_LABEL) == worker]
+
+    def nights(self, limit: int) -> list[dict[str, Any]]:
+        """The newest runs of the nightly flow that have begun or ended, the newest first."""
+        begun = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
+        return self._runs(begun, flow=FLOW, sort="EXPECTED_START_TIME_DESC", limit=limit)
+
+    def next_night(self) -> dict[str, Any] | None:
+        """The run that is due next; None if none is scheduled."""
+        waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
+        found = self._runs(waiting, flow=FLOW, sort="EXPECTED_START_TIME_ASC", limit=1)
+        return found[0] if found else None
+
+    def schedule(self) -> str:
+        """By what the nights are scheduled, as cron has it, and the time zone."""
+        found = self._get(f"/deployments/name/{FLOW}/{NIGHTLY}")["schedules"]
+        each = [f"{entry['schedule'].get('cron')} ({entry['schedule'].get('timezone')})" for entry in found]
+        return ", ".join(each) or "none"
+
+    def crash(self, run_id: str, message: str) -> None:
+        """Say that a run has ended by a crash."""
+        state = {"type": "CRASHED", "name": "Crashed", "message": message}
+        self._post(f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+
+    def _runs(
+        self, chosen: dict[str, Any], *, flow: str | None = None, sort: str = "START_TIME_DESC", limit: int
+    ) -> list[dict[str, Any]]:
+        body: dict[str, Any] = {"flow_runs": chosen, "sort": sort, "limit": limit}
+        if flow:
+            body["flows"] = {"name": {"any_": [flow]}}
+        found: list[dict[str, Any]] = self._post("/flow_runs/filter", body)
+        return found
+
+    def _get(self, path: str) -> Any:
+        return self._answer(Request(f"{self.url}{path}"))
+
+    def _post(self, path: str, body: dict[str, Any]) -> Any:
+        return self._answer(
+            Request(f"{self.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
+        )
+
+    def _answer(self, request: Request) -> Any:
+        try:
+            with urlopen(request, timeout=self.timeout) as response:
+                return json.loads(response.read())
+        except (URLError, OSError, ValueError) as error:
+            detail = f"{error.code} {error.reason}" if isinstance(error, HTTPError) else str(error)
+            raise NoAnswerError(f"Prefect's server does not answer {request.full_url}: {detail}") from None
+
+
+def answers(url: str, timeout: float = 10.0) -> bool:
+    """Whether a GET of it succeeds."""
+    try:
+        with urlopen(url, timeout=timeout) as response:
+            return bool(response.status == 200)
+    except (URLError, OSError, ValueError):
+        return False
