@@ -2,6 +2,7 @@
 
 import sys
 from contextlib import nullcontext
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,18 +12,19 @@ import pytest
 import searches
 import torch
 
-from hlynr import cli, clinic, params, pipeline
+from hlynr import alerts, cli, clinic, housekeeping, params, pipeline
 from hlynr.envs.observation import SIZE
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation import gate, judge, laws
 from hlynr.evaluation.rollout import fly
 from hlynr.nights import Night
-from hlynr.ops import store, versioning
+from hlynr.ops import garbage, holdings, retention, store, versioning
 from hlynr.project import Project
 from hlynr.records import Attempt, EvaluationPoint, Lineage, MonitorVerdict, PairedComparison
 from hlynr.rl import algorithms, callbacks, monitor
 from hlynr.rl import train as training
 from hlynr.rl.curriculum import Curriculum
+from hlynr.service import parts
 from hlynr.sim.scenario import parameters
 from hlynr.study import conduct
 from hlynr.tuning import conduct as tuning
@@ -305,6 +307,8 @@ def flow(config):
         patch.setattr(module, "validate", lambda *_: Night((project,), LINEAGE, ()))
         patch.setattr(module, "train", SimpleNamespace(with_options=with_options))
         patch.setattr(module, "conclude_attempt", lambda *_: failed)
+        patch.setattr(module.alarms, "attempted", lambda *_: None)
+        patch.setattr(module.turns, "turn", lambda *_, **__: nullcontext())
         patch.setattr(module, "diagnose", pipeline.diagnose_failure)
         patch.setattr(clinic, "examine", examined)
         patch.setattr(store, "open_store", lambda *_: None)
@@ -377,3 +381,108 @@ def searched(config, folder):
             cli.tune(file, [], None, None, None, None, False, False, False, None)
     entries = {name: getattr(config.tune.space, name) for name in type(config.tune.space).model_fields}
     return seen | {f"space: {name}": _drawn(name, entry) for name, entry in entries.items()}
+
+
+def served(config, folder):
+    """Which servers `hlynr up` starts, where they listen, what they are told."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("PREFECT_API_URL", raising=False)
+        asked = []
+        patch.setattr(parts.PrefectApi, "worker_online", lambda _, pool, name: asked.append(pool))
+        prefect, mlflow, worker = parts.plan(Project(folder, config), "params.yaml").parts
+        worker.well()
+    told = dict(zip(mlflow.command[4::2], mlflow.command[5::2], strict=True))
+    settings = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"
+    database, kept = (prefect.environment[name].replace(str(folder), "") for name in settings)
+    return {
+        "listening": (*prefect.command[-3:-1], told["--host"], told["--port"]),
+        "addresses": (prefect.url, mlflow.url, worker.environment["PREFECT_API_URL"]),
+        "allowed": told.get("--allowed-hosts"),
+        "database": database,
+        "Prefect's runs are kept": kept,
+        "pool": asked,
+    }
+
+
+def pruned(config):
+    """From when on `hlynr prune` keeps everything, whether it looks into the remote, whether a night ends with it."""
+    from flows import retrain as module
+
+    seen = {"after the night": False}
+
+    def survey(_, folder, before):
+        seen.update({"older than": before})
+        return retention.Survey()
+
+    def collect(*_, remote, **__):
+        seen.update(remote=remote)
+        return garbage.Collected((), {}, frozenset(), (), {}, ())
+
+    project, silent = Project(ROOT, config), lambda *_: SimpleNamespace(lineage=LINEAGE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "open_existing", lambda *_: object())
+        patch.setattr(holdings, "database", lambda _: None)
+        patch.setattr(retention, "survey", survey)
+        patch.setattr(garbage, "collect", collect)
+        housekeeping.prune(project, dry_run=True, now=datetime(2026, 11, 23, tzinfo=UTC))
+        patch.setattr(module, "validate", lambda *_: Night((project,), LINEAGE, ()))
+        patch.setattr(module, "_trained", lambda *_: (project, silent(), []))
+        for step in ("version", "evaluate", "gate", "promote"):
+            patch.setattr(module, step, silent)
+        patch.setattr(module.alarms, "decided", silent)
+        patch.setattr(module.pipeline, "reported_night", lambda *_: nullcontext())
+        patch.setattr(module.pipeline, "conclude", silent)
+        patch.setattr(module, "_pruned", lambda _: seen.update({"after the night": True}))
+        module._night("", "", [], False, True)
+    return seen
+
+
+def deployed(config):
+    """What a Prefect server is told about the nights."""
+    from flows import deploy as module
+
+    seen = {"pools": []}
+
+    class Client:
+        def create_work_pool(self, pool):
+            seen["pools"].append(pool.name)
+
+        def read_global_concurrency_limit_by_name(self, name):
+            pass
+
+        def update_global_concurrency_limit(self, name, limit):
+            seen["slots"] = (name, limit.limit)
+
+        def read_deployment_by_name(self, name):
+            return SimpleNamespace(schedules=[])
+
+    def deploy(work_pool_name, schedules, **_):
+        seen["pools"].append(work_pool_name)
+        seen["schedules"] = [(schedule.cron, schedule.timezone) for schedule in schedules]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "get_client", lambda sync_client: nullcontext(Client()))
+        patch.setattr(
+            module, "retrain", SimpleNamespace(name="retrain", from_source=lambda **_: SimpleNamespace(deploy=deploy))
+        )
+        patch.setattr(module, "deploy_tune", lambda pool, _: seen["pools"].append(pool))
+        patch.setattr(module, "_watch_heartbeats", lambda: None)
+        module.deploy(config, ROOT, "params.yaml", [])
+    return seen
+
+
+def alerted(config, folder):
+    """Which alerts go to the webhook, and how long it may take."""
+    seen = {"sent": [], "patience": set()}
+
+    def opened(request, timeout):
+        seen["sent"].append(request.data.decode().partition(",")[0])
+        seen["patience"].add(timeout)
+        return nullcontext()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HLYNR_WEBHOOK", "http://127.0.0.1/hook")
+        patch.setattr(alerts, "urlopen", opened)
+        for kind in ("failed", "crashed", "collapsed", "promoted"):
+            alerts.tell(folder, config.alerts, kind, "something")
+    return seen

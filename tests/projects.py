@@ -111,9 +111,9 @@ def run(root: Path, *command: str, stdin: str = "", **extra: str) -> subprocess.
     )
 
 
-def checked(root: Path, *command: str, stdin: str = "") -> str:
+def checked(root: Path, *command: str, stdin: str = "", **extra: str) -> str:
     """What a command that must succeed prints."""
-    done = run(root, *command, stdin=stdin)
+    done = run(root, *command, stdin=stdin, **extra)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

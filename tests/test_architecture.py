@@ -17,7 +17,7 @@ MODULES = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix("
 HEAVY = {"dvc", "git", "gymnasium", "matplotlib", "mlflow", "numba", "numpy", "pandas", "plotly", "prefect", "scipy"}
 HEAVY |= {"optuna", "sb3_contrib", "sqlalchemy", "stable_baselines3", "tensorboard", "torch"}
 
-SETTINGS = {"config", "records", "study_records", "tune_records", "errors", "schedules"}
+SETTINGS = {"config", "records", "service_records", "study_records", "tune_records", "errors", "schedules"}
 """Light, and known to everybody."""
 
 # What each part of hlynr may import; its own files always. A name with a dot is one file of another folder.
@@ -31,9 +31,11 @@ ALLOWED = {
     "section": set(),
     "schedules": {"section"},
     "strategies": set(),
-    "config": {"consistency", "records", "schedules", "search_space", "section"},
+    "service_settings": {"section"},
+    "config": {"consistency", "records", "schedules", "search_space", "section", "service_settings"},
     "params": {"config", "consistency", "errors", "faults", "inheritance", "strategies", "strict_yaml"},
     "records": set(),
+    "service_records": {"records"},
     "study_records": {"records"},
     "tune_records": {"records", "study_records"},
     "project": {"config"},
@@ -42,12 +44,13 @@ ALLOWED = {
     "envs": {"sim", "config"},
     "evaluation": {"envs", "sim", *SETTINGS},
     "rl": {"envs", "sim", "evaluation.policy", "evaluation.rollout", "observers", *SETTINGS},
-    "ops": {"params", "envs.observation", "evaluation.policy", "rl.bundle", *SETTINGS},
+    "ops": {"params", "service_settings", "envs.observation", "evaluation.policy", "rl.bundle", *SETTINGS},
     "report": {"evaluation.rollout", "observers", "rl.monitor", *SETTINGS},
     "doctor": {"machine", "ops", "rl.train", "project", *SETTINGS},
     "bench": {"envs", "evaluation", "rl", "sim", "project", *SETTINGS},
     "plan": {"ops", "project", *SETTINGS},
     "nights": {"ops", "plan", "project", "rl", *SETTINGS},
+    "housekeeping": {"nights", "ops", "project", *SETTINGS},
     "pipeline": {
         "clinic",
         "doctor",
@@ -63,7 +66,9 @@ ALLOWED = {
     },
     "machine": {"errors"},
     "child": {"machine", "observers", "pipeline", "project", *SETTINGS},
-    "prefect_server": {"child", "project", *SETTINGS},
+    "prefect_server": {"child", "project", "service.place", *SETTINGS},
+    "alerts": {"service_settings", *SETTINGS},
+    "service": {"alerts", "machine", "ops", "params", "prefect_server", "project", *SETTINGS},
     "watch": {"observers", "ops", "project", "report", "rl.monitor", *SETTINGS},
     "clinic": {"envs", "evaluation", "project", "report", "rl", *SETTINGS},
     "desk": {
@@ -77,6 +82,7 @@ ALLOWED = {
         "project",
         "report",
         "rl",
+        "service.parts",
         *SETTINGS,
     },
     "children": {"child"},
@@ -113,6 +119,7 @@ ALLOWED = {
     "options": {"errors"},
     "cli": {
         "desk",
+        "housekeeping",
         "machine",
         "nights",
         "observers",
@@ -121,12 +128,30 @@ ALLOWED = {
         "pipeline",
         "prefect_server",
         "project",
+        "report.housekeeping",
+        "report.service",
+        "service",
         "study",
         "tuning",
         "watch",
         *SETTINGS,
     },
-    "flows": {"child", "machine", "nights", "observers", "params", "pipeline", "plan", "project", "tuning", *SETTINGS},
+    "flows": {
+        "alerts",
+        "child",
+        "housekeeping",
+        "machine",
+        "nights",
+        "observers",
+        "params",
+        "pipeline",
+        "plan",
+        "project",
+        "service.place",
+        "service_settings",
+        "tuning",
+        *SETTINGS,
+    },
 }
 
 # Libraries that only one part knows.
@@ -172,7 +197,9 @@ LIGHT = {
     "params",
 }
 LIGHT |= {
+    "alerts",
     "children",
+    "housekeeping",
     "machine",
     "nights",
     "pipeline",
@@ -183,6 +210,9 @@ LIGHT |= {
     "schedules",
     "search_space",
     "section",
+    "service",
+    "service_records",
+    "service_settings",
     "strategies",
     "strict_yaml",
     "study",

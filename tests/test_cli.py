@@ -43,6 +43,7 @@ VERBS = (
     "study",
     "monitor",
     "tune",
+    "prune",
 )
 
 

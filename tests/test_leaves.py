@@ -13,6 +13,7 @@ import pytest
 
 from hlynr import params
 from hlynr.rl.train import training_digest
+from hlynr.service_settings import SECTIONS
 
 FILE = Path(__file__).parents[1] / "params.yaml"
 TREE = params.load(FILE).model_dump(mode="json")  # scenarios resolved, so that each has all its leaves
@@ -42,6 +43,7 @@ BY_SCHEDULE, BY_MASTERY = ("train.curriculum.mode=schedule",), ("train.curriculu
 RECURRENT = ("train.algorithm=recurrent_ppo", "train.lstm_hidden_size=8")
 STUDY = ("study.runs=[{strategy: default, seeds: [1], timesteps: 16384}]",)
 NETWORK = {"network", "weights"}
+WITH_FOLDER = ("assembled", "planned", "studied", "searched", "served", "alerted")
 
 
 # Ends of the searched ranges, other than those of params.yaml.
@@ -194,6 +196,23 @@ EFFECTS = [
     Effect("tune.space.target_kl.choices", "[0.01, 0.02]", "searched", {"space: target_kl"}),
     Effect("tune.space.lstm_hidden_size.choices", "[8, 16]", "searched", {"space: lstm_hidden_size"}),
     Effect("tune.space.lstm_chunk.choices", "[8, 16]", "searched", {"space: lstm_chunk"}),
+    Effect("schedule.cron", "30 3 * * *", "deployed", {"schedules"}),
+    Effect("schedule.cron", "null", "deployed", {"schedules"}),
+    Effect("schedule.timezone", "Europe/Berlin", "deployed", {"schedules"}),
+    Effect("service.host", "0.0.0.0", "served", {"listening"}),
+    Effect("service.allowed_hosts", "[a.example.org]", "served", {"allowed"}),
+    Effect("service.prefect_port", "4999", "served", {"listening", "addresses"}),
+    Effect("service.mlflow_port", "5999", "served", {"listening", "addresses"}),
+    Effect("service.database", "postgresql://me@db/prefect", "served", {"database"}),
+    Effect("service.pool", "mine", "served", {"pool"}),
+    Effect("service.pool", "mine", "deployed", {"pools"}),
+    Effect("service.gpu_slots", "3", "deployed", {"slots"}),
+    Effect("retention.days", "60", "served", {"Prefect's runs are kept"}),
+    Effect("retention.days", "60", "pruned", {"older than"}),
+    Effect("retention.remote", "false", "pruned", {"remote"}),
+    Effect("retention.after_night", "false", "pruned", {"after the night"}),
+    Effect("alerts.send", "[failed]", "alerted", {"sent"}),
+    Effect("alerts.timeout", "7", "alerted", {"patience"}),
     Effect("retrain.retries", "7", "flow", {"retries"}),
     Effect("retrain.retry_delay", "70", "flow", {"delay"}),
     Effect("retrain.progress_interval", "77", "flow", {"interval"}),
@@ -259,7 +278,7 @@ def observe(tmp_path_factory):
         if (probe, overrides) in known:
             return known[probe, overrides]
         config = params.parse(TREE, [*BASE, *overrides])
-        folder = (tmp_path_factory.mktemp(probe),) if probe in ("assembled", "planned", "studied", "searched") else ()
+        folder = (tmp_path_factory.mktemp(probe),) if probe in WITH_FOLDER else ()
         found = getattr(probes, probe)(config, *folder)
         if keep:
             known[probe, overrides] = found
@@ -282,12 +301,12 @@ def test_only_what_a_training_depends_on_forbids_to_resume_it():
     resumable = set()
     for effect in EFFECTS:
         config = params.parse(TREE, [*BASE, *effect.given, f"{effect.key}={effect.value}"])
-        assert config.digest() != base.digest()
+        assert (config.digest() != base.digest()) == (effect.key.partition(".")[0] not in SECTIONS)
         given = params.parse(TREE, [*BASE, *effect.given])
         if training_digest(config) == training_digest(given):
             resumable.add(effect.key)
     others = ("run.outputs", "strategies.", "policy.", "evaluation.", "gate.", "tracking.", "versioning.", "retrain.")
-    others += ("study.", "tune.")
+    others += ("study.", "tune.", *(f"{section}." for section in SECTIONS))
     assert resumable == {
         leaf
         for leaf in LEAVES

@@ -14,7 +14,7 @@ import pytest
 
 from hlynr import nights
 from hlynr.errors import EnvironmentNotReady, InputError
-from hlynr.ops import lineage, promotion, store, tracking
+from hlynr.ops import journal, lineage, lost, store, tracking
 from hlynr.project import Project
 from hlynr.records import Lineage
 from hlynr.rl import checkpoint
@@ -26,9 +26,11 @@ History = Callable[..., None]
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """With a store that is not asked for anything but its history, and opens a night's run."""
     monkeypatch.setattr(store, "open_store", lambda config, root: None)
-    monkeypatch.setattr(promotion, "history", lambda opened: [])
+    monkeypatch.setattr(journal, "history", lambda opened: [])
     monkeypatch.setattr(tracking, "failed_nights", lambda opened: set())
     monkeypatch.setattr(tracking, "start_night", lambda opened, begun, plan: "above")
+    monkeypatch.setattr(lost, "claim", lambda opened, above, root: None)
+    monkeypatch.setattr(lost, "close", lambda opened, root, keep: None)
     return Project(tmp_path, projects.config(projects.OURS))
 
 
@@ -38,7 +40,7 @@ def history(monkeypatch: pytest.MonkeyPatch) -> History:
 
     def be(*decisions: tuple[str, str]) -> None:
         entries = [SimpleNamespace(action=action, lineage_id=lineage_id) for action, lineage_id in decisions]
-        monkeypatch.setattr(promotion, "history", lambda opened: entries)
+        monkeypatch.setattr(journal, "history", lambda opened: entries)
 
     return be
 

@@ -10,7 +10,7 @@ import pytest
 
 from hlynr import nights, plan
 from hlynr.errors import TrainingError
-from hlynr.ops import lineage, promotion, store, tracking
+from hlynr.ops import journal, lineage, lost, store, tracking
 from hlynr.project import Project
 from hlynr.records import Attempt, Diagnosis, Lineage, MonitorVerdict, TrainResult
 from hlynr.rl import checkpoint
@@ -32,7 +32,9 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Path | None]]
     monkeypatch.setattr(tracking, "run_id_of", lambda opened, begun: begun.mlflow_run_id)
     monkeypatch.setattr(tracking, "failed_nights", lambda opened: set())
     monkeypatch.setattr(tracking, "start_night", lambda opened, begun, names: "above")
-    monkeypatch.setattr(promotion, "history", lambda opened: [])
+    monkeypatch.setattr(journal, "history", lambda opened: [])
+    monkeypatch.setattr(lost, "claim", lambda opened, above, root: None)
+    monkeypatch.setattr(lost, "close", lambda opened, root, keep: None)
     return found
 
 

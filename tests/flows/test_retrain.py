@@ -24,7 +24,7 @@ from flows.retrain import retrain
 from hlynr import desk, nights, pipeline
 from hlynr.errors import INTERRUPTED, EnvironmentNotReady, InputError
 from hlynr.observers import TrainProgress
-from hlynr.ops import git, promotion, registry, store
+from hlynr.ops import git, journal, registry, store
 from hlynr.project import Project
 from hlynr.records import RetrainRecord, TrainResult
 from hlynr.rl import bundle
@@ -156,7 +156,10 @@ def test_rollback_brings_the_champion_before_back(night: Night, second: Second) 
     champion = registry.champion(opened)
     assert champion is not None
     assert champion.version == 1
-    assert promotion.history(opened)[-1].action == "rolled_back"
+    assert journal.history(opened)[-1].action == "rolled_back"
+    told = opened.client.get_model_version(opened.model, str(record.promotion.version)).description
+    assert told.startswith("Rolled back on ")
+    assert "| `champion` &emsp; | **1** &emsp; |" in opened.client.get_registered_model(opened.model).description
     with pytest.raises(EnvironmentNotReady, match="has nothing before it"):
         desk.rollback(night.project)
 

@@ -50,9 +50,9 @@ def pool(api: str, tmp_path: Path) -> Iterator[Path]:
 
 
 def test_runs_of_a_work_pool_work_on_the_study(pool: Path) -> None:
-    record = tune(str(pool), trials=6, workers=1, remote=2)
+    record = tune(str(pool), trials=10, workers=1, remote=2)
     done = [trial for trial in record.trials if trial.state in FINISHED]
-    assert len(done) >= 6
+    assert len(done) >= 10
     assert record.candidates[0].name == "default"
     with get_client(sync_client=True) as client:
 

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
 
 import stores
+from mortal import exit_at_once, mortal
 
 from hlynr.ops.promotion import apply_decision
 from hlynr.ops.store import open_store
 from hlynr.ops.stream import MetricStream
 from hlynr.ops.tracking import start_run
 
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+def start_line(count: int) -> Barrier:
+    """Where ``count`` processes wait for each other."""
+    return _SPAWN.Barrier(count)
+
 
 def run(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[int | None]:
     """Exit codes of ``target`` run at once in fresh interpreters."""
-    spawn = multiprocessing.get_context("spawn")
-    processes = [spawn.Process(target=target, args=each) for each in arguments]
+    processes = [_SPAWN.Process(target=target, args=each) for each in arguments]
     for process in processes:
         process.start()
     for process in processes:
@@ -34,8 +42,18 @@ def open_and_log(root: Path, number: int) -> None:
         stream.log(1, {"train/loss": float(number)})
 
 
-def promote(root: Path, version: int, run_id: str, champion: int) -> None:
-    """Apply a promotion that was decided against ``champion``."""
-    store = open_store(stores.config(), root)
+def promote(
+    root: Path,
+    settings: tuple[str, ...],
+    version: int,
+    run_id: str,
+    champion: int,
+    start: Barrier | None = None,
+    lives: int = 1000,
+) -> None:
+    """Apply a promotion that was decided against ``champion``, once all are ready; be killed after ``lives`` writes."""
+    store = mortal(open_store(stores.config(*settings), root), lives, exit_at_once)
     found, lineage = stores.evaluation(number=version), stores.lineage(version)
+    if start is not None:
+        start.wait(120)
     apply_decision(store, stores.decision(champion=champion), version, found, lineage, run_id)

@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import racers
 import stores
 
-from hlynr.ops.promotion import HISTORY_TAG, apply_decision, history, rollback
-from hlynr.ops.registry import RegistryError, by_alias, champion, fetch_bundle, find, newest_of_run, registered
+from hlynr.ops.journal import HISTORY_TAG, SHOWN_HISTORY_TAG, history
+from hlynr.ops.promotion import apply_decision, rollback
+from hlynr.ops.registry import (
+    RegistryError,
+    VersionInfo,
+    by_alias,
+    champion,
+    fetch_bundle,
+    find,
+    newest_of_run,
+    registered,
+)
 from hlynr.ops.store import Store
 from hlynr.records import GateDecision, Promotion
 from hlynr.rl import bundle
@@ -53,6 +62,16 @@ def test_registering_makes_a_tagged_challenger(store: Store, project: Path) -> N
     assert found.tags["hlynr.lineage.git_commit"] == stores.lineage().git_commit
     assert aliases(store) == {"champion": None, "previous_champion": None, "challenger": 1}
     assert champion(store) is None
+
+
+def test_a_version_carries_few_tags_and_its_model_leads_to_it(store: Store, project: Path) -> None:
+    version, _ = stores.night(store, project)
+    found = find(store, version)
+    lineage = {"id", "night", "git_commit"}
+    figures = {"success_rate", "success_rate_low", "success_rate_high", "bundle_sha256", "model_id"}
+    assert set(found.tags) == {f"hlynr.lineage.{key}" for key in lineage} | {f"hlynr.{key}" for key in figures}
+    made = store.client.get_logged_model(str(found.model_id)).tags["mlflow.modelVersions"]
+    assert json.loads(made) == [{"name": store.model, "version": "1"}]
 
 
 def test_an_empty_registry_has_no_champion_and_no_history(store: Store) -> None:
@@ -149,7 +168,8 @@ def test_a_better_challenger_follows_and_a_worse_one_does_not(store: Store, proj
     assert (refused.action, refused.champion_before, refused.champion_after) == ("refused", 2, 2)
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": 3}
     assert find(store, 3).tags["hlynr.gate"] == "refused"
-    assert find(store, 3).tags["hlynr.gate.reason"].startswith("Refused: gain_over_champion")
+    told = store.client.get_model_version(store.model, "3").description
+    assert told.startswith("Refused: gain_over_champion")
     assert [(entry.action, entry.version) for entry in history(store)] == [
         ("promoted", 1),
         ("promoted", 2),
@@ -194,106 +214,66 @@ def test_nan_and_long_reasons_fit_the_history(store: Store, project: Path) -> No
     assert max(len(value) for key, value in tags.items() if key.startswith(HISTORY_TAG)) < 5000
 
 
-class CrashError(Exception):
-    pass
-
-
-@pytest.mark.parametrize("survives", range(6))
-def test_a_crash_never_leaves_the_throne_empty(
-    store: Store, project: Path, survives: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dynasty(store, project, 1)
-    version, run_id = stores.night(store, project, 1)
-    writes = 0
-
-    def dying(write: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*arguments: Any) -> Any:
-            nonlocal writes
-            writes += 1
-            if writes > survives:
-                raise CrashError
-            return write(*arguments)
-
-        return wrapper
-
-    names = ("registered_model_alias", "model_version_tag", "registered_model_tag")
-    with monkeypatch.context() as patch:
-        for name in [*(f"set_{name}" for name in names), "delete_registered_model_alias"]:
-            patch.setattr(store.client, name, dying(getattr(store.client, name)))
-        with pytest.raises(CrashError):
-            decide(store, version, run_id, stores.decision(champion=1))
-    assert champion(store).version in (1, 2)
-    done = decide(store, version, run_id, stores.decision(champion=1))
-    assert (done.action, done.champion_before, done.champion_after) == ("promoted", 1, 2)
-    assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": None}
-    assert [entry.version for entry in history(store)] == [1, 2]
-    assert decide(store, version, run_id, stores.decision(champion=1)) == done  # told again, nothing new happens
-    assert len(history(store)) == 2
-
-
-def test_of_two_promotions_at_once_one_wins(store: Store, project: Path) -> None:
-    dynasty(store, project, 1)
-    nights = [stores.night(store, project, number) for number in (1, 2)]
-    assert racers.run(racers.promote, [(project, version, run_id, 1) for version, run_id in nights]) == [0, 0]
-    entries = history(store)[1:]
-    assert sorted(entry.action for entry in entries) == ["promoted", "refused"]
-    winner, loser = sorted(entries, key=lambda entry: entry.action)
-    assert {winner.version, loser.version} == {2, 3}
-    assert aliases(store) == {
-        "champion": winner.version,
-        "previous_champion": 1,
-        "challenger": 3 if winner.version == 2 else None,
-    }
-    assert "the champion changed while" in loser.reason
+def test_entries_of_older_and_newer_names_are_one_history(store: Store, project: Path) -> None:
+    dynasty(store, project, 3)
+    entries = history(store)
+    key = min(key for key in store.client.get_registered_model(store.model).tags if key.startswith(HISTORY_TAG))
+    older = f"{SHOWN_HISTORY_TAG}{key.removeprefix(HISTORY_TAG)}"
+    store.client.delete_registered_model_tag(store.model, key)
+    store.client.set_registered_model_tag(store.model, older, entries[0].model_dump_json())
+    assert history(store) == entries
 
 
 # Rolling back
 
 
+def intact(version: VersionInfo, folder: Path) -> str:
+    return f"version {version.version} is {bundle.digest(folder)}"
+
+
 def test_rolling_back_step_by_step(store: Store, project: Path) -> None:
     dynasty(store, project, 3)
-    loaded: list[str] = []
-    done = rollback(store, lambda folder: loaded.append(bundle.digest(folder)))
-    assert loaded == [find(store, 2).bundle_sha256]
+    done = rollback(store, intact)
+    assert done.reason == f"Rolled back from version 3 to version 2: version 2 is {find(store, 2).bundle_sha256}."
     assert (done.action, done.version, done.champion_before, done.champion_after) == ("rolled_back", 2, 3, 2)
     assert done.success_rate == 0.94
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": None}
     assert find(store, 3).tags["hlynr.gate"] == "rolled_back"
-    assert rollback(store, bundle.digest).version == 1
+    assert rollback(store, intact).version == 1
     assert aliases(store)["previous_champion"] is None
     with pytest.raises(RegistryError, match="no previous champion"):
-        rollback(store, bundle.digest)
+        rollback(store, intact)
     assert [entry.action for entry in history(store)] == [*["promoted"] * 3, *["rolled_back"] * 2]
 
 
 def test_a_champion_after_a_rollback_remembers_it(store: Store, project: Path) -> None:
     dynasty(store, project, 2)
-    rollback(store, bundle.digest)
+    rollback(store, intact)
     version, run_id = stores.night(store, project, 2)
     decide(store, version, run_id, stores.decision(champion=1))
     assert aliases(store) == {"champion": 3, "previous_champion": 1, "challenger": None}
-    assert rollback(store, bundle.digest).version == 1
+    assert rollback(store, intact).version == 1
 
 
 def test_rolling_back_needs_somewhere_to_go(store: Store, project: Path) -> None:
     with pytest.raises(RegistryError, match="has no champion"):
-        rollback(store, bundle.digest)
+        rollback(store, intact)
     dynasty(store, project, 1)
     with pytest.raises(RegistryError, match="no previous champion"):
-        rollback(store, bundle.digest)
+        rollback(store, intact)
 
 
 def test_a_predecessor_that_does_not_load_stays_off_the_throne(store: Store, project: Path) -> None:
     dynasty(store, project, 2)
 
-    def broken(folder: Path) -> None:
+    def broken(version: VersionInfo, folder: Path) -> str:
         raise ValueError("weights of another world")
 
-    with pytest.raises(RegistryError, match="version 1 does not load, version 2 stays champion: weights of another"):
+    with pytest.raises(RegistryError, match="1 cannot reign again, version 2 stays champion: weights of another"):
         rollback(store, broken)
     change_a_byte(stored_bundle(store, 1))
     with pytest.raises(RegistryError, match="is damaged"):
-        rollback(store, bundle.digest)
+        rollback(store, intact)
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": None}
     assert len(history(store)) == 2
 

@@ -23,9 +23,19 @@ import stores
 from hlynr.envs.observation import SIZE
 from hlynr.ops import store as store_module
 from hlynr.ops.logged_model import log_bundle, requirements
+from hlynr.ops.measures import dataset_of
 from hlynr.ops.store import Store, StoreError, absolute_uri, open_store, quiet_mlflow
 from hlynr.ops.stream import MetricStream
-from hlynr.ops.tracking import dataset_of, finish_run, has_run, log_decision, log_report, set_lineage, start_run
+from hlynr.ops.tracking import (
+    conclude_night,
+    finish_run,
+    has_run,
+    log_decision,
+    log_report,
+    set_lineage,
+    start_night,
+    start_run,
+)
 from hlynr.rl import bundle
 
 # The store
@@ -103,7 +113,8 @@ def test_run_carries_name_params_and_lineage(store: Store) -> None:
     assert run.info.status == "RUNNING"
     assert run.data.tags["hlynr.lineage.id"] == stores.lineage().id
     assert run.data.tags["mlflow.source.git.commit"] == stores.lineage().git_commit
-    in_force = {key for key in config.flat() if key.partition(".")[0] not in ("strategies", "study", "tune")}
+    others = ("strategies", "study", "tune", "schedule", "service", "alerts", "retention")
+    in_force = {key for key in config.flat() if key.partition(".")[0] not in others}
     assert set(run.data.params) == in_force
     shown = {key: run.data.params[key] for key in ("train.net_arch", "train.target_kl", "train.algorithm", "sim.dt")}
     assert shown == {
@@ -128,6 +139,15 @@ def test_a_retry_with_other_parameters_is_refused(store: Store) -> None:
         start_run(store, stores.lineage(params_digest="other"), stores.config("train.seed=5"))
 
 
+def test_a_night_is_named_after_what_came_of_it(store: Store) -> None:
+    above = start_night(store, stores.lineage(), ["default"])
+    assert store.client.get_run(above).info.run_name == "night 0 · 20261123-180530"
+    conclude_night(store, above, "refused", {"attempts": 1}, "**Version 2 was not promoted.**")
+    run = store.client.get_run(above)
+    assert (run.info.run_name, run.info.status) == ("night 0 · refused · 20261123-180530", "FINISHED")
+    assert run.data.metrics["attempts"] == 1
+
+
 def test_a_run_of_another_store_is_not_ours(store: Store) -> None:
     assert has_run(store, start_run(store, stores.lineage(), stores.config()))
     assert not has_run(store, "0" * 32)
@@ -149,7 +169,7 @@ def test_report_becomes_metrics_datasets_and_artifacts(store: Store, tmp_path: P
     run = store.client.get_run(run_id)
     assert run.data.metrics["report/success_rate"] == 0.94
     assert run.data.metrics["heldout/success_rate_low"] == pytest.approx(0.9235, abs=1e-4)
-    assert run.data.metrics["baseline/pn/success_rate"] == 0.58
+    assert run.data.metrics["heldout/baseline/pn/success_rate"] == 0.58
     assert "heldout/mean_time_to_intercept" not in run.data.metrics
     names = sorted(each.dataset.name for each in run.inputs.dataset_inputs)
     assert names == ["reference-heldout-3000017", "reference-report-2000003"]
@@ -330,6 +350,25 @@ def test_models_are_found_by_their_success(store: Store, tmp_path: Path) -> None
     assert [model.model_id for model in good] == [model_id]
     assert str(good[0].status) == "READY"
     assert good[0].metrics[0].dataset_name == "reference-heldout-3000017"
+    assert good[0].name == "night-1-default"
+
+
+def test_a_models_figures_leave_the_trainings_curves_alone(store: Store, tmp_path: Path) -> None:
+    stores.make_bundle(tmp_path / "bundle")
+    run_id = start_run(store, stores.lineage(), stores.config())
+    with MetricStream(store, run_id, tmp_path / "unsent.jsonl") as stream:
+        stream.log(512, {"reward/intercept": 0.25})
+    stores.log_model(store, run_id, tmp_path / "bundle", stores.evaluation())
+    assert [point.step for point in store.client.get_metric_history(run_id, "reward/intercept")] == [512]
+
+
+def test_any_strategys_name_makes_a_models_name(store: Store, tmp_path: Path) -> None:
+    stores.make_bundle(tmp_path / "bundle")
+    run_id = start_run(store, stores.lineage(), stores.config())
+    odd = stores.lineage(strategy="v1.5: 'fast' 90%/x")
+    found = stores.evaluation().model_copy(update={"lineage": odd})
+    model_id, _ = stores.log_model(store, run_id, tmp_path / "bundle", found)
+    assert store.client.get_logged_model(model_id).name == "night-0-v1-5- -fast- 90--x"
 
 
 def test_a_model_that_cannot_be_logged_is_marked(store: Store, tmp_path: Path) -> None:

@@ -266,7 +266,7 @@ def test_restore_names_what_is_wrong(copied: Path) -> None:
 
 @pytest.mark.parametrize("damage", ["altered", "lost"])
 def test_a_damaged_remote_fails_the_verification(project: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
-    really = versioning._dvc
+    really = versioning.ask
 
     def damaging(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
         if verb == "read":
@@ -275,7 +275,7 @@ def test_a_damaged_remote_fails_the_verification(project: Path, monkeypatch: pyt
                 stored.unlink() if damage == "lost" else stored.write_bytes(stored.read_bytes() + b" ")
         return really(verb, directory, request)
 
-    monkeypatch.setattr(versioning, "_dvc", damaging)
+    monkeypatch.setattr(versioning, "ask", damaging)
     with pytest.raises(VersioningError, match="does not come back from the remote"):
         versioning.save(project, NAME, _config(project), push=True)
     assert versioning.list_experiments(project) == [NAME]
@@ -297,7 +297,7 @@ from hlynr import params
 from hlynr.ops import versioning
 root, name = Path(sys.argv[1]), sys.argv[2]
 if name == "killed":
-    versioning._dvc = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    versioning.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 versioning.save(root, name, params.load(root / "params.yaml"), push=True)
 """
 
@@ -318,7 +318,7 @@ def test_two_at_once_after_a_killed_one(project: Path) -> None:
 
 def test_a_lock_that_is_not_freed_is_reported(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versioning, "LOCK_TIMEOUT", 0.1)
-    with versioning._lock(project), pytest.raises(VersioningError, match="another process has been saving"):
+    with versioning.lock(project), pytest.raises(VersioningError, match="another process has been saving"):
         versioning.save(project, NAME, _config(project), push=False)
 
 

@@ -161,30 +161,6 @@ def test_rows_for_stores_are_plain_strings() -> None:
     assert rows == [{"metric": "Mean final distance", "value": "n/a", "target": "< 2000 m", "verdict": "NOT MET"}]
 
 
-def test_description_of_a_refused_run() -> None:
-    night = NIGHTS["refused"]
-    words = tables.run_description(night.train, night.evaluation, night.decision, night.promotion)
-    for expected in (
-        "**Version 2 was not promoted; version 1 stays champion.**",
-        "Why: significantly_better_than_champion is 0.425",
-        "3,000,000 of 3,000,000 timesteps in 2 min 24 s on cpu",
-        "94.1 % (92.5-95.4)",
-        "58 only the challenger won, 55 only the champion (McNemar p = 0.425)",
-        "| gain_over_champion | 0.3 points | >= 1 points | FAIL |",
-        "commit `293b06a1f0e4` with uncommitted changes",
-    ):
-        assert expected in words
-
-
-def test_description_of_a_training_alone() -> None:
-    train = samples.training(interrupted=True, resumed_from=1_500_000)
-    words = tables.run_description(train)
-    assert words.startswith("**Not judged: no decision was taken.**")
-    assert "went on from the checkpoint at 1,500,000 timesteps" in words
-    assert "interrupted" in words
-    assert "|" not in words
-
-
 def test_markdown_escapes_the_column_sign() -> None:
     assert tables.markdown([{"a": "x|y"}]) == "| a |\n| --- |\n| x\\|y |"
     assert tables.markdown([]) == ""

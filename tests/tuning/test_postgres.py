@@ -1,7 +1,4 @@
-"""One study on PostgreSQL, worked on from separate working directories; needs HLYNR_TEST_POSTGRES.
-
-That is the address of a server on which databases may be made, like postgresql://postgres@127.0.0.1:5432/postgres.
-"""
+"""One study on PostgreSQL, worked on from separate working directories; needs HLYNR_TEST_POSTGRES."""
 
 from __future__ import annotations
 
@@ -9,10 +6,9 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import urlsplit
 
+import databases
 import projects
-import psycopg2
 import pytest
 import searches
 
@@ -20,23 +16,14 @@ from hlynr.tune_records import FINISHED, TuneRecord
 from hlynr.tuning import setting
 from tuning.test_tune import finished, trials_of
 
-SERVER = os.environ.get("HLYNR_TEST_POSTGRES", "")
-pytestmark = pytest.mark.skipif(not SERVER, reason="HLYNR_TEST_POSTGRES names no PostgreSQL server to test against")
+pytestmark = databases.needed
 
 
 @pytest.fixture(scope="module")
 def database() -> Iterator[str]:
     """A new database, dropped afterwards."""
-    name = f"hlynr_tune_{os.getpid()}"
-    with_autocommit = psycopg2.connect(SERVER)
-    with_autocommit.autocommit = True
-    try:
-        with with_autocommit.cursor() as cursor:
-            cursor.execute(f"CREATE DATABASE {name}")
-            yield urlsplit(SERVER)._replace(path=f"/{name}").geturl()
-            cursor.execute(f"DROP DATABASE {name} WITH (FORCE)")
-    finally:
-        with_autocommit.close()
+    with databases.fresh("tune") as address:
+        yield address
 
 
 def test_two_workers_from_separate_folders_share_one_study(database: str, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
+from typing import Any
 from urllib.request import urlopen
 
 import projects
@@ -40,12 +41,18 @@ class Searched:
         return Path(self.setting.root)
 
 
+_OPEN: dict[tuple[str, str, str], Any] = {}
+"""Studies by project, storage and name: each one opened holds connections, of which PostgreSQL has a hundred."""
+
+
 def trials_of(found: Setting) -> list[TrialRecord]:
     """As they stand; none while there is no study."""
+    key = (str(found.root), found.config.tune.storage, found.config.tune.study)
     try:
-        return conduct.read(studies.find(found))
+        _OPEN[key] = _OPEN.get(key) or studies.find(found)
     except studies.LostStudyError:
         return []
+    return conduct.read(_OPEN[key])
 
 
 def finished(found: Setting) -> int:

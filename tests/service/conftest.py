@@ -1,0 +1,25 @@
+"""One project whose service is up, for all the tests that do something to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import services
+from services import Receiver, Service
+
+
+@pytest.fixture(scope="session")
+def receiver() -> Iterator[Receiver]:
+    """Takes alerts."""
+    with services.receiving() as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Service]:
+    """Without a schedule; its nights last until they are stopped, unless they are told to be short."""
+    root = tmp_path_factory.mktemp("service") / "project"
+    with services.running(root, *services.ENDLESS, "schedule.cron=null", HLYNR_WEBHOOK=receiver.url) as up:
+        yield up
+    assert not services.left(root), "the service has left processes behind"

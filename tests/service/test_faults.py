@@ -1,0 +1,91 @@
+"""What happens to machines at night, done to real servers, a real worker and a real training.
+
+Promised each time: no training process is left, no run stays running, the GPU slot is free again, the next night works.
+The tests are in the order in which they come, and share a service: each finds it well.
+"""
+
+from __future__ import annotations
+
+import projects
+import psutil
+import services
+from services import Receiver, Service
+
+from hlynr.ops import journal, store
+
+pytestmark = services.faults
+
+
+def test_a_killed_flow_makes_way_for_the_night_that_waits_and_a_killed_server_does_not_end_that(
+    service: Service, receiver: Receiver
+) -> None:
+    """The server is started anew within seconds; the lease of the slot, which is on disk, is still known to it."""
+    first = service.begin()
+    flow, training = service.training(first)
+    second = service.begin("train.timesteps=600000", "monitor.interval=200000")
+    projects.until(lambda: service.run(second)["state_name"] == "AwaitingGpu", "the second one to wait")
+    assert service.run(second)["state"]["message"] == "Waiting: another training has the GPU slot."
+    assert service.slot_taken() == 1
+
+    flow.kill()
+    assert service.ended(first)["state_name"] == "Crashed"
+    projects.until(lambda: services.gone(training), "the end of its training", 60.0)
+    projects.until(lambda: receiver.kinds(first) == ["crashed"], "the alert")
+    projects.until(lambda: service.run(second)["state_name"] == "Running", "the second one's turn")
+    service.training(second)
+
+    before = service.restarts("prefect")
+    service.part("prefect").kill()
+    projects.until(lambda: service.restarts("prefect") > before, "a restart")
+    projects.until(lambda: service.state.healthy, "health")
+    assert service.run(second)["state_name"] == "Running"
+    assert service.slot_taken() == 1
+    ended = service.ended(second)
+    assert ended["state_name"] == "Completed", ended["state"]["message"]
+    assert ended["state"]["message"].startswith("Promoted: ")
+    projects.until(lambda: service.slot_taken() == 0, "the slot", 10.0)
+    assert receiver.kinds(second) == ["promoted"]
+
+
+def test_a_cancelled_night_is_gone_within_seconds(service: Service, receiver: Receiver) -> None:
+    run = service.begin()
+    flow, training = service.training(run)
+    service.cancel(run)
+    assert service.ended(run, 60.0)["state_name"] == "Cancelled"
+    projects.until(lambda: services.gone(flow, training), "the end of flow and training", 60.0)
+    projects.until(lambda: service.slot_taken() == 0, "the slot", 10.0)
+    assert receiver.kinds(run) == []  # whoever cancelled it knows
+
+
+def test_a_killed_worker_takes_its_night_along_and_is_started_anew(service: Service, receiver: Receiver) -> None:
+    run = service.begin()
+    flow, training = service.training(run)
+    service.part("worker").kill()
+    assert service.ended(run)["state_name"] == "Crashed"
+    projects.until(lambda: services.gone(flow, training), "the end of flow and training", 60.0)
+    projects.until(lambda: service.slot_taken() == 0, "the slot", 60.0)
+    projects.until(lambda: service.state.healthy, "a new worker")
+    projects.until(lambda: receiver.kinds(run) == ["crashed"], "the alert")
+
+
+def test_after_a_power_cut_the_lost_night_is_found_and_the_next_one_works(service: Service, receiver: Receiver) -> None:
+    """Nobody is left to say that it has ended: flow, training and the service itself are killed at once."""
+    run = service.begin()
+    flow, training = service.training(run)
+    supervisor = psutil.Process(service.state.pid)
+    for process in (service.part("worker"), supervisor, flow, training):
+        process.kill()
+    projects.until(lambda: not services.left(service.root), "the end of all that was below the service", 60.0)
+    service.up()
+    ended = service.ended(run, 60.0)
+    assert ended["state_name"] == "Crashed"
+    assert ended["state"]["message"] == "Its process is gone: it was killed together with its worker."
+    assert receiver.kinds(run) == ["crashed"]
+    assert "was lost: its process and its worker are gone" in (service.root / ".hlynr/alerts.log").read_text()
+
+    following = service.ended(service.begin(*services.SHORT))
+    assert following["state_name"] == "Completed", following["state"]["message"]
+    opened = store.open_store(service.project.config, service.root)
+    assert {entry.action for entry in journal.history(opened)} <= {"promoted", "refused"}
+    unfinished = opened.client.search_runs([opened.experiment_id], "attributes.status = 'RUNNING'")
+    assert not unfinished, "an MLflow run stays running for ever"

@@ -1,0 +1,86 @@
+"""The daily use, end to end on real servers: the schedule fires, a night runs, the registry has its decision."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import databases
+import projects
+import pytest
+import services
+from services import Receiver, Service
+
+from hlynr.ops import journal, registry, store
+from hlynr.rl import bundle
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=databases.needed)])
+def plain(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> Iterator[Service]:
+    """A service with short nights and no schedule yet, its stores in files or on PostgreSQL."""
+    overrides = ["schedule.cron=null"]
+    with ExitStack() as stack:
+        if request.param == "postgresql":
+            prefect, mlflow = (stack.enter_context(databases.fresh(name)) for name in ("prefect", "mlflow"))
+            overrides += [f"service.database={prefect}", f"tracking.uri={mlflow}"]
+        root = tmp_path / "project"
+        yield stack.enter_context(services.running(root, *overrides, HLYNR_WEBHOOK=receiver.url))
+
+
+def test_the_schedule_fires_and_the_night_comes_to_its_decision(plain: Service, receiver: Receiver) -> None:
+    minute = (datetime.now(UTC) + timedelta(seconds=70)).minute
+    told = projects.run(plain.root, "hlynr", "up", "--set", f'schedule.cron="{minute} * * * *"', **plain.environment)
+    assert told.returncode == 0, told.stderr
+    assert "is up already" in told.stderr
+    assert plain.status().schedule == f"{minute} * * * * (UTC)"
+    projects.until(lambda: bool(plain.nights()), "the schedule", 150.0)
+    (first,) = plain.nights()
+    assert plain.ended(first)["state_name"] == "Completed"
+    status = plain.status()
+    assert status.healthy
+    assert status.next_run is not None
+    (night,) = status.runs
+    opened = store.open_store(plain.project.config, plain.root)
+    (entry,) = journal.history(opened)
+    assert night.verdict == entry.reason
+    assert status.champion == entry
+    champion = registry.champion(opened)
+    assert champion is not None
+    run = opened.client.get_run(str(champion.run_id))
+    assert run.data.tags["hlynr.lineage.flow_run_id"] == first
+    fetched = registry.fetch_bundle(opened, champion.version, plain.root / "fetched")
+    assert bundle.digest(fetched) == champion.bundle_sha256
+    assert receiver.kinds(first) == ["promoted"]
+    assert "version 1 is champion" in (plain.root / ".hlynr/alerts.log").read_text()
+    logs = "".join(plain.log(name) for name in ("service", "prefect", "mlflow", "worker"))
+    assert "Traceback" not in logs
+
+
+def test_a_machine_that_slept_runs_once_and_without_a_schedule_not_at_all(service: Service) -> None:
+    """Two nights came due while nothing ran: the newest is run. Then the schedule goes, and with it what is late."""
+    service.up("--set", 'schedule.cron="0 2 * * *"')
+    assert service.status().next_run is not None
+    deployment = service.get("/deployments/name/retrain/nightly")["id"]
+    due = [datetime.now(UTC).replace(microsecond=0) - timedelta(days=days) for days in (2, 1)]
+    service.part("worker").suspend()
+    try:
+        runs = [service.due(deployment, when, *services.SHORT) for when in due]
+    finally:
+        service.part("worker").resume()
+    missed, newest = (service.ended(run) for run in runs)
+    assert missed["state_name"] == "Missed"
+    assert missed["state"]["message"] == f"The night of {due[-1]:%Y-%m-%d %H:%M} UTC stands for this one."
+    assert newest["state_name"] == "Completed", newest["state"]["message"]
+
+    service.part("worker").suspend()
+    try:
+        late = service.due(deployment, datetime.now(UTC) - timedelta(hours=1))
+        projects.until(lambda: service.run(late)["state_name"] == "Late", "lateness", 60.0)
+        service.up()
+    finally:
+        service.part("worker").resume()
+    waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    assert service.post("/flow_runs/filter", waiting) == []
+    assert service.status().next_run is None

@@ -1,0 +1,120 @@
+"""`hlynr up`, `down` and `status` as a person meets them, and what they refuse."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from pathlib import Path
+
+import projects
+import psutil
+import pytest
+import services
+from services import Service
+
+from hlynr.errors import BAD_INPUT, DONE, NOT_READY
+from hlynr.service.load import Meter
+from hlynr.service.place import AlreadyUpError, Place
+from hlynr.service_records import ServiceStatus
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project in which nothing is up."""
+    return projects.make(tmp_path_factory.mktemp("up") / "project", *services.free_ports())
+
+
+def test_a_port_that_is_taken_is_told_and_nothing_is_left(root: Path) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = projects.run(root, "hlynr", "up", "--detach", "--set", f"service.mlflow_port={port}")
+    assert done.returncode == NOT_READY
+    told = f"hlynr: service.mlflow_port: {port} on 127.0.0.1 cannot be used: Address already in use"
+    assert done.stderr.splitlines()[-1] == told
+    assert not services.left(root)
+    assert Place(root).running() is None
+
+
+def test_a_schedule_that_cannot_be_is_told_before_anything_starts(root: Path) -> None:
+    done = projects.run(root, "hlynr", "up", "--set", 'schedule.cron="0 25 * * *"')
+    assert done.returncode == BAD_INPUT
+    assert done.stderr.startswith('hlynr: schedule.cron: "0 25 * * *": its hour is not')
+    assert not services.left(root)
+
+
+def test_nothing_is_up(root: Path) -> None:
+    done = projects.run(root, "hlynr", "status", "--json", "-")
+    assert done.returncode == NOT_READY
+    status = ServiceStatus.model_validate_json(done.stdout)
+    assert (status.healthy, status.reason) == (False, "the service is not up; hlynr up starts it")
+    assert (status.parts, status.runs, status.next_run, status.champion) == ((), (), None, None)
+    assert status.review is None
+    assert {use.name for use in status.disk} >= {"runs and models", "DVC remote", "service"}
+    down = projects.run(root, "hlynr", "down")
+    assert (down.returncode, down.stderr) == (DONE, "hlynr: nothing was up\n")
+
+
+def test_the_state_of_a_killed_service_is_not_believed(service: Service, tmp_path: Path) -> None:
+    """Its number may by now be that of another process."""
+    state = service.state
+    state.model_copy(update={"pid": os.getpid()}).write(Place(tmp_path).state_file)
+    assert Place(tmp_path).running() is None
+    state.model_copy(update={"pid": os.getpid(), "born": psutil.Process().create_time()}).write(
+        Place(tmp_path).state_file
+    )
+    assert Place(tmp_path).running() is not None
+
+
+def test_there_is_one_service_in_a_project(service: Service) -> None:
+    with pytest.raises(AlreadyUpError, match="the service is up already"), Place(service.root).held():
+        pass
+    before = service.state
+    assert "is up already" in service.up()
+    assert service.state.pid == before.pid
+    assert [part.pid for part in service.state.parts] == [part.pid for part in before.parts]
+
+
+def test_an_idle_service_is_cheap_and_says_how_it_is(service: Service) -> None:
+    status = service.status()
+    assert status.healthy, status.reason
+    assert status.took is not None
+    assert status.review is not None
+    assert status.review.startswith(f"{status.parts[1].url}/#/experiments/")
+    load = Meter(service.state.pid)
+    time.sleep(20.0)
+    taken = load.read()
+    assert taken is not None
+    assert taken.memory < 1.5 * 1024**3
+    assert taken.cpu < 0.05
+    shown = projects.run(service.root, "hlynr", "status").stdout
+    assert "Healthy: everything is well" in shown
+    assert "Logs: .hlynr/service" in shown
+    assert "of memory and" in shown
+
+
+def test_everything_listens_on_localhost_and_mlflow_knows_its_hosts(service: Service) -> None:
+    parts = {part.name: part for part in service.state.parts}
+    tree = psutil.Process(service.state.pid).children(recursive=True)
+    listening = {c.laddr.ip for each in tree for c in each.net_connections("inet") if c.status == psutil.CONN_LISTEN}
+    assert listening == {"127.0.0.1"}
+    url = f"{parts['mlflow'].url}/api/2.0/mlflow/experiments/search?max_results=1"
+    assert services.status_of(url) == 200
+    assert services.status_of(url, Host="evil.example.org") == 403
+    assert services.status_of(url, Origin="http://evil.example.org", method="POST") == 403
+
+
+def test_ctrl_c_stops_all_of_it(root: Path) -> None:
+    process = projects.start(root, "hlynr", "up")
+    projects.until(lambda: (s := Place(root).running()) is not None and s.healthy, "health", 180.0)
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == DONE, said
+    assert " up after " in said
+    assert said.splitlines()[-1].endswith("stopped")
+    assert "Traceback" not in said
+    assert not services.left(root)
+    assert Place(root).running() is None
