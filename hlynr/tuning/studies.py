@@ -15,7 +15,7 @@ from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
-from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -23,6 +23,7 @@ from hlynr import search_space
 from hlynr.config import Tune
 from hlynr.errors import EnvironmentNotReady, InputError
 from hlynr.ops.store import SQLITE, absolute_uri
+from hlynr.tuning.lost import Lookout
 from hlynr.tuning.setting import Setting
 
 GRACE = 3
@@ -133,24 +134,14 @@ def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
     return len(study.get_trials(deepcopy=False, states=tuple(states)))
 
 
-def give_back(study: optuna.Study, number: int) -> None:
-    """Put a trial that was interrupted back into the line, as if its worker had been lost."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        RetryHeartbeatStaleTrialCallback()(study, study.trials[number])
+def lookout(study: optuna.Study, setting: Setting) -> Lookout:
+    """For a worker of the study, to find what other workers have lost.
 
-
-def find_lost(study: optuna.Study) -> None:
-    """Put every trial whose worker has given no sign of life back into the line."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        optuna.storages.fail_stale_trials(study)
-
-
-def retry_of(trial: FrozenTrial) -> int | None:
-    """The first trial that this one takes the place of."""
-    found = trial.system_attrs.get("failed_trial")
-    return None if found is None else int(found)
+    Raises:
+        EnvironmentNotReady: if the storage cannot be used.
+    """
+    with _usable(setting):
+        return Lookout(study, _storage(setting), GRACE * setting.config.tune.heartbeat)
 
 
 def _storage(setting: Setting) -> RDBStorage:
@@ -167,7 +158,6 @@ def _storage(setting: Setting) -> RDBStorage:
             engine_kwargs=arguments,
             heartbeat_interval=heartbeat,
             grace_period=GRACE * heartbeat,
-            heartbeat_stale_trial_callback=RetryHeartbeatStaleTrialCallback(),
         )
 
 

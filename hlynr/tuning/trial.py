@@ -26,7 +26,7 @@ from hlynr.records import FATAL, Lineage, TrainResult
 from hlynr.study_records import StudyPoint
 from hlynr.tune_records import TrialRecord, TrialRun
 from hlynr.tune_records import TrialState as State
-from hlynr.tuning import studies
+from hlynr.tuning import lost, studies
 from hlynr.tuning.setting import Setting
 
 TRAIN, RUNS, PLACE = "train", "runs", "place"
@@ -144,7 +144,7 @@ def recorded(trial: FrozenTrial) -> TrialRecord:
         course=dict(sorted(trial.intermediate_values.items())),
         runs=tuple(TrialRun.model_validate_json(json.dumps(run)) for run in attributes.get(RUNS, ())),
         constraints=dict(trial.constraints),
-        retry_of=studies.retry_of(trial),
+        retry_of=lost.retry_of(trial),
         place=attributes.get(PLACE),
         started=_time(trial.datetime_start),
         ended=_time(trial.datetime_complete),

@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 from hlynr import child
 from hlynr.records import Record
 from hlynr.tuning import studies, trial
+from hlynr.tuning.lost import BROKEN, Lookout
 from hlynr.tuning.setting import Setting
 
 COMMAND = [sys.executable, "-P", "-m", "hlynr.tuning.worker"]
@@ -33,32 +34,38 @@ def work(request: Request) -> None:
     """Work on the study until it has its trials, together with whoever else does.
 
     Two workers that come to the end of a trial at the same moment may begin one trial more than wanted. The last
-    trials of others are waited for: one may be lost, and is then taken over.
+    trials of others are waited for: one may be lost, and is then taken over, even if a new trial has come before it.
 
     Raises:
         KeyboardInterrupt: once the trial at hand is back in the line, if it was asked to stop.
     """
     study = studies.join(request.setting, request.worker)
-    while studies.count(study) < request.trials:
-        if studies.count(study, CLAIMED) >= request.trials:
-            time.sleep(PAUSE)
-            studies.find_lost(study)
+    lookout = studies.lookout(study, request.setting)
+    while True:
+        lookout.look()
+        waiting = studies.count(study, (TrialState.WAITING,))
+        if studies.count(study) >= request.trials and not waiting:
+            return
+        if waiting or studies.count(study, CLAIMED) < request.trials:
+            _one(study, request.setting, lookout)
         else:
-            _one(study, request.setting)
+            time.sleep(PAUSE)
 
 
-def _one(study: optuna.Study, setting: Setting) -> None:
-    numbers: list[int] = []
-
+def _one(study: optuna.Study, setting: Setting, lookout: Lookout) -> None:
     def carry_out(begun: optuna.Trial) -> float:
-        numbers.append(begun.number)
-        return trial.carry_out(begun, setting)
+        try:
+            return trial.carry_out(begun, setting)
+        except optuna.TrialPruned:
+            raise
+        except Exception as error:
+            begun.set_user_attr(BROKEN, f"{type(error).__name__}: {error}")
+            raise
 
     try:
         study.optimize(carry_out, n_trials=1)
     except KeyboardInterrupt:
-        if numbers:
-            studies.give_back(study, numbers[0])
+        lookout.look()
         raise
 
 

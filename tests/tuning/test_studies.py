@@ -87,22 +87,6 @@ def test_workers_have_chances_of_their_own_and_another_one_when_the_study_goes_o
     assert next_rate(0) != before[0]
 
 
-@ASKED
-def test_a_trial_that_is_given_back_is_tried_again_as_it_was(brief: Setting) -> None:
-    studies.begin(brief)
-    study = studies.join(brief)
-    study.ask()
-    begun = study.ask()
-    rate = begun.suggest_float("learning_rate", 0.0, 1.0)
-    study.tell(begun, state=TrialState.FAIL)
-    studies.give_back(study, begun.number)
-    again = studies.join(brief, worker=1).ask()
-    assert again.number == 2
-    assert again.suggest_float("learning_rate", 0.0, 1.0) == rate
-    assert studies.retry_of(study.trials[2]) == 1
-    assert studies.count(study) == 0
-
-
 # Giving up
 
 
