@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from hlynr.service.parts import Part
 from hlynr.service_records import PartState, PartStatus
@@ -122,6 +126,8 @@ class Keeper:
 
     def _fallen(self, now: float, code: int) -> str | None:
         if self._fell is None:
+            if self.part.url and self._process:  # the worker's nights come to their checkpoint by themselves
+                _end_session(self._process.pid)
             self._fell, self._state = now, "down"
             self.restarts = 0 if now - self._begun > FORGIVEN else self.restarts
             return f"{self.part.name} ended with exit code {code}: {self.last_words()}"
@@ -140,3 +146,11 @@ class Keeper:
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
             shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
             os.truncate(self._log, 0)
+
+
+def _end_session(leader: int) -> None:
+    """What a killed minder could not end: its server's own children, of which one holds the port."""
+    for pid in psutil.pids():
+        with suppress(ProcessLookupError, PermissionError):
+            if os.getsid(pid) == leader:
+                os.kill(pid, signal.SIGKILL)

@@ -77,6 +77,17 @@ def test_one_that_hangs_is_ended_and_started_anew(keep: Callable[[Part], Keeper]
     assert kept.status.pid != first.pid
 
 
+def test_nothing_of_a_server_is_left_when_its_minder_is_killed(keep: Callable[[Part], Keeper]) -> None:
+    family = (sys.executable, "-c", f"import subprocess; subprocess.run({list(SLEEPS)})")
+    kept = keep(Part("part", lambda: True, "http://127.0.0.1:9", family))
+    minder = psutil.Process(kept.status.pid)
+    projects.until(lambda: len(minder.children(recursive=True)) == 2, "the command and its child", 20)
+    command, child = minder.children(recursive=True)
+    minder.kill()
+    _told(kept, "part ended with exit code -9")
+    projects.until(lambda: services.gone(command, child), "the end of both", 5)
+
+
 def test_a_server_elsewhere_is_only_looked_at(keep: Callable[[Part], Keeper]) -> None:
     well = [True]
     kept = keep(Part("part", lambda: well[0], "http://elsewhere"))
