@@ -58,6 +58,8 @@ class Receiver:
 
     url: str
     alerts: list[dict[str, Any]] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=lambda: [204])
+    """What it answers with, one after another, the last one for ever."""
 
     def kinds(self, run: str) -> list[str]:
         """Of the alerts about one flow run."""
@@ -71,14 +73,14 @@ def receiving() -> Iterator[Receiver]:
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             found.alerts.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(204)
+            self.send_response(found.statuses.pop(0) if len(found.statuses) > 1 else found.statuses[0])
             self.end_headers()
 
         def log_message(self, *_: object) -> None:
             """Nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found = Receiver(f"http://127.0.0.1:{server.server_port}/hook")
+        found = Receiver(f"http://127.0.0.1:{server.server_port}/secret-path")
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield found
         server.shutdown()

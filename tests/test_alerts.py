@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
+import services
+from services import Receiver
 
 from hlynr import alerts
 from hlynr.service_settings import Alerts
@@ -18,47 +15,24 @@ from hlynr.service_settings import Alerts
 SETTINGS = Alerts(send=("failed", "promoted"), timeout=2.0)
 
 
-@dataclass
-class Chat:
-    """An HTTP server that answers with one status after another, the last one for ever."""
-
-    url: str = ""
-    statuses: list[int] = field(default_factory=lambda: [204])
-    posted: list[dict[str, Any]] = field(default_factory=list)
-
-
 @pytest.fixture
-def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Chat]:
-    found = Chat()
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            found.posted.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-            self.send_response(found.statuses.pop(0) if len(found.statuses) > 1 else found.statuses[0])
-            self.end_headers()
-
-        def log_message(self, *_: object) -> None:
-            """Nothing."""
-
+def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
     monkeypatch.setattr(alerts, "PAUSE", 0.01)
     monkeypatch.delenv(alerts.WEBHOOK_FILE, raising=False)
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        found.url = f"http://127.0.0.1:{server.server_port}/secret-path"
+    with services.receiving() as found:
         monkeypatch.setenv(alerts.WEBHOOK, found.url)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
         yield found
-        server.shutdown()
 
 
 def _log(root: Path) -> list[str]:
     return alerts.log_file(root).read_text(encoding="utf-8").splitlines()
 
 
-def test_an_alert_is_a_line_and_a_message(tmp_path: Path, chat: Chat) -> None:
+def test_an_alert_is_a_line_and_a_message(tmp_path: Path, chat: Receiver) -> None:
     alerts.tell(tmp_path, SETTINGS, "promoted", "version 3\nis champion", "run-7")
     (line,) = _log(tmp_path)
     assert line[20:] == "promoted  version 3 is champion"
-    (message,) = chat.posted
+    (message,) = chat.alerts
     assert message.pop("when").startswith(line[:10])
     name = tmp_path.name
     assert message == {
@@ -69,10 +43,10 @@ def test_an_alert_is_a_line_and_a_message(tmp_path: Path, chat: Chat) -> None:
     }
 
 
-def test_what_is_not_to_be_sent_is_in_the_log_all_the_same(tmp_path: Path, chat: Chat) -> None:
+def test_what_is_not_to_be_sent_is_in_the_log_all_the_same(tmp_path: Path, chat: Receiver) -> None:
     alerts.tell(tmp_path, SETTINGS, "collapsed", "attempt 1")
     assert _log(tmp_path)[0].endswith("collapsed attempt 1")
-    assert chat.posted == []
+    assert chat.alerts == []
 
 
 def test_without_a_webhook_there_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,29 +56,30 @@ def test_without_a_webhook_there_is_the_log(tmp_path: Path, monkeypatch: pytest.
     assert len(_log(tmp_path)) == 1
 
 
-def test_a_webhook_that_stumbles_is_tried_again(tmp_path: Path, chat: Chat) -> None:
+def test_a_webhook_that_stumbles_is_tried_again(tmp_path: Path, chat: Receiver) -> None:
     chat.statuses = [500, 503, 200]
     alerts.tell(tmp_path, SETTINGS, "failed", "something")
-    assert len(chat.posted) == 3
+    assert len(chat.alerts) == 3
     assert len(_log(tmp_path)) == 1
 
 
-def test_a_webhook_that_fails_is_told_in_the_log_without_its_address(tmp_path: Path, chat: Chat) -> None:
+def test_a_webhook_that_fails_is_told_in_the_log_without_its_address(tmp_path: Path, chat: Receiver) -> None:
     chat.statuses = [500]
     alerts.tell(tmp_path, SETTINGS, "failed", "something")
     alert, fault = _log(tmp_path)
     assert alert.endswith("failed    something")
     assert fault[20:] == "not sent  the webhook failed 3 times: Internal Server Error"
+    assert "secret-path" in chat.url
     assert "secret-path" not in "".join(_log(tmp_path))
 
 
-def test_the_address_may_stand_in_a_file(tmp_path: Path, chat: Chat, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_may_stand_in_a_file(tmp_path: Path, chat: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(alerts.WEBHOOK)
     file = tmp_path / "webhook"
     file.write_text(chat.url + "\n")
     monkeypatch.setenv(alerts.WEBHOOK_FILE, str(file))
     alerts.tell(tmp_path, SETTINGS, "failed", "something")
-    assert len(chat.posted) == 1
+    assert len(chat.alerts) == 1
 
 
 @pytest.mark.parametrize("address", ["nonsense", "file:///etc/passwd"])
@@ -114,8 +89,8 @@ def test_an_address_that_is_none_is_told(tmp_path: Path, address: str, monkeypat
     assert _log(tmp_path)[1].endswith("the address of the webhook does not begin with http:// or https://")
 
 
-def test_a_full_disk_ends_nothing(tmp_path: Path, chat: Chat, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_ends_nothing(tmp_path: Path, chat: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".hlynr").write_text("a file where the folder should be")
     alerts.tell(tmp_path, SETTINGS, "failed", "something")
     assert capsys.readouterr().out.endswith("failed    something\n")
-    assert len(chat.posted) == 1
+    assert len(chat.alerts) == 1
