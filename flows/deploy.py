@@ -27,6 +27,7 @@ from hlynr import params
 from hlynr.config import Config
 from hlynr.machine import explained
 from hlynr.service.place import Place
+from hlynr.service.prefect_api import SILENT
 
 NAME = "nightly"
 LOST = "hlynr: a run without a sign of life has crashed"
@@ -124,7 +125,7 @@ def _watch_heartbeats() -> None:
         threshold=1,
         within=SILENCE,
     )
-    action = ChangeFlowRunState(state=StateType.CRASHED, message=f"No sign of life for {SILENCE.total_seconds():g} s.")
+    action = ChangeFlowRunState(state=StateType.CRASHED, message=f"{SILENT} {SILENCE.total_seconds():g} s.")
     automation = Automation(name=LOST, trigger=trigger, actions=[action])
     try:
         Automation.read(name=LOST)

@@ -138,7 +138,7 @@ class Service:
             f"{self.state.prefect_api}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
         with urlopen(request, timeout=60) as response:
-            return json.loads(response.read())
+            return json.loads(response.read() or b"null")
 
     def get(self, path: str) -> Any:
         with urlopen(f"{self.state.prefect_api}{path}", timeout=60) as response:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
@@ -19,6 +20,8 @@ FLOW = "retrain"
 NIGHTLY = "nightly"
 """Its deployment's name."""
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
+SILENT = "No sign of life for"
+"""How the message of a run begins that the heartbeat automation has ended."""
 WORKER_LABEL = "prefect.worker.name"
 
 
@@ -50,6 +53,11 @@ class PrefectApi:
         """Runs that the worker has begun, and that have not come to an end as far as the server knows."""
         found = self._runs({"state": {"type": {"any_": list(UNFINISHED)}}}, limit=200)
         return [run for run in found if (run.get("labels") or {}).get(WORKER_LABEL) == worker]
+
+    def crashed(self, since: datetime) -> list[dict[str, Any]]:
+        """Runs that have ended by a crash since then."""
+        chosen = {"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since.isoformat()}}
+        return self._runs(chosen, limit=200)
 
     def nights(self, limit: int) -> list[dict[str, Any]]:
         """The newest runs of the nightly flow that have begun or ended, the newest first."""

@@ -24,6 +24,7 @@ from hlynr.service import parts
 from hlynr.service.keeper import Keeper
 from hlynr.service.orphans import Orphans
 from hlynr.service.place import Place
+from hlynr.service.silenced import Silenced
 from hlynr.service_records import ServiceState
 
 TICK = 0.5
@@ -50,7 +51,7 @@ def run(project: Project, params_file: str, tell: Tell) -> None:
         plan = parts.plan(project, params_file)
         parts.require_ports(plan.parts, project)
         _prepare_store(project)
-        service = _Service(place, plan, tell, Orphans(project, plan.api, plan.worker))
+        service = _Service(place, plan, tell, Orphans(project, plan.api, plan.worker), Silenced(project, plan.api))
         with _stopped_by_signals(service):
             try:
                 service.serve()
@@ -59,9 +60,9 @@ def run(project: Project, params_file: str, tell: Tell) -> None:
 
 
 class _Service:
-    def __init__(self, place: Place, plan: parts.Plan, tell: Tell, orphans: Orphans) -> None:
+    def __init__(self, place: Place, plan: parts.Plan, tell: Tell, orphans: Orphans, silenced: Silenced) -> None:
         self.stopping = False
-        self._place, self._plan, self._tell, self._orphans = place, plan, tell, orphans
+        self._place, self._plan, self._tell, self._orphans, self._silenced = place, plan, tell, orphans, silenced
         self._keepers = {part.name: Keeper(part, place.root, place.log(part.name)) for part in plan.parts}
         self._since = datetime.now(UTC)
         self._born = psutil.Process().create_time()
@@ -118,7 +119,8 @@ class _Service:
         if now - self._swept < SWEEP:
             return
         self._swept = now
-        for line in self._orphans.sweep():
+        has_server = self._keepers["prefect"].part.command is not None  # elsewhere, the service there tells
+        for line in [*self._orphans.sweep(), *(self._silenced.look() if has_server else ())]:
             self._say(line)
 
     def _write(self) -> None:

@@ -6,11 +6,15 @@ The tests are in the order in which they come, and share a service: each finds i
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from uuid import uuid4
+
 import projects
 import psutil
 import services
 from services import Receiver, Service
 
+from flows.deploy import HEARTBEAT
 from hlynr.ops import journal, store
 
 pytestmark = services.faults
@@ -66,6 +70,19 @@ def test_a_killed_worker_takes_its_night_along_and_is_started_anew(service: Serv
     projects.until(lambda: service.slot_taken() == 0, "the slot", 60.0)
     projects.until(lambda: service.state.healthy, "a new worker")
     projects.until(lambda: receiver.kinds(run) == ["crashed"], "the alert")
+
+
+def test_a_night_whose_machine_is_lost_is_ended_and_told_of_by_the_server(service: Service, receiver: Receiver) -> None:
+    """Another machine's run: it has begun, has given one sign of life, and is never heard of again."""
+    flow = service.get("/deployments/name/retrain/nightly")["flow_id"]
+    run = str(service.post("/flow_runs/", {"flow_id": flow, "state": {"type": "RUNNING"}})["id"])
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+    sign = {"id": str(uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": HEARTBEAT, "resource": resource}
+    service.post("/events", [sign])
+    ended = service.ended(run, 240.0)
+    assert (ended["state_name"], ended["state"]["message"]) == ("Crashed", "No sign of life for 90 s.")
+    projects.until(lambda: receiver.kinds(run) == ["crashed"], "the alert", 60.0)
+    assert f"run {ended['name']} was lost, and perhaps its machine" in (service.root / ".hlynr/alerts.log").read_text()
 
 
 def test_after_a_power_cut_the_lost_night_is_found_and_the_next_one_works(service: Service, receiver: Receiver) -> None:
