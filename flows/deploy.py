@@ -27,9 +27,8 @@ from hlynr import params
 from hlynr.config import Config
 from hlynr.machine import explained
 from hlynr.service.place import Place
-from hlynr.service.prefect_api import SILENT
+from hlynr.service.prefect_api import NIGHTLY, SILENT
 
-NAME = "nightly"
 LOST = "hlynr: a run without a sign of life has crashed"
 SILENCE = timedelta(seconds=90)
 """Three missing signs of life."""
@@ -50,7 +49,7 @@ def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -
         before = _schedules(client)
         source = retrain.from_source(source=str(root), entrypoint="flows/retrain.py:retrain")
         source.deploy(
-            name=NAME,
+            name=NIGHTLY,
             work_pool_name=pool,
             schedules=[schedule] if schedule else [],
             parameters={
@@ -94,7 +93,7 @@ def _cron(config: Config) -> Any:
 def _schedules(client: SyncPrefectClient) -> list[tuple[str, str | None]] | None:
     """What is in force; None without a deployment."""
     try:
-        found = client.read_deployment_by_name(f"{retrain.name}/{NAME}")
+        found = client.read_deployment_by_name(f"{retrain.name}/{NIGHTLY}")
     except ObjectNotFound:
         return None
     return [
@@ -106,7 +105,7 @@ def _schedules(client: SyncPrefectClient) -> list[tuple[str, str | None]] | None
 
 def _clear_queue(client: SyncPrefectClient) -> None:
     """Late runs of a schedule that is gone would be executed all the same."""
-    found = client.read_deployment_by_name(f"{retrain.name}/{NAME}")
+    found = client.read_deployment_by_name(f"{retrain.name}/{NIGHTLY}")
     queued = {"deployment_id": {"any_": [str(found.id)]}, "state": {"type": {"any_": [StateType.SCHEDULED.value]}}}
     wanted = _schedules(client) or []
     for run in client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(queued)):

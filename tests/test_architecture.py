@@ -148,6 +148,7 @@ ALLOWED = {
         "plan",
         "project",
         "service.place",
+        "service.prefect_api",
         "service_settings",
         "tuning",
         *SETTINGS,
