@@ -1,5 +1,6 @@
 """Fixtures for all tests. Nothing heavy is imported here, so that a light test stays light."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,9 @@ from hlynr import params
 from hlynr.config import Config
 
 ROOT = Path(__file__).parents[1]
+
+# A shell's background jobs ignore Ctrl-C, and so would every process that a test interrupts.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A training of eight rollouts of 1,024 timesteps, evaluated after every second one.
 _TINY = (
