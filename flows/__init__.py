@@ -1,1 +1,1 @@
-"""Prefect flows: order, retries and artifacts around `hlynr.pipeline`; never a decision."""
+"""Prefect flows: order, retries and artifacts around `hlynr.pipeline.steps`; never a decision."""

@@ -9,7 +9,7 @@ from uuid import UUID
 import httpx
 from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
 
-from hlynr.observers import TrainProgress
+from hlynr.records.training import TrainProgress
 
 _log = logging.getLogger(__name__)
 

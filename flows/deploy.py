@@ -21,12 +21,12 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 from prefect.schedules import Cron
 
 from flows.retrain import retrain
+from flows.scheduling import SLOT
 from flows.tune import deploy as deploy_tune
-from flows.turns import SLOT
-from hlynr import params
-from hlynr.config import Config
-from hlynr.machine import explained
-from hlynr.service.place import Place
+from hlynr.config import params
+from hlynr.config.config import Config
+from hlynr.runtime.errors import explained
+from hlynr.service.paths import Place
 from hlynr.service.prefect_api import NIGHTLY, SILENT
 
 LOST = "hlynr: a run without a sign of life has crashed"

@@ -15,42 +15,46 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.states import Completed
 from prefect.tasks import Task
 
-from flows import alarms, turns
+from flows import alerts, scheduling
 from flows.artifacts import ProgressArtifact, table
-from hlynr import child, housekeeping, nights, params, pipeline, plan
-from hlynr.errors import InputError, TrainingError
-from hlynr.machine import explained
-from hlynr.observers import console
-from hlynr.project import Project
-from hlynr.records import Attempt, EvaluationReport, GateDecision, Lineage, RetrainRecord, TrainResult
+from hlynr.config import params
+from hlynr.config.project import Project
+from hlynr.ops.retention import prune as retention_prune
+from hlynr.pipeline import plan, retraining, steps, training_process
+from hlynr.records.evaluation import EvaluationReport, GateDecision
+from hlynr.records.retraining import Attempt, RetrainRecord
+from hlynr.records.training import Lineage, TrainResult
+from hlynr.runtime import processes
+from hlynr.runtime.errors import InputError, TrainingError, explained
+from hlynr.runtime.progress import console
 
 
 def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """A crash is, and is told; an error that names what the user must change is not. Asked while a retry is left."""
     error = state.result(raise_on_failure=False)
-    if explained(error) is not None and not isinstance(error, child.TrainingCrashedError):
+    if explained(error) is not None and not isinstance(error, processes.TrainingCrashedError):
         return False
     _tell(f"{task.name} again, after {error!r}")
     return True
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> nights.Night:
+def validate(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> retraining.Night:
     """Read the configuration under every strategy of the plan, check the machine, number the night.
 
     Unattended, an interrupted night that cannot be gone on with is given up.
     """
     folder = Path(root).resolve()
     projects = [Project(folder, config) for config in params.load_plan(folder / params_file, overrides)]
-    pipeline.require_ready(projects[0])
+    steps.require_ready(projects[0])
     flow_run_id = str(runtime.flow_run.id)
     try:
-        return nights.begin(projects, flow_run_id, resume=resume)
+        return retraining.begin(projects, flow_run_id, resume=resume)
     except InputError as error:
         if not unattended:
             raise
         _tell(f"a new night, since {error}")
-        return nights.begin(projects, flow_run_id)
+        return retraining.begin(projects, flow_run_id)
 
 
 @task(name="train", cache_policy=NO_CACHE, retry_condition_fn=_worth_repeating)
@@ -59,33 +63,33 @@ def train(project: Project, lineage: Lineage, resume: bool) -> TrainResult:
     artifact = ProgressArtifact(project.config.retrain.progress_interval)
     repeated = (runtime.task_run.run_count or 1) > 1
     with console() as terminal:
-        return child.train(project, lineage, resume=resume or repeated, observers=[terminal, artifact])
+        return training_process.train(project, lineage, resume=resume or repeated, observers=[terminal, artifact])
 
 
 @task(name="evaluate", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)
 def evaluate(project: Project) -> EvaluationReport:
     """Judge the best bundle; the same engagements again if it has to be repeated."""
-    report = pipeline.evaluate(project)
-    table("evaluation", pipeline.report_rows(report), "100 episodes against the targets, and the held-out engagements")
+    report = steps.evaluate(project)
+    table("evaluation", steps.report_rows(report), "100 episodes against the targets, and the held-out engagements")
     return report
 
 
 @task(name="gate", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
     """Decide, without doing anything yet."""
-    decision = pipeline.gate(project, result, report)
-    table("gate", pipeline.gate_rows(decision), decision.reason)
+    decision = steps.gate(project, result, report)
+    table("gate", steps.gate_rows(decision), decision.reason)
     return decision
 
 
 conclude_attempt = task(name="conclude attempt", cache_policy=NO_CACHE)(plan.conclude)
-diagnose = task(name="diagnose", cache_policy=NO_CACHE)(pipeline.diagnose_failure)
-version = task(name="version", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.version)
-promote = task(name="promote", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(pipeline.promote)
-prune = task(name="prune", cache_policy=NO_CACHE)(housekeeping.prune)
+diagnose = task(name="diagnose", cache_policy=NO_CACHE)(steps.diagnose_failure)
+version = task(name="version", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(steps.version)
+promote = task(name="promote", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)(steps.promote)
+prune = task(name="prune", cache_policy=NO_CACHE)(retention_prune.prune)
 
 
-@flow(name="retrain", validate_parameters=False, on_failure=[alarms.failed], on_crashed=[alarms.crashed])
+@flow(name="retrain", validate_parameters=False, on_failure=[alerts.failed], on_crashed=[alerts.crashed])
 def retrain(
     root: str = ".",
     params_file: str = "params.yaml",
@@ -107,8 +111,8 @@ def retrain(
         The record; to Prefect as the result of a state whose message is the decision.
     """
     if unattended:
-        turns.end_with_worker()
-    with turns.turn(Path(root).resolve(), wait=unattended) as missed:
+        scheduling.end_with_worker()
+    with scheduling.turn(Path(root).resolve(), wait=unattended) as missed:
         if missed:
             return missed
         record = _night(root, params_file, overrides or [], resume, unattended)
@@ -118,15 +122,15 @@ def retrain(
 def _night(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> RetrainRecord:
     seconds: dict[str, float] = {}
     night = _timed(seconds, "validate", validate, root, params_file, overrides, resume, unattended)
-    with pipeline.reported_night(night.projects[0], night.lineage):
+    with steps.reported_night(night.projects[0], night.lineage):
         project, result, attempts = _trained(seconds, night, resume)
         _timed(seconds, "version", version, project, result.lineage)
         report = _timed(seconds, "evaluate", evaluate, project)
         saved = _timed(seconds, "version", version, project, result.lineage)
         decision = _timed(seconds, "gate", gate, project, result, report)
         promotion = _timed(seconds, "promote", promote, project, result, report, decision, saved)
-        alarms.decided(project, promotion)
-        record = pipeline.conclude(project, result, report, decision, promotion, saved, seconds, attempts)
+        alerts.decided(project, promotion)
+        record = steps.conclude(project, result, report, decision, promotion, saved, seconds, attempts)
     if unattended and project.config.retention.after_night:
         _pruned(project)
     return record
@@ -143,7 +147,7 @@ def _pruned(project: Project) -> None:
 
 
 def _trained(
-    seconds: dict[str, float], night: nights.Night, resume: bool
+    seconds: dict[str, float], night: retraining.Night, resume: bool
 ) -> tuple[Project, TrainResult, list[Attempt]]:
     """One strategy of the plan after another until a training does not fail."""
     attempts, lineage = list(night.earlier), night.lineage
@@ -155,12 +159,12 @@ def _trained(
         training = train.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
         try:
             ended: TrainResult | TrainingError = _timed(seconds, "train", training, project, lineage, resume)
-        except child.TrainingCrashedError:
+        except processes.TrainingCrashedError:
             raise
         except TrainingError as error:
             ended = error
         attempts.append(conclude_attempt(project, lineage, ended))
-        alarms.attempted(project, attempts[-1])
+        alerts.attempted(project, attempts[-1])
         if isinstance(ended, TrainResult) and not attempts[-1].failed:
             return project, ended, attempts
     raise _timed(seconds, "diagnose", diagnose, night.projects[-1], attempts)

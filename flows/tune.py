@@ -6,11 +6,11 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.deployments import run_deployment
 
-from flows import turns
+from flows import scheduling
 from flows.artifacts import table
-from hlynr.machine import explained
-from hlynr.tune_records import TuneRecord
-from hlynr.tuning import setting
+from hlynr.records.tuning import TuneRecord
+from hlynr.runtime.errors import explained
+from hlynr.studies.tuning import setting
 
 WORKER = "tune-worker/tune-worker"
 """The deployment that `tune` starts runs of, as `deploy` makes it."""
@@ -26,13 +26,13 @@ def start_workers(parameters: dict[str, object], count: int) -> list[str]:
 @task(name="search and confirm", cache_policy=NO_CACHE)
 def search(root: str, params_file: str, overrides: list[str], trials: int | None, workers: int | None) -> TuneRecord:
     """Lead the search on this machine to its winner."""
-    from hlynr.tuning import conduct
+    from hlynr.studies.tuning import run as tuning_run
 
     searched = setting.load(Path(root, params_file), overrides)
     wanted = trials or searched.config.tune.trials
-    with turns.gpu():
-        found, _ = conduct.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
-    table("winner", conduct.rows(found), found.reason)
+    with scheduling.gpu():
+        found, _ = tuning_run.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
+    table("winner", tuning_run.rows(found), found.reason)
     return found
 
 
@@ -52,7 +52,7 @@ def tune(
     overrides = overrides or []
     searched = setting.load(Path(root, params_file), overrides)  # a fault is told before anybody is sent for
     if remote:
-        from hlynr.tuning import studies
+        from hlynr.studies.tuning import studies
 
         studies.begin(searched)  # so that there is something to join
         start_workers({"params_file": params_file, "overrides": overrides, "trials": trials}, remote)
@@ -67,13 +67,13 @@ def tune_worker(
     trials: int | None = None,
 ) -> None:
     """Work on the study until it has its trials; cancelled, the trial at hand goes back into the line."""
-    from hlynr.tuning import conduct
+    from hlynr.studies.tuning import run as tuning_run
 
-    turns.end_with_worker()
+    scheduling.end_with_worker()
     searched = setting.load(Path(root, params_file), overrides or [])
     try:
-        with turns.gpu():
-            conduct.join(searched, trials=trials or searched.config.tune.trials)
+        with scheduling.gpu():
+            tuning_run.join(searched, trials=trials or searched.config.tune.trials)
     except Exception as error:
         raise explained(error) or error from None
 

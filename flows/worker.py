@@ -9,7 +9,7 @@ import os
 import sys
 
 from flows import deploy
-from flows.turns import WORKER
+from flows.scheduling import WORKER
 
 
 def main() -> None:

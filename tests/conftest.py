@@ -2,17 +2,14 @@
 
 import signal
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import projects
 import pytest
-from projects import Night
+from support import ROOT, projects
+from support.projects import Night
 
-from hlynr import params
-from hlynr.config import Config
-
-ROOT = Path(__file__).parents[1]
+from hlynr.config import params
+from hlynr.config.config import Config
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -16,17 +16,18 @@ from typing import TypeVar
 from urllib.error import URLError
 from urllib.request import urlopen
 
-import projects
 import pytest
-from projects import Night
 from selenium import webdriver
 from selenium.common.exceptions import NoSuchElementException, StaleElementReferenceException, TimeoutException
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
+from support import projects
+from support.projects import Night
 
-from hlynr.ops import registry, store, views
+from hlynr.ops.registry import versions
+from hlynr.ops.tracking import store, views
 from hlynr.report import text
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -188,7 +189,7 @@ def test_figures_are_shown(page: Page, night: Night, opened: store.Store, figure
 
 
 def test_the_models_page_tells_who_is_champion(page: Page, opened: store.Store) -> None:
-    champion = registry.champion(opened)
+    champion = versions.champion(opened)
     assert champion is not None
     assert champion.success is not None
     page.open(f"/models/{opened.model}")

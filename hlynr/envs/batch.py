@@ -16,7 +16,7 @@ from hlynr.sim.engagement import RUNNING, advance, fresh, initial, into_line_of_
 from hlynr.sim.scenario import parameters
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
 
 
 class EngagementBatch:

@@ -13,7 +13,7 @@ import numpy as np
 from hlynr.sim.engagement import Row, estimated_relative
 from hlynr.sim.geometry import into_frame, line_of_sight_frame, norm
 from hlynr.sim.jit import kernel
-from hlynr.sim.tracking import predict_covariance
+from hlynr.sim.kalman import predict_covariance
 
 SCHEMA_VERSION = 1
 LIMIT = 5.0

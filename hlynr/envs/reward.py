@@ -1,7 +1,7 @@
 """Reward as named terms times scales from params.yaml; every term is logged by its name.
 
 An episode's per-step terms are bounded by their scales: progress telescopes to the part of the spawn range
-covered, tracking to the fraction of scans with a detection, effort to the fuel spent. `hlynr.config.Reward`
+covered, tracking to the fraction of scans with a detection, effort to the fuel spent. `hlynr.config.sections.Reward`
 refuses scales with which they could outweigh the outcome. A time-out costs as much as any other miss.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 from hlynr.sim.engagement import INTERCEPT, RUNNING
 
 if TYPE_CHECKING:
-    from hlynr.config import Reward
+    from hlynr.config.sections import Reward
 
 TERMS = ("intercept", "miss", "precision", "progress", "tracking", "effort")
 

@@ -13,7 +13,7 @@ from hlynr.envs.vector_env import action_space, observation_space
 from hlynr.sim.engagement import OUTCOMES
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
 
 
 class InterceptEnv(gymnasium.Env[np.ndarray, np.ndarray]):

@@ -14,7 +14,7 @@ from hlynr.envs.observation import LIMIT, SIZE
 from hlynr.sim.engagement import OUTCOMES
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
 
 
 def observation_space() -> spaces.Box:

@@ -13,9 +13,10 @@ from typing import Literal
 
 import numpy as np
 
-from hlynr.config import Gate
+from hlynr.config.sections import Gate
 from hlynr.evaluation.statistics import mcnemar_one_sided
-from hlynr.records import EvaluationReport, GateDecision, GateRule, MonitorVerdict, PairedComparison
+from hlynr.records.evaluation import EvaluationReport, GateDecision, GateRule, PairedComparison
+from hlynr.records.training import MonitorVerdict
 
 NO_CHAMPION = "no champion"
 SOUND = ("healthy", "plateau")

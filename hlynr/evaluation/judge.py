@@ -11,10 +11,11 @@ from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.metrics import summarise
 from hlynr.evaluation.rollout import Flights, Trajectory, fly, trace
-from hlynr.records import EvaluationReport, Lineage, PolicyReport, TargetRow
+from hlynr.records.evaluation import EvaluationReport, PolicyReport, TargetRow
+from hlynr.records.training import Lineage
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
     from hlynr.evaluation.policy import Policy
 
 BASELINES = ("random", "pursuit", "pn")

@@ -14,7 +14,7 @@ from hlynr.sim.guidance import augmented_navigation, proportional_navigation, ve
 from hlynr.sim.rng import hashed_uniforms
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
 
 LAWS = ("zero", "random", "pursuit", "heading", "pn", "apn", "inertial")
 

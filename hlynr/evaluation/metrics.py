@@ -8,11 +8,11 @@ import numpy as np
 
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.statistics import wilson_interval
-from hlynr.records import PolicyReport, Slice
+from hlynr.records.evaluation import PolicyReport, Slice
 from hlynr.sim.engagement import OUTCOMES, RUNNING
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
     from hlynr.evaluation.rollout import Flights
 
 QUANTILES = (5, 25, 50, 75, 95)

@@ -9,7 +9,8 @@ from hlynr.evaluation.judge import fly_set, report_set
 from hlynr.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:
-    from hlynr.config import Config, Gate
+    from hlynr.config.config import Config
+    from hlynr.config.sections import Gate
     from hlynr.evaluation.policy import Policy
 
 

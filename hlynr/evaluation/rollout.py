@@ -13,7 +13,7 @@ from hlynr.envs.reward import TERMS
 from hlynr.sim.engagement import INTERCEPT, OUTCOMES
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
     from hlynr.evaluation.policy import Policy
 
 

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from hlynr.records import Attempt, Diagnosis, EvaluationReport, GateDecision, Promotion, TrainResult
+from hlynr.records.diagnosis import Diagnosis
+from hlynr.records.evaluation import EvaluationReport, GateDecision
+from hlynr.records.retraining import Attempt, Promotion
+from hlynr.records.training import TrainResult
 from hlynr.report import tables, text
 
 GAP, BELOW = " &emsp;", "&nbsp;"

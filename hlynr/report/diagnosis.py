@@ -9,7 +9,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlynr.records import Diagnosis, Finding, SampledEpisode, write_text
+from hlynr.records.base import write_text
+from hlynr.records.diagnosis import Diagnosis, Finding, SampledEpisode
 from hlynr.report import diagnosis_figures as figures
 from hlynr.report import engagements, text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from hlynr.records import Diagnosis
+from hlynr.records.diagnosis import Diagnosis
 from hlynr.report import style, text
 
 FLIGHTS = {

@@ -14,8 +14,9 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from hlynr.config import Monitor
-from hlynr.records import EvaluationReport, PolicyReport, Slice, TrainResult
+from hlynr.config.sections import Monitor
+from hlynr.records.evaluation import EvaluationReport, PolicyReport, Slice
+from hlynr.records.training import TrainResult
 from hlynr.report import style, text
 
 SLICE_LABELS = {

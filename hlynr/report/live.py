@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from hlynr.observers import TrainingStatus
+from hlynr.records.training import TrainingStatus
 from hlynr.report.status import news, now
 from hlynr.report.training import TrainingView
 

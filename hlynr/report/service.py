@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from hlynr.records.service import ServiceStatus
 from hlynr.report import text
 from hlynr.report.tables import grid
-from hlynr.service_records import ServiceStatus
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlynr.records import EvaluationReport, PolicyReport, TrainResult
+from hlynr.records.evaluation import EvaluationReport, PolicyReport
+from hlynr.records.training import TrainResult
 from hlynr.report import engagements, figures
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
     from hlynr.evaluation.rollout import Flights, Trajectory
 
 

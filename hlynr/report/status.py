@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from hlynr.observers import TrainingStatus, clock
-from hlynr.records import FATAL
+from hlynr.records.training import FATAL, TrainingStatus, clock
 from hlynr.report import text
 from hlynr.rl.monitor import trend, window_means
 

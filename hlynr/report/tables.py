@@ -5,19 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from hlynr.config import Config
-from hlynr.records import (
-    Attempt,
-    Check,
-    Diagnosis,
-    EvaluationReport,
-    GateDecision,
-    Judgement,
-    PolicyReport,
-    Promotion,
-    RetrainRecord,
-    TrainResult,
-)
+from hlynr.config.config import Config
+from hlynr.records.diagnosis import Diagnosis
+from hlynr.records.evaluation import EvaluationReport, GateDecision, Judgement, PolicyReport
+from hlynr.records.retraining import Attempt, Check, Promotion, RetrainRecord
+from hlynr.records.training import TrainResult
 from hlynr.report import text
 
 if TYPE_CHECKING:

@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from hlynr.records import EvaluationReport, PairedComparison, PolicyReport, Promotion, TrainResult
+from hlynr.records.evaluation import EvaluationReport, PairedComparison, PolicyReport
+from hlynr.records.retraining import Promotion
+from hlynr.records.training import TrainResult
 
 UNKNOWN = "n/a"
 NAMES = {"pn": "proportional navigation", "apn": "augmented PN"}

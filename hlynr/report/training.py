@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from hlynr.observers import TrainingStatus
+from hlynr.records.training import TrainingStatus
 from hlynr.report import charts, status, text
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlynr.records import write_text
+from hlynr.records.base import write_text
+from hlynr.records.tuning import FINISHED, Candidate, TrialRecord, TuneRecord
 from hlynr.report import style, tables, text
-from hlynr.tune_records import FINISHED, Candidate, TrialRecord, TuneRecord
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

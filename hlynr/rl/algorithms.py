@@ -11,14 +11,14 @@ from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from stable_baselines3 import PPO
 
-from hlynr import schedules
+from hlynr.config import schedules
 from hlynr.rl.network import SequencePolicy, policy_settings
 from hlynr.rl.sequences import SequenceBuffer
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
+    from hlynr.config.schedules import Schedule
     from hlynr.rl.adapter import InterceptVecEnv
-    from hlynr.schedules import Schedule
 
 
 class _Bounded:

@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hlynr.envs.observation import LIMIT, SCHEMA, SCHEMA_VERSION
-from hlynr.errors import InputError
+from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from hlynr.config import Config
-    from hlynr.records import Lineage
+    from hlynr.config.config import Config
+    from hlynr.records.training import Lineage
     from hlynr.rl.network import NetworkPolicy
 
 FORMAT = 1

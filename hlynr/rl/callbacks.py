@@ -19,15 +19,15 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.rollout import fly
-from hlynr.observers import STATUS, TrainingState, TrainingStatus, TrainObserver, TrainProgress
-from hlynr.records import EvaluationPoint, MonitorVerdict
+from hlynr.records.training import STATUS, EvaluationPoint, MonitorVerdict, TrainingState, TrainingStatus, TrainProgress
 from hlynr.rl import bundle, checkpoint
 from hlynr.rl.curriculum import Curriculum
 from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 from hlynr.rl.network import NetworkPolicy
+from hlynr.runtime.progress import TrainObserver
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
     from hlynr.rl.adapter import InterceptVecEnv
 
 

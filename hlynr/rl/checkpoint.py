@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
-from hlynr.errors import InputError
-from hlynr.records import EvaluationPoint, Lineage
+from hlynr.records.training import EvaluationPoint, Lineage
+from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from hlynr.rl.adapter import InterceptVecEnv

@@ -12,10 +12,10 @@ from collections.abc import Callable, Sequence
 from statistics import NormalDist, fmean, linear_regression, median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from hlynr.records import Alarm, Alert, EvaluationPoint, MonitorVerdict
+from hlynr.records.training import Alarm, Alert, EvaluationPoint, MonitorVerdict
 
 if TYPE_CHECKING:
-    from hlynr.config import Monitor
+    from hlynr.config.sections import Monitor
 
 Points = Sequence[EvaluationPoint]
 WEIGHT = "a network weight"

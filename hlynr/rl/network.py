@@ -15,7 +15,7 @@ from hlynr.evaluation.policy import Frame
 from hlynr.rl.sequences import Sequences
 
 if TYPE_CHECKING:
-    from hlynr.config import Train
+    from hlynr.config.sections import Train
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
 

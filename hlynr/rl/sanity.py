@@ -15,7 +15,7 @@ from hlynr.rl.network import NetworkPolicy
 if TYPE_CHECKING:
     from stable_baselines3.common.policies import ActorCriticPolicy
 
-    from hlynr.config import Config
+    from hlynr.config.config import Config
 
 
 ROLLOUT = {"n_envs": 128, "n_steps": 32, "batch_size": 512}

@@ -19,15 +19,15 @@ from filelock import FileLock, Timeout
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from hlynr.envs.vector_env import InterceptVectorEnv
-from hlynr.errors import EnvironmentNotReady, TrainingError
-from hlynr.observers import STATUS, TrainObserver, TrainProgress
-from hlynr.records import Lineage, TrainResult
+from hlynr.records.training import STATUS, Lineage, TrainProgress, TrainResult
 from hlynr.rl import algorithms, checkpoint
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.callbacks import MetricWriter, Supervisor
+from hlynr.runtime.errors import EnvironmentNotReady, TrainingError
+from hlynr.runtime.progress import TrainObserver
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
 
 RESULT = "result.json"
 

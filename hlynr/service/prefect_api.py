@@ -13,7 +13,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
 
-from hlynr.errors import EnvironmentNotReady
+from hlynr.runtime.errors import EnvironmentNotReady
 
 FLOW = "retrain"
 """The nightly flow's name."""

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from hlynr.machine import explained
-from hlynr.project import Project
-from hlynr.records import Promotion
-from hlynr.service.load import Meter
-from hlynr.service.place import Place
+import psutil
+
+from hlynr.config.project import Project
+from hlynr.records.retraining import Promotion
+from hlynr.records.service import DiskUse, Load, NightRun, ServiceState, ServiceStatus
+from hlynr.runtime.errors import explained
+from hlynr.service.paths import Place
 from hlynr.service.prefect_api import NoAnswerError, PrefectApi
-from hlynr.service_records import DiskUse, NightRun, ServiceState, ServiceStatus
 
 RUNS = 5
 _ENDED = "Flow run encountered an exception: "
@@ -74,7 +76,8 @@ def _night(run: dict[str, Any]) -> NightRun:
 
 def _registry(project: Project, state: ServiceState | None) -> tuple[Promotion | None, str | None]:
     """The decision that made the champion, and the address of the list of nights."""
-    from hlynr.ops import journal, store, views
+    from hlynr.ops.registry import journal
+    from hlynr.ops.tracking import store, views
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # whoever asks how it is does not wait for minutes
     try:
@@ -110,3 +113,50 @@ def _size(folder: Path) -> int:
             except OSError:
                 continue  # it went away meanwhile
     return total
+
+
+LEAST = 2.0
+"""[s] between the two looks at the processor's clock, which counts in hundredths."""
+
+
+class Meter:
+    """Measures from its making to `read`."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid, self._began, self._spent = pid, time.monotonic(), self._used(pid)
+
+    def read(self) -> Load | None:
+        """None if the process is gone."""
+        time.sleep(max(0.0, LEAST - (time.monotonic() - self._began)))
+        spent, seconds = self._used(self._pid), time.monotonic() - self._began
+        if not spent:
+            return None
+        cpu = sum(max(used - self._spent.get(pid, used), 0.0) for pid, used in spent.items()) / seconds
+        return Load(memory=sum(map(_memory, spent)), cpu=cpu)
+
+    def _used(self, pid: int) -> dict[int, float]:
+        """Processor time of each process [s]."""
+        return {each.pid: _processor_time(each) for each in _tree(pid)}
+
+
+def _tree(pid: int) -> list[psutil.Process]:
+    try:
+        top = psutil.Process(pid)
+        return [top, *top.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _processor_time(process: psutil.Process) -> float:
+    try:
+        times = process.cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
+def _memory(pid: int) -> int:
+    try:
+        return int(psutil.Process(pid).memory_full_info().pss)
+    except psutil.Error:
+        return 0

@@ -17,15 +17,14 @@ from pathlib import Path
 
 import psutil
 
-from hlynr import params
-from hlynr.errors import DONE, EnvironmentNotReady, UserError
-from hlynr.project import Project
-from hlynr.service import parts
-from hlynr.service.keeper import Keeper
-from hlynr.service.orphans import Orphans
-from hlynr.service.place import Place
-from hlynr.service.silenced import Silenced
-from hlynr.service_records import ServiceState
+from hlynr.config import params
+from hlynr.config.project import Project
+from hlynr.records.service import ServiceState
+from hlynr.runtime.errors import DONE, EnvironmentNotReady, UserError
+from hlynr.service import components
+from hlynr.service.lost_runs import Orphans, Silenced
+from hlynr.service.paths import Place
+from hlynr.service.process import Keeper
 
 TICK = 0.5
 SWEEP = 10.0
@@ -48,8 +47,8 @@ def run(project: Project, params_file: str, tell: Tell) -> None:
     """
     place = Place(project.root)
     with place.held():
-        plan = parts.plan(project, params_file)
-        parts.require_ports(plan.parts, project)
+        plan = components.plan(project, params_file)
+        components.require_ports(plan.parts, project)
         _prepare_store(project)
         service = _Service(place, plan, tell, Orphans(project, plan.api, plan.worker), Silenced(project, plan.api))
         with _stopped_by_signals(service):
@@ -60,7 +59,7 @@ def run(project: Project, params_file: str, tell: Tell) -> None:
 
 
 class _Service:
-    def __init__(self, place: Place, plan: parts.Plan, tell: Tell, orphans: Orphans, silenced: Silenced) -> None:
+    def __init__(self, place: Place, plan: components.Plan, tell: Tell, orphans: Orphans, silenced: Silenced) -> None:
         self.stopping = False
         self._place, self._plan, self._tell, self._orphans, self._silenced = place, plan, tell, orphans, silenced
         self._keepers = {part.name: Keeper(part, place.root, place.log(part.name)) for part in plan.parts}
@@ -174,9 +173,9 @@ def _prepare_store(project: Project) -> None:
 
 def make_store(config: str) -> None:
     """In the working directory, under a configuration as JSON."""
-    from hlynr.config import Config
-    from hlynr.machine import explained
-    from hlynr.ops import store
+    from hlynr.config.config import Config
+    from hlynr.ops.tracking import store
+    from hlynr.runtime.errors import explained
 
     try:
         store.open_store(Config.model_validate_json(config), Path.cwd())

@@ -10,7 +10,7 @@ import numpy as np
 from hlynr.sim.engagement import PARAMETERS
 
 if TYPE_CHECKING:
-    from hlynr.config import Config
+    from hlynr.config.config import Config
 
 
 def parameters(config: Config, scenario: str, *, omniscient: bool = False) -> np.ndarray:

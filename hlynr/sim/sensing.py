@@ -11,9 +11,9 @@ import numpy as np
 from hlynr.sim import rng
 from hlynr.sim.geometry import norm
 from hlynr.sim.jit import kernel
+from hlynr.sim.kalman import gains, predict_covariance, update_covariance
 from hlynr.sim.radar import detection_probability, measurement_variance
 from hlynr.sim.state import MAX_DELAY, Row, relative
-from hlynr.sim.tracking import gains, predict_covariance, update_covariance
 
 
 @kernel

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
 from gymnasium.vector import AutoresetMode
+from support.scenes import in_flight
 
 import hlynr.envs
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.observation import decode
 from hlynr.envs.reward import TERMS
@@ -17,8 +18,6 @@ from hlynr.envs.single_env import InterceptEnv
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.sim.engagement import OUTCOMES
-
-from .scenes import in_flight
 
 SEED = 21
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hlynr.config import Config
+from hlynr.config.config import Config
+from hlynr.config.params import ConfigError
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rollout import Flights, fly
-from hlynr.params import ConfigError
 from hlynr.sim.engagement import GROUND, INTERCEPT, TARGET_IMPACT, TIMEOUT
 
 EPISODES = 300

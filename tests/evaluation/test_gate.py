@@ -1,17 +1,18 @@
 """The gate: each rule alone decides, bounds are exact, NaN never passes, an equal model is not promoted."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support import ROOT
 
-from hlynr import params
-from hlynr.config import Gate
+from hlynr.config import params
+from hlynr.config.sections import Gate
 from hlynr.evaluation.gate import decide, pair
 from hlynr.evaluation.statistics import mcnemar_one_sided, wilson_interval
-from hlynr.records import EvaluationReport, GateDecision, Lineage, MonitorVerdict, PairedComparison, PolicyReport
+from hlynr.records.evaluation import EvaluationReport, GateDecision, PairedComparison, PolicyReport
+from hlynr.records.training import Lineage, MonitorVerdict
 
 RULES = (
     "report_beats_baseline",
@@ -24,7 +25,7 @@ RULES = (
     "canary_random",
     "canary_pn",
 )
-GATE = params.load(Path(__file__).parents[2] / "params.yaml").gate
+GATE = params.load(ROOT / "params.yaml").gate
 
 
 def policy_report(policy: str, success: float, episodes: int = 1000, **changed: Any) -> PolicyReport:

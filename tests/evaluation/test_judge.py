@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.observation import SIZE
 from hlynr.evaluation.judge import (
     BASELINES,
@@ -23,7 +23,8 @@ from hlynr.evaluation.judge import (
 )
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rollout import Flights
-from hlynr.records import EvaluationReport, Lineage
+from hlynr.records.evaluation import EvaluationReport
+from hlynr.records.training import Lineage
 
 LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", night=0, params_digest="0" * 64)
 

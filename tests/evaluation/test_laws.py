@@ -9,7 +9,7 @@ from itertools import pairwise, product
 import numpy as np
 import pytest
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.laws import LAWS, law
 from hlynr.evaluation.rollout import Flights, fly

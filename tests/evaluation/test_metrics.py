@@ -9,13 +9,13 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.metrics import QUANTILES, summarise
 from hlynr.evaluation.rollout import Flights, fly
 from hlynr.evaluation.statistics import wilson_interval
-from hlynr.records import PolicyReport
+from hlynr.records.evaluation import PolicyReport
 from hlynr.sim.engagement import INTERCEPT, OUTCOMES, TARGET_IMPACT
 
 

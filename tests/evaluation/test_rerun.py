@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
+from support import ROOT
 
-from hlynr import params
+from hlynr.config import params
 from hlynr.evaluation import judge
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rerun import Rerun, rerun
 from hlynr.evaluation.statistics import wilson_interval
 
-CONFIG = params.load(Path(__file__).parents[2] / "params.yaml")
+CONFIG = params.load(ROOT / "params.yaml")
 
 
 def test_the_same_policy_does_the_same_again() -> None:

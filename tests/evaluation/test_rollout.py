@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.observation import decode
 from hlynr.evaluation.laws import law

@@ -9,15 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import projects
 import pytest
 import yaml
 from prefect.client.orchestration import get_client
+from support import projects
 
 from flows import deploy, tune
 from flows.retrain import retrain
-from flows.turns import SLOT
-from hlynr import cli
+from flows.scheduling import SLOT
+from hlynr.cli import app
 
 PREFECT = Path(sys.executable).with_name("prefect")
 FILE: dict[str, Any] = yaml.safe_load((projects.OURS / "prefect.yaml").read_text())
@@ -77,13 +77,13 @@ def test_compose_asks_for_options_that_there_are() -> None:
     services = COMPOSE["services"]
     assert services.keys() == {"postgres", "prefect", "mlflow", "worker"}
     python, module, *_ = services["prefect"]["command"][1:]
-    assert (python, module) == ("-m", "hlynr.prefect_server")
+    assert (python, module) == ("-m", "hlynr.service.prefect_server")
     help_of_mlflow = projects.checked(projects.OURS, sys.executable, "-m", "mlflow", "server", "--help")
     used = [word.partition("=")[0] for word in services["mlflow"]["command"] if word.startswith("--")]
     assert used
     assert all(re.search(rf"{option}\b", help_of_mlflow) for option in used)
     verb, *options = services["worker"]["command"][1:]
-    assert verb in {command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    assert verb in {command.callback.__name__ for command in app.app.registered_commands if command.callback}
     changes = [option.removeprefix("--set=") for option in options]
     config = projects.config(projects.OURS, *changes)
     assert config.tracking.uri.startswith("http://mlflow:5000")

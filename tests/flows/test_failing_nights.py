@@ -6,14 +6,16 @@ import io
 from pathlib import Path
 from typing import Any
 
-import projects
 import pytest
+from support import projects
 
 from flows.retrain import retrain
-from hlynr import desk, nights, plan
-from hlynr.ops import store
-from hlynr.project import Project
-from hlynr.records import Diagnosis, RetrainRecord, TrainResult
+from hlynr.config.project import Project
+from hlynr.ops.tracking import store
+from hlynr.pipeline import commands, plan, retraining
+from hlynr.records.diagnosis import Diagnosis
+from hlynr.records.retraining import RetrainRecord
+from hlynr.records.training import TrainResult
 from hlynr.report import tables
 from hlynr.rl import bundle
 
@@ -85,7 +87,7 @@ def test_a_failed_attempts_bundle_comes_back_from_its_run(
     """When its folder has long gone."""
     project = Project(root, projects.config(root))
     run_id = str(record.attempts[0].lineage.mlflow_run_id)
-    with desk._bundle_of(project, run_id) as found:
+    with commands._bundle_of(project, run_id) as found:
         assert bundle.digest(found) == bundle.digest(root / str(record.attempts[0].bundle))
 
 
@@ -127,4 +129,4 @@ def test_a_failed_night_is_written_down_and_advances_the_night(failed: tuple[Pat
     artifacts = {entry.path for entry in opened.client.list_artifacts(above.info.run_id, "diagnosis")}
     assert {"diagnosis/diagnosis.html", "diagnosis/diagnosis.json"} <= artifacts
     assert len(plan.earlier(project)) == 1
-    assert nights.begin([project]).lineage.night == 1
+    assert retraining.begin([project]).lineage.night == 1

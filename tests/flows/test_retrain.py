@@ -13,21 +13,24 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
-import projects
 import psutil
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
-from projects import Night
+from support import projects
+from support.projects import Night
 
 from flows.retrain import retrain
-from hlynr import desk, nights, pipeline
-from hlynr.errors import INTERRUPTED, EnvironmentNotReady, InputError
-from hlynr.observers import TrainProgress
-from hlynr.ops import git, journal, registry, store
-from hlynr.project import Project
-from hlynr.records import RetrainRecord, TrainResult
+from hlynr.config.project import Project
+from hlynr.ops.registry import journal, versions
+from hlynr.ops.tracking import store
+from hlynr.ops.versioning import git
+from hlynr.pipeline import commands, retraining, steps
+from hlynr.records.retraining import RetrainRecord
+from hlynr.records.training import TrainProgress, TrainResult
 from hlynr.rl import bundle
+from hlynr.runtime import locks
+from hlynr.runtime.errors import INTERRUPTED, EnvironmentNotReady, InputError
 
 STEPS = ["validate", "train", "conclude attempt", "version", "evaluate", "version", "gate", "promote"]
 
@@ -43,7 +46,7 @@ class Second:
 @pytest.fixture(scope="session")
 def second(night: Night, api: str) -> Second:
     """Another night of the same project with the same params, by calling the flow."""
-    reigning = registry.champion(_store(night.project))
+    reigning = versions.champion(_store(night.project))
     return Second(retrain(str(night.root)), reigning.version if reigning else None)
 
 
@@ -111,15 +114,15 @@ def test_the_lineage_leads_everywhere(night: Night, second: Second, tmp_path: Pa
     assert found["git_commit"] == git.run(root, "rev-parse", "HEAD")
     assert found["git_dirty"] == "false"
     assert found["params_digest"] == night.project.at_night(1).config.digest()
-    restored = desk.restore(night.project, found["dvc_experiment"], tmp_path / "restored")
+    restored = commands.restore(night.project, found["dvc_experiment"], tmp_path / "restored")
     manifest = bundle.read_manifest(restored)
     assert bundle.digest(restored) == found["bundle_sha256"] == record.evaluation.bundle_sha256
     assert manifest["lineage"]["id"] == lineage.id
     assert manifest["lineage"]["flow_run_id"] == found["flow_run_id"]
-    version = registry.find(opened, record.promotion.version)
+    version = versions.find(opened, record.promotion.version)
     assert version.tags["hlynr.lineage.id"] == lineage.id
     assert version.tags["hlynr.lineage.dvc_experiment"] == found["dvc_experiment"]
-    fetched = registry.fetch_bundle(opened, version.version, tmp_path / "fetched")
+    fetched = versions.fetch_bundle(opened, version.version, tmp_path / "fetched")
     assert bundle.digest(fetched) == found["bundle_sha256"]
     assert RetrainRecord.read(root / "outputs" / "retrain.json") == record
 
@@ -150,10 +153,10 @@ def test_rollback_brings_the_champion_before_back(night: Night, second: Second) 
     opened, record = _store(night.project), second.record
     if record.promotion.action == "refused":
         forced = record.decision.model_copy(update={"promote": True, "reason": "Promoted: by the test."})
-        pipeline.promote(night.project.at_night(1), record.train, record.evaluation, forced, record.version)
-    assert registry.champion(opened) == registry.find(opened, record.promotion.version)
-    assert desk.rollback(night.project).champion_after == 1
-    champion = registry.champion(opened)
+        steps.promote(night.project.at_night(1), record.train, record.evaluation, forced, record.version)
+    assert versions.champion(opened) == versions.find(opened, record.promotion.version)
+    assert commands.rollback(night.project).champion_after == 1
+    champion = versions.champion(opened)
     assert champion is not None
     assert champion.version == 1
     assert journal.history(opened)[-1].action == "rolled_back"
@@ -161,7 +164,7 @@ def test_rollback_brings_the_champion_before_back(night: Night, second: Second) 
     assert told.startswith("Rolled back on ")
     assert "| `champion` &emsp; | **1** &emsp; |" in opened.client.get_registered_model(opened.model).description
     with pytest.raises(EnvironmentNotReady, match="has nothing before it"):
-        desk.rollback(night.project)
+        commands.rollback(night.project)
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +176,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, api: str) -> Path:
 @pytest.fixture(scope="module")
 def uninterrupted(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """The weights that the first night of ``alone`` ends with when nothing happens to it."""
-    from hlynr.ops import lineage
+    from hlynr.ops.tracking import lineage
     from hlynr.rl.train import train
 
     out, config = tmp_path_factory.mktemp("uninterrupted"), projects.config(alone)
@@ -234,7 +237,7 @@ def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
     assert (alone / "outputs/train/bundle" / bundle.WEIGHTS).read_bytes() == uninterrupted
 
     project = Project(alone, projects.config(alone))
-    following = nights.begin([project], resume=True)
+    following = retraining.begin([project], resume=True)
     assert following.lineage.night == 1
     assert following.lineage.id != first.id
 
@@ -243,7 +246,7 @@ def _kill_the_training(checkpoint: Path) -> None:
     """As soon as it has saved something new."""
     before = checkpoint.stat().st_mtime_ns
     projects.until(lambda: checkpoint.stat().st_mtime_ns > before, "a new checkpoint")
-    (training,) = [each for each in psutil.Process().children() if "hlynr.child" in each.cmdline()]
+    (training,) = [each for each in psutil.Process().children() if "hlynr.pipeline.training_process" in each.cmdline()]
     training.kill()
 
 
@@ -258,7 +261,7 @@ def _state(flow_run_id: str | None) -> str | None:
 
 
 def test_a_second_retraining_is_turned_away(night: Night, api: str) -> None:
-    with nights.one_at_a_time(night.root), pytest.raises(EnvironmentNotReady, match="another retraining is going on"):
+    with locks.one_at_a_time(night.root), pytest.raises(EnvironmentNotReady, match="another retraining is going on"):
         retrain(str(night.root))
 
 

@@ -8,16 +8,15 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import projects
 import pytest
-import searches
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowFilter
+from support import projects, searches
 
 from flows.tune import deploy, tune
-from hlynr.errors import InputError
-from hlynr.tune_records import FINISHED
+from hlynr.records.tuning import FINISHED
+from hlynr.runtime.errors import InputError
 
 POOL = "tuners"
 

@@ -6,9 +6,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-import stores
+from support import stores
 
-from hlynr.ops.store import Store, open_store
+from hlynr.ops.tracking.store import Store, open_store
 
 
 @pytest.fixture(scope="session")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import samples
+from support import samples
 
-from hlynr.records import Attempt, Diagnosis
+from hlynr.records.diagnosis import Diagnosis
+from hlynr.records.retraining import Attempt
 from hlynr.report import descriptions
 
 REFUSED = samples.night(promote=False)

@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-import samples
+from support import samples
 
-from hlynr.records import ChannelFigures, Diagnosis, Finding, SampledEpisode, ScanFigures
+from hlynr.records.diagnosis import ChannelFigures, Diagnosis, Finding, SampledEpisode, ScanFigures
 from hlynr.report import diagnosis as page
 from hlynr.report import tables
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import samples
 from matplotlib.figure import Figure
+from support import samples
 
-from hlynr.config import Monitor
+from hlynr.config.sections import Monitor
 from hlynr.report import engagements, figures, style
 
 MONITOR = Monitor(

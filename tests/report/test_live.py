@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 
 import pytest
-import statuses
-from statuses import RISING
+from support import statuses
+from support.statuses import RISING
 
-from hlynr.config import Config
-from hlynr.observers import TrainingStatus
+from hlynr.config.config import Config
+from hlynr.records.training import TrainingStatus
 from hlynr.report import live
 
 Looker = Callable[[], TrainingStatus | None]

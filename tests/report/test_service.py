@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
+from hlynr.records.service import DiskUse, Load, NightRun, PartStatus, ServiceStatus
 from hlynr.report import service
-from hlynr.service_records import DiskUse, Load, NightRun, PartStatus, ServiceStatus
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 PARTS = (

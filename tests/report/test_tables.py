@@ -5,18 +5,18 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
-import samples
 from rich.console import Console
+from support import ROOT, samples
 
-from hlynr import params
-from hlynr.records import Check, RetrainRecord, TargetRow
+from hlynr.config import params
+from hlynr.records.evaluation import TargetRow
+from hlynr.records.retraining import Check, RetrainRecord
 from hlynr.report import tables, text
 
-CONFIG = params.load(Path(__file__).parents[2] / "params.yaml")
+CONFIG = params.load(ROOT / "params.yaml")
 
 
 def shown(renderable: Any, width: int = 80, **options: Any) -> str:

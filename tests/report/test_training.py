@@ -8,12 +8,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import statuses
 from rich.console import Console
-from statuses import INTERVAL, NOW, RISING, points
+from support import statuses
+from support.statuses import INTERVAL, NOW, RISING, points
 
-from hlynr.config import Config, Monitor
-from hlynr.observers import TrainingStatus
+from hlynr.config.config import Config
+from hlynr.config.sections import Monitor
+from hlynr.records.training import TrainingStatus
 from hlynr.report import status as words
 from hlynr.report.charts import BRAILLES
 from hlynr.report.training import TrainingView

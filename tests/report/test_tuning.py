@@ -7,11 +7,11 @@ from pathlib import Path
 
 import matplotlib
 import optuna
-import searches
 from rich.console import Console
+from support import searches
 
 from hlynr.report import tuning as page
-from hlynr.tuning import figures
+from hlynr.studies.tuning import figures
 
 
 def printed(renderable: object) -> str:

@@ -4,10 +4,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+from support.trainings import Finished, finish
 
-from hlynr.config import Config
-
-from .trainings import Finished, finish
+from hlynr.config.config import Config
 
 
 @pytest.fixture(scope="session", autouse=True)

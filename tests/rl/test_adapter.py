@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from stable_baselines3 import PPO
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.reward import TERMS
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.rl.adapter import InterceptVecEnv

@@ -13,14 +13,13 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from support.trainings import LINEAGE
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.observation import SCHEMA, SIZE
 from hlynr.rl import bundle
 from hlynr.rl.bundle import MANIFEST, WEIGHTS, BundleError, digest, load_policy, read_manifest
 from hlynr.rl.network import NetworkPolicy, build, policy_settings
-
-from .trainings import LINEAGE
 
 SEEN = np.random.default_rng(0).uniform(-2.0, 2.0, (40, SIZE)).astype(np.float32)
 STARTS = np.ones(40, dtype=bool)

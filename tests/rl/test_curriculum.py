@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.trainings import Child, Finished, finish
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.rl.curriculum import Curriculum
-
-from .trainings import Child, Finished, finish
 
 Tiny = Callable[..., Config]
 

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 
-from hlynr.config import Config, Monitor
-from hlynr.records import Alarm, EvaluationPoint, MonitorVerdict
+from hlynr.config.config import Config
+from hlynr.config.sections import Monitor
+from hlynr.records.training import Alarm, EvaluationPoint, MonitorVerdict
 from hlynr.rl.monitor import judge, not_a_number, trend, window_means
 
 INTERVAL = 200_000

@@ -13,7 +13,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.callbacks import BaseCallback
 from torch import nn
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.vector_env import InterceptVectorEnv, action_space, observation_space
 from hlynr.evaluation.rollout import fly

@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from support.trainings import LINEAGE, Finished, Witness, finish
 
-from hlynr.config import Config
-from hlynr.errors import TrainingError
-from hlynr.observers import STATUS, TrainingStatus
-from hlynr.records import EvaluationPoint
+from hlynr.config.config import Config
+from hlynr.records.training import STATUS, EvaluationPoint, TrainingStatus
 from hlynr.rl import callbacks
 from hlynr.rl.algorithms import BoundedPPO
 from hlynr.rl.train import train
-
-from .trainings import LINEAGE, Finished, Witness, finish
+from hlynr.runtime.errors import TrainingError
 
 FIGURES = {"success_rate", "mean_reward", "mean_final_distance"}
 

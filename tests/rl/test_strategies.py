@@ -8,16 +8,15 @@ from typing import Any
 
 import pytest
 import torch
+from rl.test_monitor import stream
+from support.trainings import finish
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.rl import algorithms
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.bundle import load_policy
 from hlynr.rl.monitor import judge
-
-from .test_monitor import stream
-from .trainings import finish
 
 Configure = Callable[..., Config]
 

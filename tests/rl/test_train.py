@@ -11,20 +11,18 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from support.trainings import LINEAGE, Child, Finished, Witness, finish, weights_of
 
-from hlynr.config import Config
+from hlynr.config.config import Config
 from hlynr.envs.reward import TERMS
-from hlynr.errors import TrainingError
 from hlynr.evaluation.rollout import Flights, fly
-from hlynr.observers import STATUS, TrainProgress
-from hlynr.records import TrainResult
+from hlynr.records.training import STATUS, TrainProgress, TrainResult
 from hlynr.rl import callbacks, checkpoint
 from hlynr.rl.algorithms import BoundedPPO
 from hlynr.rl.bundle import WEIGHTS, BundleError, digest, load_policy, read_manifest
 from hlynr.rl.checkpoint import CheckpointError
 from hlynr.rl.train import RESULT, DeviceError, TrainingBusyError, resolve_device, train, training_digest
-
-from .trainings import LINEAGE, Child, Finished, Witness, finish, weights_of
+from hlynr.runtime.errors import TrainingError
 
 Tiny = Callable[..., Config]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-import services
-from services import Receiver, Service
+from support import services
+from support.services import Receiver, Service
 
 
 @pytest.fixture(scope="session")

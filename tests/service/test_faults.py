@@ -9,13 +9,13 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from uuid import uuid4
 
-import projects
 import psutil
-import services
-from services import Receiver, Service
+from support import projects, services
+from support.services import Receiver, Service
 
 from flows.deploy import HEARTBEAT
-from hlynr.ops import journal, store
+from hlynr.ops.registry import journal
+from hlynr.ops.tracking import store
 
 pytestmark = services.faults
 

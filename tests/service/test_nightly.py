@@ -7,13 +7,12 @@ from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import databases
-import projects
 import pytest
-import services
-from services import Receiver, Service
+from support import databases, projects, services
+from support.services import Receiver, Service
 
-from hlynr.ops import journal, registry, store
+from hlynr.ops.registry import journal, versions
+from hlynr.ops.tracking import store
 from hlynr.rl import bundle
 
 
@@ -46,11 +45,11 @@ def test_the_schedule_fires_and_the_night_comes_to_its_decision(plain: Service, 
     (entry,) = journal.history(opened)
     assert night.verdict == entry.reason
     assert status.champion == entry
-    champion = registry.champion(opened)
+    champion = versions.champion(opened)
     assert champion is not None
     run = opened.client.get_run(str(champion.run_id))
     assert run.data.tags["hlynr.lineage.flow_run_id"] == first
-    fetched = registry.fetch_bundle(opened, champion.version, plain.root / "fetched")
+    fetched = versions.fetch_bundle(opened, champion.version, plain.root / "fetched")
     assert bundle.digest(fetched) == champion.bundle_sha256
     assert receiver.kinds(first) == ["promoted"]
     assert "version 1 is champion" in (plain.root / ".hlynr/alerts.log").read_text()

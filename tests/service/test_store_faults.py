@@ -14,15 +14,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
-import projects
 import pytest
-import services
-from services import Service
+from support import projects, services
+from support.services import Service
 
-from hlynr.errors import NOT_READY
-from hlynr.ops import journal, registry, server, store
-from hlynr.project import Project
-from hlynr.records import RetrainRecord
+from hlynr.config.project import Project
+from hlynr.ops.registry import journal, versions
+from hlynr.ops.tracking import server, store
+from hlynr.records.retraining import RetrainRecord
+from hlynr.runtime.errors import NOT_READY
 from hlynr.service.prefect_api import answers
 
 pytestmark = services.faults
@@ -62,10 +62,10 @@ def _decided(root: Path, record: RetrainRecord) -> None:
     project = Project(root, projects.config(root))
     opened = store.open_store(project.config, root)
     assert [entry.action for entry in journal.history(opened)] == ["promoted"]
-    champion = registry.champion(opened)
+    champion = versions.champion(opened)
     assert champion is not None
     assert champion.version == record.promotion.version == 1
-    registry.fetch_bundle(opened, champion.version, root / "fetched")
+    versions.fetch_bundle(opened, champion.version, root / "fetched")
     assert not opened.client.search_runs([opened.experiment_id], "attributes.status = 'RUNNING'")
 
 

@@ -8,16 +8,15 @@ import socket
 import time
 from pathlib import Path
 
-import projects
 import psutil
 import pytest
-import services
-from services import Service
+from support import projects, services
+from support.services import Service
 
-from hlynr.errors import BAD_INPUT, DONE, NOT_READY
-from hlynr.service.load import Meter
-from hlynr.service.place import AlreadyUpError, Place
-from hlynr.service_records import ServiceStatus
+from hlynr.records.service import ServiceStatus
+from hlynr.runtime.errors import BAD_INPUT, DONE, NOT_READY
+from hlynr.service.paths import AlreadyUpError, Place
+from hlynr.service.status import Meter
 
 
 @pytest.fixture(scope="module")

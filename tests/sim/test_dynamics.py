@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
-
-from .arena import COLLINEAR, QUIET, STEADY, Arena
+from support.arena import COLLINEAR, QUIET, STEADY, Arena
 
 
 def _axial(*overrides: str, ticks: int = 300) -> tuple[Arena, np.ndarray, np.ndarray]:

@@ -2,11 +2,10 @@ import functools
 
 import numpy as np
 import pytest
+from support.arena import ALL_SEEING, COLLINEAR, EXACT, QUIET, Arena, homing
+from support.reference import Engagement
 
 from hlynr.sim import engagement
-
-from .arena import ALL_SEEING, COLLINEAR, EXACT, QUIET, Arena, homing
-from .reference import Engagement
 
 TIMESTEPS = 400
 """More than any scenario's time limit."""

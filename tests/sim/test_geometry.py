@@ -2,10 +2,9 @@ import itertools
 
 import numpy as np
 import pytest
+from support.reference import frame_along
 
 from hlynr.sim.geometry import into_frame, line_of_sight_frame, norm, out_of_frame, segment_distance_squared
-
-from .reference import frame_along
 
 RANDOM = np.random.default_rng(0).standard_normal((200, 3)) * 10.0 ** np.random.default_rng(1).uniform(-6, 6, (200, 1))
 DEGENERATE = np.array(

@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 from scipy.stats import kstest
-
-from .arena import ALL_SEEING, EACH_SCAN, Arena, homing
+from support.arena import ALL_SEEING, EACH_SCAN, Arena, homing
 
 SCANS = 120
 

@@ -1,11 +1,10 @@
 import numpy as np
 import pytest
 from scipy.stats import kstest
+from support.arena import Arena
+from support.reference import GOLDEN, MASK, Chance, finalise
 
 from hlynr.sim import engagement, rng
-
-from .arena import Arena
-from .reference import GOLDEN, MASK, Chance, finalise
 
 DRAWS = 50_000
 

@@ -3,11 +3,10 @@ import math
 import numpy as np
 import pytest
 from scipy.stats import chisquare, kstest
+from support.arena import STEADY, Arena, configured, homing
 
 from hlynr.sim import engagement
 from hlynr.sim.scenario import parameters
-
-from .arena import STEADY, Arena, configured, homing
 
 COUNT = 4000
 LEAVES = {

@@ -1,0 +1,99 @@
+"""The whole of params.yaml as one frozen model."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Annotated, Any
+
+from pydantic import Field, model_validator
+
+from hlynr.config import checks
+from hlynr.config.base import Section
+from hlynr.config.sections import (
+    Evaluation,
+    Gate,
+    Monitor,
+    Policy,
+    Retrain,
+    Reward,
+    Run,
+    Scenario,
+    ScenarioName,
+    Sim,
+    Strategy,
+    StrategyName,
+    Study,
+    Tracker,
+    Tracking,
+    Train,
+    Tune,
+    Versioning,
+)
+from hlynr.config.service import SECTIONS, Alerts, Retention, Schedule, Service
+
+
+class Config(Section):
+    """The whole of params.yaml."""
+
+    run: Run
+    sim: Sim
+    tracker: Tracker
+    scenarios: Annotated[dict[ScenarioName, Scenario], Field(min_length=1)]
+    reward: Reward
+    policy: Policy
+    train: Train
+    monitor: Monitor
+    strategies: dict[StrategyName, Strategy]
+    evaluation: Evaluation
+    gate: Gate
+    tracking: Tracking
+    versioning: Versioning
+    retrain: Retrain
+    study: Study
+    tune: Tune
+    schedule: Schedule
+    service: Service
+    alerts: Alerts
+    retention: Retention
+
+    @model_validator(mode="after")
+    def _across_sections(self) -> Config:
+        faults = checks.faults({name: getattr(self, name) for name in type(self).model_fields})
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+    @property
+    def train_seed(self) -> int:
+        return self.train.seed + self.run.night
+
+    @property
+    def report_seed(self) -> int:
+        return self.evaluation.report_seed + self.run.night
+
+    @property
+    def heldout_seed(self) -> int:
+        """Shifted every night: engagements that chose a champion never judge its challengers again."""
+        return self.evaluation.heldout_seed + self.run.night
+
+    def digest(self) -> str:
+        """sha256 of the canonical JSON of the values; equal for equal configurations whatever the file's layout.
+
+        Without the sections of the service: a night is the same night whenever it is scheduled.
+        """
+        values = self.model_dump(mode="json", exclude=set(SECTIONS))
+        return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+    def flat(self) -> dict[str, Any]:
+        """All leaves under dotted names; lists stay whole."""
+        return dict(_leaves(self.model_dump(mode="json")))
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

@@ -1,0 +1,61 @@
+"""Where a project keeps its things."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hlynr.config.config import Config
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project folder under one configuration; all paths are absolute."""
+
+    root: Path
+    config: Config
+
+    @property
+    def train(self) -> Path:
+        """What a training writes: bundle, checkpoints, result.json, ..."""
+        return self.root / self.config.run.outputs / "train"
+
+    @property
+    def evaluate(self) -> Path:
+        """What an evaluation writes: report.json, figures, ..."""
+        return self.root / self.config.run.outputs / "evaluate"
+
+    @property
+    def diagnose(self) -> Path:
+        """What a diagnosis writes: diagnosis.json, diagnosis.html."""
+        return self.root / self.config.run.outputs / "diagnose"
+
+    @property
+    def attempts(self) -> Path:
+        """What the failed trainings of a night's plan left."""
+        return self.root / self.config.run.outputs / "attempts"
+
+    @property
+    def study(self) -> Path:
+        """The trainings of the stability study, a folder each."""
+        return self.root / self.config.run.outputs / "study"
+
+    @property
+    def tune(self) -> Path:
+        """What the searches of hyperparameters write, a folder each."""
+        return self.root / self.config.run.outputs / "tune"
+
+    @property
+    def bundle(self) -> Path:
+        """The newest training's bundle."""
+        return self.train / "bundle"
+
+    @property
+    def record(self) -> Path:
+        """The newest retraining's record."""
+        return self.root / self.config.run.outputs / "retrain.json"
+
+    def at_night(self, night: int) -> Project:
+        """The same project with its seeds shifted to ``night``."""
+        run = self.config.run.model_copy(update={"night": night})
+        return Project(self.root, self.config.model_copy(update={"run": run}))

@@ -1,0 +1,123 @@
+"""Settings that change while a training goes on: constant, linear or piecewise constant.
+
+In params.yaml a schedule is a number, ``{start, end}`` or ``{phases: [{until, value}, ..., {value}]}``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import Discriminator, Field, Tag, model_validator
+
+from hlynr.config.base import Count, Fraction, OpenFraction, Section
+
+Start = TypeVar("Start")
+End = TypeVar("End")
+
+CONSTANT, LINEAR, PHASES = "\0000", "\0001", "\0002"
+"""Which form a schedule has, as the place in the union. `hlynr.config.messages` follows these marks into the JSON schema and
+shows none of them; no key of a file can be one, since its text holds no NUL."""
+
+
+class Linear(Section, Generic[Start, End]):
+    """From ``start`` to ``end`` over the training budget."""
+
+    start: Start
+    end: End
+
+
+class Phase(Section, Generic[End]):
+    """A value that holds before the timestep ``until``; without one, to the end."""
+
+    until: Count | None = Field(default=None, exclude_if=lambda until: until is None)
+    value: End
+
+
+class Phases(Section, Generic[End]):
+    """One value after another."""
+
+    phases: Annotated[tuple[Phase[End], ...], Field(min_length=1, max_length=100)]
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Phases[End]:
+        *bounded, last = self.phases
+        before, faults = 0, []
+        for number, phase in enumerate(bounded):
+            if phase.until is None:
+                faults.append(f"phases[{number}].until: is missing; only the last phase has no end")
+            elif phase.until <= before:
+                faults.append(f"phases[{number}].until: {phase.until} is not above the phase before's, {before}")
+            before = phase.until or before
+        if last.until is not None:
+            faults.append(f"phases[{len(bounded)}].until: {last.until} must be left out: the last phase has no end")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+
+def _form(written: Any) -> str | None:
+    """The form of a schedule, read or already a model; None for what is none."""
+    if isinstance(written, Phases) or (isinstance(written, dict) and "phases" in written):
+        return PHASES
+    if isinstance(written, Linear | dict):
+        return LINEAR
+    return CONSTANT if isinstance(written, int | float) else None
+
+
+PositiveFraction = Annotated[float, Field(gt=0, le=1)]
+
+RateSchedule = Annotated[
+    Annotated[PositiveFraction, Tag(CONSTANT)]
+    | Annotated[Linear[PositiveFraction, Fraction], Tag(LINEAR)]
+    | Annotated[Phases[Fraction], Tag(PHASES)],
+    Discriminator(_form),
+]
+ClipSchedule = Annotated[
+    Annotated[OpenFraction, Tag(CONSTANT)]
+    | Annotated[Linear[OpenFraction, OpenFraction], Tag(LINEAR)]
+    | Annotated[Phases[OpenFraction], Tag(PHASES)],
+    Discriminator(_form),
+]
+EntropySchedule = Annotated[
+    Annotated[Fraction, Tag(CONSTANT)]
+    | Annotated[Linear[Fraction, Fraction], Tag(LINEAR)]
+    | Annotated[Phases[Fraction], Tag(PHASES)],
+    Discriminator(_form),
+]
+
+Schedule = float | Linear[float, float] | Phases[float]
+
+
+def at(schedule: Schedule, timesteps: int, budget: int) -> float:
+    """Value after ``timesteps`` of ``budget``; exact at both ends, and beyond the budget that of its end.
+
+    The last rollout may overshoot the budget; a rate that went on falling would be negative there.
+    """
+    if isinstance(schedule, Phases):
+        return next(phase.value for phase in schedule.phases if phase.until is None or timesteps < phase.until)
+    if isinstance(schedule, Linear):
+        progress = min(timesteps / budget, 1.0)
+        return schedule.start * (1.0 - progress) + schedule.end * progress
+    return schedule
+
+
+def first(schedule: Schedule) -> float:
+    """Value at the beginning."""
+    return at(schedule, 0, 1)
+
+
+def scaled(schedule: Schedule, start: float) -> Any:
+    """A schedule of the same shape that begins at ``start``, as params.yaml writes it; one that begins at zero has no
+    shape to keep and becomes constant."""
+    before = first(schedule)
+    if isinstance(schedule, int | float) or before == 0:
+        return start
+
+    def moved(value: float) -> float:
+        return float(f"{value * start / before:.6g}")
+
+    if isinstance(schedule, Linear):
+        return {"start": start, "end": moved(schedule.end)}
+    *bounded, last = schedule.phases
+    values = [{"until": phase.until, "value": moved(phase.value)} for phase in bounded]
+    return {"phases": [*values, {"value": moved(last.value)}]}

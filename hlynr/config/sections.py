@@ -1,0 +1,380 @@
+"""params.yaml as frozen, typed models: one section of the file is one model here.
+
+`hlynr.config.params` reads the file into these models and turns their complaints into one line per fault.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from hlynr.config import base
+from hlynr.config.base import Count, Fraction, NonNegative, OpenFraction, Overlay, Positive, Section, overlay_of
+from hlynr.config.schedules import ClipSchedule, EntropySchedule, RateSchedule
+from hlynr.config.search_space import Space
+from hlynr.config.service import without_password
+from hlynr.records.training import Alarm
+
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Elevation = Annotated[float, Field(ge=0, le=90)]
+
+
+ScenarioName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+"""Without a dot, so that ``scenarios.NAME.key`` has one reading."""
+StrategyName = ScenarioName
+
+DEFAULT = "default"
+"""The strategy that overlays nothing: the sections as they stand."""
+
+
+class Run(Section):
+    night: int = Field(ge=0, lt=base.SEED_DISTANCE)
+    outputs: str = Field(min_length=1)
+    strategy: str = Field(min_length=1)
+
+
+class Sim(Section):
+    dt: float = Field(gt=0, le=0.05)
+    control_interval: int = Field(ge=1, le=1000)
+    radar_interval: int = Field(ge=1, le=1000)
+    gust_interval: int = Field(ge=1, le=1000)
+    gravity: float = Field(ge=0, le=50)
+    scale_height: Positive
+
+
+class Tracker(Section):
+    acceleration_noise: Positive
+    gate: Positive
+    acceleration_time: Positive
+
+
+class _Ranges(Section):
+    @model_validator(mode="after")
+    def _bounds_in_order(self) -> typing.Self:
+        for name in type(self).model_fields:
+            value = getattr(self, name)
+            if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
+                raise ValueError(f"{name}: {list(value)} is not in order: the first bound must not exceed the second")
+        return self
+
+
+class Spawn(_Ranges):
+    range: float = Field(gt=0, le=100_000)
+    range_spread: float = Field(ge=0, lt=1)
+    elevation: tuple[Elevation, Elevation]
+    aim_spread: NonNegative
+
+
+class Target(_Ranges):
+    speed: tuple[Positive, Positive]
+    weave: tuple[NonNegative, NonNegative]
+    weave_period: tuple[Positive, Positive]
+    jink: NonNegative
+
+
+class Interceptor(Section):
+    launch_speed: Positive
+    launch_error: float = Field(ge=0, le=90)
+    launch_elevation_min: Elevation
+    launch_height: Positive
+    max_acceleration: Positive
+    fuel_time: Positive
+    actuator_lag: Positive
+    drag: NonNegative
+
+
+class Radar(Section):
+    half_angle: float = Field(gt=0, le=180)
+    detection_peak: Fraction
+    detection_range: Positive
+    noise_floor: Positive
+    noise_fraction: NonNegative
+    delay: int = Field(ge=0, le=7)
+    dropout: Fraction
+
+
+class Cue(Section):
+    position_error: Positive
+    velocity_error: Positive
+    interval: int = Field(ge=0)
+    dropout: Fraction
+
+
+class Wind(_Ranges):
+    speed: tuple[NonNegative, NonNegative]
+    gust: NonNegative
+    gust_time: Positive
+
+
+class Scenario(Section):
+    capture_radius: Positive
+    time_limit: float = Field(gt=0, le=600)
+    spawn: Spawn
+    target: Target
+    interceptor: Interceptor
+    radar: Radar
+    cue: Cue
+    dropout_interval: Count
+    wind: Wind
+
+    @model_validator(mode="after")
+    def _starts_outside(self) -> Scenario:
+        closest = self.spawn.range * (1 - self.spawn.range_spread)
+        if self.capture_radius >= closest:
+            raise ValueError(
+                f"capture_radius: {self.capture_radius} is not below the closest spawn, "
+                f"spawn.range * (1 - spawn.range_spread) = {closest:g}"
+            )
+        return self
+
+
+class Reward(Section):
+    intercept: Positive
+    miss: Positive
+    precision: NonNegative
+    precision_range: Positive
+    progress: NonNegative
+    tracking: NonNegative
+    effort: NonNegative
+
+    @model_validator(mode="after")
+    def _outcome_decides(self) -> Reward:
+        """Every intercept must be worth more than every other ending, whatever the per-step terms add up to."""
+        per_step = self.progress + self.tracking + self.effort
+        if per_step >= self.intercept + self.miss - self.precision:
+            raise ValueError(
+                f"progress + tracking + effort = {per_step:g} is not below intercept + miss - precision = "
+                f"{self.intercept + self.miss - self.precision:g}: per-step terms could outweigh the outcome"
+            )
+        return self
+
+
+Unit = Annotated[float, Field(ge=-1, le=1)]
+
+
+class Policy(Section):
+    navigation_constant: float = Field(ge=0, le=20)
+    axial: Fraction
+    inertial: tuple[Unit, Unit, Unit]
+
+
+class Curriculum(Section):
+    """How the capture radius of the training's engagements goes to the declared one."""
+
+    mode: Literal["frozen", "schedule", "mastery"]
+    radii: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)]
+    until: Annotated[tuple[Count, ...], Field(max_length=99)]
+    success: Fraction
+    episodes: Count
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Curriculum:
+        faults = [
+            f"radii: {radius} is not below the one before it, {before}: a curriculum becomes harder"
+            for before, radius in pairwise(self.radii)
+            if radius >= before
+        ]
+        faults += [
+            f"until: {end} is not above the one before it, {before}"
+            for before, end in pairwise(self.until)
+            if end <= before
+        ]
+        if self.mode == "schedule" and len(self.until) != len(self.radii) - 1:
+            faults.append(f"until: {list(self.until)} is not one timestep for each of the radii but the last")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+
+class Train(Section):
+    scenario: str
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    seed: Seed
+    timesteps: Count
+    device: Literal["auto", "cpu", "cuda"]
+    torch_threads: int = Field(ge=1, le=256)
+    n_envs: int = Field(ge=1, le=65536)
+    n_steps: int = Field(ge=2, le=65536)
+    batch_size: int = Field(ge=2)
+    n_epochs: int = Field(ge=1, le=100)
+    learning_rate: RateSchedule
+    clip_range: ClipSchedule
+    ent_coef: EntropySchedule
+    vf_coef: float = Field(ge=0, le=10)
+    gamma: float = Field(gt=0, le=1)
+    gae_lambda: Fraction
+    max_grad_norm: Positive
+    target_kl: Positive | None
+    net_arch: Annotated[tuple[Annotated[int, Field(ge=1, le=8192)], ...], Field(min_length=1, max_length=8)]
+    activation: Literal["tanh", "relu", "elu"]
+    log_std_init: float = Field(ge=-20, le=20)
+    log_std_min: float = Field(ge=-20, le=20)
+    log_std_max: float = Field(ge=-20, le=20)
+    lstm_hidden_size: int = Field(ge=1, le=8192)
+    lstm_chunk: Count | None
+    curriculum: Curriculum
+    checkpoint_interval: Count
+
+    @property
+    def rollout(self) -> int:
+        """Timesteps between two updates of the policy; nothing can happen more often."""
+        return self.n_envs * self.n_steps
+
+    @model_validator(mode="after")
+    def _pairs(self) -> Train:
+        rollout = f"n_envs * n_steps = {self.rollout}"
+        faults = []
+        if self.batch_size > self.rollout:
+            faults.append(f"batch_size: {self.batch_size} is not in [2, {rollout}]")
+        elif self.rollout % self.batch_size:
+            faults.append(f"batch_size: {self.batch_size} does not divide {rollout}")
+        if self.timesteps < self.rollout:
+            faults.append(f"timesteps: {self.timesteps} is not at least one rollout, {rollout}")
+        if self.checkpoint_interval < self.rollout:
+            faults.append(f"checkpoint_interval: {self.checkpoint_interval} is not at least one rollout, {rollout}")
+        if self.log_std_min > self.log_std_max:
+            faults.append(f"log_std_min: {self.log_std_min} is not at most log_std_max = {self.log_std_max}")
+        elif not self.log_std_min <= self.log_std_init <= self.log_std_max:
+            limits = f"[log_std_min = {self.log_std_min}, log_std_max = {self.log_std_max}]"
+            faults.append(f"log_std_init: {self.log_std_init} is not in {limits}")
+        if faults:
+            raise ValueError("\n".join(faults))
+        return self
+
+
+class Monitor(Section):
+    interval: Count
+    episodes: int = Field(ge=100, le=100_000)
+    selection_seed: Seed
+    window: int = Field(ge=1, le=100)
+    collapse_fraction: OpenFraction
+    abort_after: int = Field(ge=0)
+    abort_below: Fraction
+    plateau_patience: int = Field(ge=1, le=1000)
+    plateau_min_delta: Fraction
+    farming_drop: OpenFraction
+    loss_factor: float = Field(gt=1)
+    std_limit: Positive
+    saturation_limit: OpenFraction
+    stop_on: tuple[Alarm, ...]
+
+
+class Evaluation(_Ranges):
+    scenario: str
+    report_episodes: int = Field(ge=1, le=1_000_000)
+    report_seed: Seed
+    heldout_episodes: int = Field(ge=1, le=1_000_000)
+    heldout_seed: Seed
+    slices: int = Field(ge=1, le=20)
+    batch_size: int = Field(ge=1, le=1_000_000)
+    target_success: tuple[Fraction, Fraction]
+    target_mean_reward: float
+    target_final_distance: Positive
+
+
+class Gate(_Ranges):
+    baseline: float = Field(ge=0, lt=1)
+    confidence: OpenFraction
+    p_value: OpenFraction
+    min_gain: Fraction
+    min_mean_reward: float
+    max_final_distance: Positive
+    canary_random: tuple[Fraction, Fraction]
+    canary_pn: tuple[Fraction, Fraction]
+
+
+class Tracking(Section):
+    uri: str
+    artifacts: str = Field(min_length=1)
+    experiment: str = Field(min_length=1)
+    model: str = Field(pattern=r"^[A-Za-z0-9._ -]+$")
+
+    @field_validator("uri")
+    @classmethod
+    def _opens(cls, uri: str) -> str:
+        """MLflow takes a plain folder for its file store, which it has given up, and says so only when it is opened."""
+        if not re.match(r"(sqlite:///|https?://|postgresql(\+\w+)?://|mysql(\+\w+)?://)\S", uri):
+            raise ValueError(
+                f"{json.dumps(uri)} is not sqlite:///PATH, http(s)://SERVER, postgresql://... or mysql://..."
+            )
+        return without_password(uri)
+
+
+class Versioning(Section):
+    enabled: bool
+    push: bool
+
+
+class Retrain(Section):
+    plan: Annotated[tuple[Annotated[str, Field(min_length=1)], ...], Field(min_length=1, max_length=20)]
+    retries: int = Field(ge=0, le=100)
+    retry_delay: NonNegative
+    progress_interval: float = Field(ge=1)
+    diagnosis_timesteps: int = Field(ge=0)
+
+
+class StudyRuns(Section):
+    """One training per seed."""
+
+    strategy: str = Field(min_length=1)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1, max_length=100)]
+    timesteps: Count
+
+
+class Study(Section):
+    folder: str = Field(min_length=1)
+    workers: int = Field(ge=0, le=256)
+    runs: Annotated[tuple[StudyRuns, ...], Field(min_length=1, max_length=100)]
+
+
+class Confirm(Section):
+    """How the best trials of a search are tried again, beside the strategy that was searched around."""
+
+    top: int = Field(ge=1, le=100)
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=2, max_length=100)]
+    timesteps: Count
+    heldout_seed: Seed
+
+
+class Tune(Section):
+    study: StrategyName
+    storage: str = Field(min_length=1)
+    trials: int = Field(ge=1, le=100_000)
+    workers: int = Field(ge=0, le=256)
+    timesteps: Count
+    interval: Count
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=2, max_length=100)]
+    drop_penalty: float = Field(ge=0, le=100)
+    sampler_seed: Seed
+    startup: int = Field(ge=0, le=100_000)
+    prune_after: Count
+    prune_below: Fraction
+    heartbeat: int = Field(ge=1, le=3600)
+    confirm: Confirm
+    space: Space
+
+    @field_validator("storage")
+    @classmethod
+    def _known_storage(cls, storage: str) -> str:
+        if not storage.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg2://")):
+            raise ValueError(f"{json.dumps(storage)} is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE")
+        return without_password(storage)
+
+
+if TYPE_CHECKING:
+    TrainOverlay = Overlay
+    MonitorOverlay = Overlay
+else:
+    TrainOverlay, MonitorOverlay = overlay_of(Train), overlay_of(Monitor)
+
+
+class Strategy(Section):
+    """A named overlay of the sections that say how to train."""
+
+    train: TrainOverlay = TrainOverlay()
+    monitor: MonitorOverlay = MonitorOverlay()

@@ -1,1 +1,0 @@
-"""The checks of a diagnosis: each looks at one thing and returns a `hlynr.records.Finding`."""

@@ -1,0 +1,1 @@
+"""The checks of a diagnosis: each looks at one thing and returns a `hlynr.records.diagnosis.Finding`."""

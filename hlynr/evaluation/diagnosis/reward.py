@@ -1,0 +1,95 @@
+"""Does the reward rank episodes as success does, or can something else than success be farmed?
+
+Judged on episodes of the policy and of guidance laws together: a policy that always fails, or never, ranks nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hlynr.envs.reward import TERMS
+from hlynr.evaluation.diagnosis import findings
+from hlynr.evaluation.diagnosis.recording import Recording, Setup
+from hlynr.records.diagnosis import Finding
+
+NAME = "reward"
+OUTCOME_TERMS = ("intercept", "miss", "precision")
+"""Paid once, at the end; the others are paid step by step."""
+LEAST_RANKING = 0.9
+MOST_OVERTAKING = 0.05
+
+
+def check(setup: Setup, recordings: Sequence[Recording]) -> Finding:
+    """Compare reward with success over all episodes of ``recordings``, the policy's first."""
+    terms = np.concatenate([recording.terms for recording in recordings])
+    success = np.concatenate([recording.success for recording in recordings])
+    at_end = np.isin(TERMS, OUTCOME_TERMS)
+    reward, outcome, stepwise = terms.sum(axis=1), terms[:, at_end].sum(axis=1), terms[:, ~at_end].sum(axis=1)
+    policy = recordings[0]
+    figures = {
+        "ranking": ranking(reward, success),
+        "ranking_policy": ranking(policy.reward, policy.success),
+        "overtaking": _overtaking(reward, success),
+        "stepwise_spread": float(np.subtract(*np.percentile(stepwise, [95, 5]))),
+        "outcome_gap": _gap(outcome, success),
+        **_configured(setup),
+        **{f"term_{name}": float(policy.terms[:, column].mean()) for column, name in enumerate(TERMS)},
+    }
+    return _judge(figures, finite=bool(np.isfinite(reward).all()))
+
+
+def ranking(reward: np.ndarray, success: np.ndarray) -> float:
+    """Share of the pairs of a success and a failure in which the success earns more, ties counting half.
+
+    The area under the ROC curve; NaN without a success or without a failure.
+    """
+    won, lost = reward[success], reward[~success]
+    if not won.size or not lost.size:
+        return float("nan")
+    below = np.searchsorted(np.sort(lost), won, side="left").sum()
+    up_to = np.searchsorted(np.sort(lost), won, side="right").sum()
+    return float(0.5 * (below + up_to) / (won.size * lost.size))
+
+
+def _overtaking(reward: np.ndarray, success: np.ndarray) -> float:
+    """Share of the failures that earn more than the median success."""
+    if success.all() or not success.any():
+        return float("nan")
+    return float((reward[~success] > np.median(reward[success])).mean())
+
+
+def _gap(outcome: np.ndarray, success: np.ndarray) -> float:
+    if success.all() or not success.any():
+        return float("nan")
+    return float(outcome[success].mean() - outcome[~success].mean())
+
+
+def _configured(setup: Setup) -> dict[str, float]:
+    """What the scales allow: most that per-step terms can add up to, least that the outcome decides."""
+    reward = setup.config.reward
+    return {
+        "stepwise_limit": reward.progress + reward.tracking + reward.effort,
+        "outcome_margin": reward.intercept + reward.miss - reward.precision,
+    }
+
+
+def _judge(figures: dict[str, float], *, finite: bool) -> Finding:
+    limit, margin = figures["stepwise_limit"], figures["outcome_margin"]
+    spread, gap = figures["stepwise_spread"], figures["outcome_gap"]
+    numbers = (
+        f"A success earns more than a failure in {findings.percent(figures['ranking'])} of the pairs, "
+        f"{findings.percent(figures['overtaking'])} of the failures earn more than the median success. Per-step terms "
+        f"vary by {spread:.2f} between episodes, where the outcome is worth {gap:.2f}; by their scales they can add up "
+        f"to {limit:g}, where the outcome decides at least {margin:g}."
+    )
+    if not finite:
+        return findings.fault(NAME, "reward", f"The reward is not a number in some episodes. {numbers}", **figures)
+    if limit >= margin or spread >= gap > 0.0:
+        text = f"The reward can be farmed: per-step terms outweigh the outcome. {numbers}"
+        return findings.fault(NAME, "reward", text, **figures)
+    if figures["ranking"] < LEAST_RANKING or figures["overtaking"] > MOST_OVERTAKING:
+        text = f"The reward does not rank episodes as success does. {numbers}"
+        return findings.fault(NAME, "reward", text, **figures)
+    return findings.fine(NAME, f"The reward ranks episodes as success does. {numbers}", **figures)

@@ -1,0 +1,82 @@
+"""What the policy sees and what it commands, as statistics over all timesteps of the sampled episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hlynr.envs.observation import LIMIT, SCHEMA
+from hlynr.evaluation.diagnosis import findings
+from hlynr.evaluation.diagnosis.recording import Recording
+from hlynr.records.diagnosis import ChannelFigures, Finding
+
+OBSERVATIONS, ACTIONS = "observations", "actions"
+CONSTANT = 1e-6
+MOST_CLIPPED = 0.5
+SATURATED = 0.999
+MOST_SATURATED = 0.9
+
+
+def channels(recording: Recording) -> tuple[ChannelFigures, ...]:
+    """One row per channel; all values NaN where one of them is."""
+    seen = recording.observations[recording.flying].astype(np.float64)
+    return tuple(
+        ChannelFigures(
+            channel=channel.name,
+            mean=float(values.mean()),
+            std=float(values.std()),
+            min=float(values.min()),
+            max=float(values.max()),
+            clipped=float((np.abs(values) >= LIMIT).mean()),
+        )
+        for channel, values in zip(SCHEMA, seen.T, strict=True)
+    )
+
+
+def check_observations(rows: tuple[ChannelFigures, ...]) -> Finding:
+    """NaN is a fault, a channel that never changes or is clipped much of the time a warning."""
+    broken = [row.channel for row in rows if np.isnan(row.mean)]
+    constant = [row.channel for row in rows if row.std < CONSTANT]
+    clipped = {row.channel: row.clipped for row in rows if row.clipped > MOST_CLIPPED}
+    most = max(rows, key=lambda row: row.clipped)
+    figures = {
+        "not_a_number": float(len(broken)),
+        "constant": float(len(constant)),
+        **{f"clipped_{row.channel}": row.clipped for row in rows if row.clipped > 0.0},
+    }
+    if broken:
+        text = f"Channels that are not a number: {', '.join(broken)}."
+        return findings.fault(OBSERVATIONS, "observation", text, **figures)
+    if constant or clipped:
+        much = ", ".join(f"{name} {findings.percent(share)}" for name, share in clipped.items())
+        never = ", ".join(constant)
+        text = f"Channels that never change: {never or 'none'}; clipped much of the time: {much or 'none'}."
+        return findings.warning(OBSERVATIONS, "observation", text, **figures)
+    text = (
+        f"All {len(rows)} channels are numbers and vary; the one clipped most often is {most.channel}, "
+        f"{findings.percent(most.clipped)} of the time."
+    )
+    return findings.fine(OBSERVATIONS, text, **figures)
+
+
+def check_actions(recording: Recording) -> Finding:
+    """NaN is a fault; an axis at its limit nearly always, or one that never changes, is a warning."""
+    flown = recording.actions[recording.flying]
+    saturated = (np.abs(flown) >= SATURATED).mean(axis=0)
+    mean, std = flown.mean(axis=0), flown.std(axis=0)
+    figures = {
+        f"{name}_{axis + 1}": float(values[axis])
+        for name, values in (("mean", mean), ("std", std), ("saturated", saturated))
+        for axis in range(flown.shape[1])
+    }
+    described = "; ".join(
+        f"axis {axis + 1}: mean {mean[axis]:+.2f}, std {std[axis]:.2f}, at the limit {findings.percent(share)}"
+        for axis, share in enumerate(saturated.tolist())
+    )
+    if np.isnan(flown).any():
+        return findings.fault(ACTIONS, "policy", f"Some actions are not a number. {described}.", **figures)
+    if (saturated > MOST_SATURATED).any():
+        text = f"An axis is at its limit nearly always: little is decided there. {described}."
+        return findings.warning(ACTIONS, "policy", text, **figures)
+    if (std < CONSTANT).any():
+        return findings.warning(ACTIONS, "policy", f"An axis never changes. {described}.", **figures)
+    return findings.fine(ACTIONS, f"The actions vary on every axis. {described}.", **figures)

@@ -1,0 +1,116 @@
+"""A bundle as an MLflow LoggedModel: self-contained, with signature, example, requirements and its success."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import tempfile
+import warnings
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+import hlynr
+from hlynr.config.config import Config
+from hlynr.ops.tracking.metrics import dataset_of, merits, metrics
+from hlynr.ops.tracking.store import Store
+from hlynr.records.evaluation import EvaluationReport
+from hlynr.records.training import Lineage
+
+if TYPE_CHECKING:
+    from mlflow.entities import LoggedModel
+
+ACTIONS = 3
+
+
+def log_bundle(
+    store: Store,
+    run_id: str,
+    bundle: Path,
+    evaluation: EvaluationReport,
+    lineage: Lineage,
+    config: Config,
+    example: np.ndarray,
+) -> tuple[str, str]:
+    """Log the bundle with its held-out figures and return the model's id and URI.
+
+    Afterwards ``search_logged_models(filter_string="metrics.success_rate > 0.33")`` finds it.
+
+    Args:
+        example: observation histories, (B, T, D); their D becomes part of the signature.
+    """
+    from mlflow.entities import LoggedModelOutput
+
+    tags = lineage.tags() | {"hlynr.bundle_sha256": evaluation.bundle_sha256}
+    model = store.client.create_logged_model(
+        store.experiment_id, name=_name(lineage), source_run_id=run_id, tags=tags, model_type=config.train.algorithm
+    )
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            # MLflow keeps an artifact under its source's name, and `registry.fetch_bundle` looks for this one.
+            named = shutil.copytree(bundle, Path(folder) / "bundle")
+            _save(Path(folder) / "model", model, run_id, named, example)
+            store.client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+    except BaseException:
+        store.client.finalize_logged_model(model.model_id, "FAILED")
+        raise
+    store.client.finalize_logged_model(model.model_id, "READY")
+    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+    _log_success(store, run_id, model.model_id, evaluation, config)
+    return str(model.model_id), f"models:/{model.model_id}"
+
+
+def _name(lineage: Lineage) -> str:
+    """Tells models apart in a list; of a strategy's name without the characters that MLflow refuses in a model's."""
+    return f"night-{lineage.night}-" + re.sub("[/:.%'\"]", "-", lineage.strategy)
+
+
+def requirements() -> list[str]:
+    """This package's direct dependencies, pinned to what is installed.
+
+    Build labels such as ``+cpu`` are left out: they name a wheel, not a release.
+    """
+    declared = [line for line in metadata.requires("hlynr") or [] if "extra ==" not in line]
+    names = [found[0] for line in declared if (found := re.match(r"[\w.-]+", line))]
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+
+
+def _save(path: Path, model: LoggedModel, run_id: str, bundle: Path, example: np.ndarray) -> None:
+    """Write the model's folder; `mlflow.pyfunc.log_model` would do it through a global tracking URI."""
+    with warnings.catch_warnings():
+        # MLflow warns about type hints of its own agent classes on import.
+        warnings.filterwarnings("ignore", ".*Any type hint is inferred as AnyType", UserWarning)
+        from mlflow.pyfunc import save_model
+    from mlflow.models import Model, ModelSignature
+    from mlflow.types import Schema, TensorSpec
+
+    float32 = np.dtype(np.float32)
+    description = Model(
+        artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
+    )
+    save_model(
+        path=str(path),
+        mlflow_model=description,
+        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
+        artifacts={"bundle": str(bundle)},
+        code_paths=[str(Path(hlynr.__file__).parent)],
+        pip_requirements=requirements(),
+        signature=ModelSignature(
+            inputs=Schema([TensorSpec(float32, (-1, -1, example.shape[-1]))]),
+            outputs=Schema([TensorSpec(float32, (-1, ACTIONS))]),
+        ),
+        input_example=example.astype(np.float32),
+    )
+
+
+def _log_success(store: Store, run_id: str, model_id: str, evaluation: EvaluationReport, config: Config) -> None:
+    dataset = dataset_of(evaluation.heldout, "heldout", config)
+    bound = {
+        "model_id": model_id,
+        "run_id": run_id,
+        "dataset_name": dataset.name,
+        "dataset_digest": dataset.digest,
+    }
+    store.client.log_batch(run_id, metrics=metrics(merits(evaluation.heldout), **bound))

@@ -1,0 +1,256 @@
+"""Model versions and their aliases: who is champion, and its bundle back out of the registry, verified."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hlynr.ops.tracking.store import Store
+from hlynr.records.evaluation import EvaluationReport
+from hlynr.records.training import Lineage
+from hlynr.runtime.errors import EnvironmentNotReady
+
+if TYPE_CHECKING:
+    from mlflow.entities.model_registry import ModelVersion
+
+Alias = Literal["champion", "challenger", "previous_champion"]
+SHA_TAG = "hlynr.bundle_sha256"
+MODEL_ID_TAG = "hlynr.model_id"
+VERDICT_TAG = "hlynr.gate"
+SUCCESS_TAGS = ("hlynr.success_rate", "hlynr.success_rate_low", "hlynr.success_rate_high")
+LINEAGE_TAGS = tuple(f"hlynr.lineage.{key}" for key in ("id", "night", "git_commit", "dvc_experiment"))
+"""Enough to find the run, the commit and the files; the run has the whole lineage, and lists show every tag."""
+DESCRIPTION = "Policies of a nightly retraining; none has been judged yet."
+
+_REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
+_ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow answers for a missing model or version, and for a missing alias."""
+
+
+class RegistryError(EnvironmentNotReady):
+    """The registry does not hold what was asked for; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class VersionInfo:
+    """One registered version. ``model_id`` comes from a tag: MLflow's own field stays empty on SQLite."""
+
+    name: str
+    version: int
+    run_id: str | None
+    tags: Mapping[str, str]
+
+    @property
+    def model_id(self) -> str | None:
+        return self.tags.get(MODEL_ID_TAG)
+
+    @property
+    def bundle_sha256(self) -> str | None:
+        return self.tags.get(SHA_TAG)
+
+    @property
+    def lineage_id(self) -> str:
+        return self.tags.get("hlynr.lineage.id", "")
+
+    @property
+    def night(self) -> int | None:
+        """Whose seeds judged it."""
+        number = self.tags.get("hlynr.lineage.night")
+        return None if number is None else int(number)
+
+    @property
+    def success(self) -> tuple[float, float, float] | None:
+        """Held-out success rate with its interval's bounds."""
+        rate, low, high = (self.tags.get(name) for name in SUCCESS_TAGS)
+        return None if rate is None or low is None or high is None else (float(rate), float(low), float(high))
+
+
+def register(
+    store: Store,
+    run_id: str,
+    model_uri: str,
+    model_id: str,
+    bundle_sha256: str,
+    evaluation: EvaluationReport,
+    lineage: Lineage,
+) -> int:
+    """Make a logged model the registered model's next version, alias `challenger`; returns the version."""
+    _ensure_model(store)
+    success = (evaluation.heldout.success_rate, *evaluation.heldout.success_rate_ci)
+    known = lineage.tags()
+    tags = {
+        **{key: known[key] for key in LINEAGE_TAGS if key in known},
+        **dict(zip(SUCCESS_TAGS, map(str, success), strict=True)),
+        SHA_TAG: bundle_sha256,
+        MODEL_ID_TAG: model_id,
+    }
+    source = _source(store, model_uri, model_id)
+    with store.registry_lock():
+        found = store.client.create_model_version(
+            store.model, source=source, run_id=run_id, tags=tags, model_id=model_id
+        )
+        store.client.set_registered_model_alias(store.model, "challenger", found.version)
+    # The pages of run and model link to the version by this; only a server writes it itself.
+    made = json.dumps([{"name": store.model, "version": str(found.version)}])
+    store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": made})
+    return int(found.version)
+
+
+def registered(store: Store, run_id: str, bundle_sha256: str) -> int | None:
+    """The version already made from this run and bundle, if a retry comes back to it.
+
+    It is the challenger then, if a crash came before it was made that, and none has been registered since.
+    """
+    made = [version for version in _of_run(store, run_id) if version.tags.get(SHA_TAG) == bundle_sha256]
+    if not made:
+        return None
+    number = int(made[0].version)
+    if VERDICT_TAG not in made[0].tags:
+        with store.registry_lock():
+            newest = by_alias(store, "challenger")
+            if newest is None or newest.version < number:
+                store.client.set_registered_model_alias(store.model, "challenger", str(number))
+    return number
+
+
+def newest_of_run(store: Store, run_id: str) -> int | None:
+    """The newest version made from this run; None if none was."""
+    return max((int(version.version) for version in _of_run(store, run_id)), default=None)
+
+
+def _of_run(store: Store, run_id: str) -> list[ModelVersion]:
+    return list(store.client.search_model_versions(f"name = '{store.model}' and run_id = '{run_id}'"))
+
+
+def champion(store: Store) -> VersionInfo | None:
+    """The champion of the configured model; None before the first promotion."""
+    return by_alias(store, "champion")
+
+
+def by_alias(store: Store, alias: Alias) -> VersionInfo | None:
+    """The configured model's version behind an alias; None if it points nowhere."""
+    try:
+        return find(store, f"models:/{store.model}@{alias}")
+    except RegistryError:
+        return None
+
+
+def find(store: Store, reference: int | str) -> VersionInfo:
+    """The version meant by its number, or by ``models:/name/3`` or ``models:/name@alias``.
+
+    Raises:
+        RegistryError: if there is none, or the reference has another form.
+    """
+    return _info(_resolve(store, reference))
+
+
+def reported_success(store: Store, version: VersionInfo) -> float | None:
+    """Success in the 100 episodes of its own night, as the version's run has it; None where nothing says so."""
+    from mlflow.exceptions import MlflowException
+
+    if version.run_id is None:
+        return None
+    try:
+        rate = store.client.get_run(version.run_id).data.metrics.get("report/success_rate", math.nan)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+            raise
+        return None
+    return None if math.isnan(rate) else float(rate)
+
+
+def fetch_bundle(store: Store, reference: int | str, destination: Path) -> Path:
+    """Bring a version's bundle to ``destination``, which afterwards holds a verified bundle or what it held before.
+
+    Args:
+        reference: as in `find`.
+        destination: an older bundle there is replaced.
+
+    Raises:
+        RegistryError: if there is no such version, its files are gone, or they are not those that were registered.
+    """
+    version = _resolve(store, reference)
+    if destination.exists() and not _replaceable(destination):
+        raise RegistryError(f"{destination} is something else than a bundle; it is left as it is")
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination.parent) as folder:
+        bundle = _download(store, version, Path(folder))
+        _verify(bundle, _info(version))
+        shutil.rmtree(destination, ignore_errors=True)
+        bundle.replace(destination)
+    return destination
+
+
+def _replaceable(destination: Path) -> bool:
+    return destination.is_dir() and ((destination / "manifest.json").exists() or not any(destination.iterdir()))
+
+
+def _ensure_model(store: Store) -> None:
+    from mlflow.exceptions import MlflowException
+
+    try:
+        store.client.create_registered_model(store.model, description=DESCRIPTION)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
+
+
+def _source(store: Store, model_uri: str, model_id: str) -> str:
+    """Where the version's files are: MLflow's database client resolves ``models:/`` through a global tracking URI."""
+    if store.uri.startswith(("http://", "https://")):
+        return model_uri
+    return str(store.client.get_logged_model(model_id).artifact_location)
+
+
+def _resolve(store: Store, reference: int | str) -> ModelVersion:
+    from mlflow.exceptions import MlflowException
+
+    uri = f"models:/{store.model}/{reference}" if isinstance(reference, int) else reference
+    match = _REFERENCE.fullmatch(uri)
+    if match is None:
+        raise RegistryError(f"{reference}: is not of the form models:/NAME/VERSION or models:/NAME@ALIAS")
+    name, alias = match["name"], match["alias"]
+    try:
+        if alias is not None:
+            return store.client.get_model_version_by_alias(name, alias)
+        return store.client.get_model_version(name, match["version"])
+    except MlflowException as error:
+        if error.error_code not in _ABSENT:
+            raise
+        raise RegistryError(f"{uri}: the registry holds no such version") from None
+
+
+def _info(version: ModelVersion) -> VersionInfo:
+    return VersionInfo(version.name, int(version.version), version.run_id or None, dict(version.tags))
+
+
+def _download(store: Store, version: ModelVersion, folder: Path) -> Path:
+    from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
+
+    location = store.client.get_model_version_download_uri(version.name, version.version)
+    try:
+        uri = f"{location.rstrip('/')}/artifacts/bundle"
+        return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri))
+    except (MlflowException, OSError) as error:
+        raise RegistryError(f"version {version.version}: its bundle is not in {location}: {error}") from error
+
+
+def _verify(bundle: Path, version: VersionInfo) -> None:
+    from hlynr.rl.bundle import BundleError, digest
+
+    try:
+        found = digest(bundle)
+    except BundleError as error:
+        raise RegistryError(f"version {version.version}: its bundle is damaged: {error}") from error
+    if found != version.bundle_sha256:
+        raise RegistryError(
+            f"version {version.version}: its bundle has sha256 {found}, but {version.bundle_sha256} was registered"
+        )

@@ -1,0 +1,39 @@
+"""Nights whose process was killed before it could close their MLflow runs: the next night of the project does it.
+
+Only the project's own machine can tell that a night is lost, since only one at a time is under way there.
+"""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from hlynr.ops.tracking import runs
+from hlynr.ops.tracking.store import Store
+
+MACHINE_TAG = "hlynr.machine"
+MOST = 1000
+
+
+def claim(store: Store, night_id: str, root: Path) -> None:
+    """Note on a night's run whose it is: this machine's, in the project at ``root``."""
+    from mlflow.entities import RunTag
+
+    tags = {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)}
+    store.client.log_batch(night_id, tags=[RunTag(key, value) for key, value in tags.items()])
+
+
+def close(store: Store, root: Path, keep: str | None) -> None:
+    """Close the nights of this machine and project that still seem to run, with their attempts.
+
+    Args:
+        keep: the night that is gone on with.
+    """
+    ours = f"tags.`{MACHINE_TAG}` = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
+    for night in store.client.search_runs([store.experiment_id], ours, max_results=MOST):
+        night_id = str(night.info.run_id)
+        if night.data.tags.get(runs.FOLDER_TAG) != str(root) or night_id == keep:
+            continue
+        below = f"tags.`{runs.PARENT_TAG}` = '{night_id}' and attributes.status = 'RUNNING'"
+        for run in [*store.client.search_runs([store.experiment_id], below, max_results=MOST), night]:
+            runs.finish_run(store, run.info.run_id, "KILLED", "Lost: its process was killed, or its machine.")

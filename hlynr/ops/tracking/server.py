@@ -1,0 +1,40 @@
+"""MLflow's server: the command that runs it over a project's store."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hlynr.config.config import Config
+from hlynr.ops.tracking import store
+
+# Job execution: seven processes for jobs that nobody here submits; they take half a minute to start and outlive it.
+ENVIRONMENT = {
+    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "DO_NOT_TRACK": "true",
+}
+
+LOCAL_HOSTS = ("localhost:*", "127.0.0.1:*")
+
+
+def command(config: Config, root: Path, host: str, port: int, allowed_hosts: Sequence[str] = ()) -> list[str]:
+    """What runs the server.
+
+    Args:
+        host: the address to listen on.
+        allowed_hosts: names beside localhost under which requests are answered; any other Host or Origin gets 403.
+    """
+    arguments = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
+    uri = store.absolute_uri(config.tracking.uri, root)
+    arguments += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(config, root)]
+    if allowed_hosts:
+        arguments += ["--allowed-hosts", ",".join((*LOCAL_HOSTS, *allowed_hosts))]
+    return arguments
+
+
+def artifact_root(config: Config, root: Path) -> str:
+    """Where experiments that are made through the server keep their artifacts."""
+    artifacts = config.tracking.artifacts
+    return artifacts if "://" in artifacts else (root.resolve() / artifacts).as_uri()

@@ -1,0 +1,200 @@
+"""The MLflow store: where it lies, how it comes into being, and the lock around what must happen once.
+
+MLflow is imported inside functions, because it takes seconds; everything goes through one explicit client, so
+that no global tracking URI or active run decides where a figure ends up.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from hlynr.config.config import Config
+from hlynr.ops.tracking import shared_lock, views
+from hlynr.ops.tracking.shared_lock import Confirm
+from hlynr.runtime.errors import EnvironmentNotReady
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+SQLITE = "sqlite:///"
+LOCK_TIMEOUT = 120.0
+"""[s] a process may hold the lock: creating the database takes seconds, all else milliseconds."""
+
+_log = logging.getLogger(__name__)
+
+
+class StoreError(EnvironmentNotReady):
+    """The store cannot be used as configured; the message says what to do."""
+
+
+@dataclass(frozen=True)
+class Store:
+    """An open MLflow store with the experiment and the registered model of the configuration."""
+
+    uri: str
+    """Absolute; what ``MLFLOW_TRACKING_URI`` must hold for MLflow's own commands to find the same store."""
+    client: MlflowClient
+    experiment_id: str
+    model: str
+    lock_file: Path
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep every other holder out, on this machine; not reentrant."""
+        with _locked(self.lock_file):
+            yield
+
+    @contextmanager
+    def registry_lock(self) -> Iterator[Confirm]:
+        """Keep everybody else from changing the registry, on whatever machine; not reentrant.
+
+        What it yields is to be called right before a write that must not happen twice; it raises where the lock has
+        been lost. A database file is this machine's alone, and a file lock cannot be lost; a store that others reach
+        as well has a lock in itself, which keeps out the processes of this machine, too.
+        """
+        if self.uri.startswith(SQLITE):
+            with self.lock():
+                yield lambda: None
+        else:
+            with shared_lock.hold(self.client, f"{self.model}.lock") as confirm:
+                yield confirm
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow from calling home and from chatting, unless the user's environment says otherwise.
+
+    Effective only before MLflow's first import: without it, telemetry writes to the home directory.
+    """
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("DO_NOT_TRACK", "true")
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where --json - puts the record
+    # Prints the whole traceback of an error that it then raises: a full disk would be two hundred lines.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+
+
+def absolute_uri(uri: str, root: Path) -> str:
+    """``uri`` with a relative SQLite path resolved against the project; any other one unchanged."""
+    if not uri.startswith(SQLITE):
+        return uri
+    return f"{SQLITE}{(root.resolve() / uri.removeprefix(SQLITE))}"
+
+
+def open_existing(config: Config, root: Path) -> Store | None:
+    """As `open_store`; None where the database has not been made yet: that takes seconds, too long just to look."""
+    uri = absolute_uri(config.tracking.uri, root)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        return None
+    return open_store(config, root)
+
+
+def open_store(config: Config, root: Path) -> Store:
+    """Connect, creating database and experiment if they are missing; safe for processes that race.
+
+    Raises:
+        StoreError: if the experiment keeps its artifacts elsewhere than configured, as after moving the project.
+    """
+    quiet_mlflow()
+    from mlflow import MlflowClient
+
+    uri = absolute_uri(config.tracking.uri, root)
+    database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    lock_file = database.with_name(f"{database.name}.lock") if database else root.resolve() / ".hlynr" / "mlflow.lock"
+    artifacts = _artifact_location(config.tracking.artifacts, uri, root)
+    with _locked(lock_file):
+        if database and not database.exists():
+            _create_database(database, artifacts)
+        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
+        experiment_id = _experiment(client, config.tracking.experiment, artifacts)
+    return Store(uri, client, experiment_id, config.tracking.model, lock_file)
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Hold the lock file; the operating system frees the lock of a killed process."""
+    from filelock import FileLock, Timeout
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=LOCK_TIMEOUT):
+            yield
+    except Timeout:
+        raise StoreError(f"{path}: another process has held this lock for {LOCK_TIMEOUT:g} s") from None
+
+
+def _artifact_location(artifacts: str, uri: str, root: Path) -> str | None:
+    """Where a new experiment's artifacts go; None where a server decides."""
+    if "://" in artifacts:
+        return artifacts
+    if uri.startswith(("http://", "https://")):
+        return None
+    return (root.resolve() / artifacts).as_uri()
+
+
+def _create_database(path: Path, artifacts: str | None) -> None:
+    """Create all tables beside ``path`` and move them there whole.
+
+    MLflow's migrations are not one transaction: a database that a kill leaves half made never opens again.
+    """
+    _log.info("creating the MLflow database %s", path)
+    folder = path.with_name(f".{path.name}.unfinished")
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt; a left journal would be played into a new file
+    folder.mkdir()
+    unfinished = folder / path.name
+    _migrate(f"{SQLITE}{unfinished}", artifacts or str(path.parent))
+    with unfinished.open("rb+") as file:
+        os.fsync(file.fileno())
+    unfinished.replace(path)
+    folder.rmdir()
+
+
+def _migrate(uri: str, artifacts: str) -> None:
+    """Run MLflow's migrations without waiting for the disk after each: 2 s instead of 5 on a busy one."""
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy import Engine, event
+
+    def careless(connection: sqlite3.Connection, _: object) -> None:
+        connection.execute("PRAGMA synchronous = OFF")
+
+    event.listen(Engine, "connect", careless)
+    try:
+        SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
+    finally:
+        event.remove(Engine, "connect", careless)
+
+
+def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+    """The experiment's id, created if missing and restored if somebody deleted it in the UI."""
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=views.tags()))
+    if found.lifecycle_stage == "deleted":
+        client.restore_experiment(found.experiment_id)
+    if artifacts is not None and _place(found.artifact_location) != _place(artifacts):
+        raise StoreError(
+            f"experiment {name!r} keeps its artifacts in {_place(found.artifact_location)}, but the configuration puts "
+            f"them in {_place(artifacts)}. MLflow stores absolute locations, so a store cannot be moved with its "
+            "folder: move the project back, or set tracking.experiment to a new name, or remove the old store "
+            "(mlruns) to start afresh"
+        )
+    for key in views.tags().keys() - found.tags.keys():  # it was made before this program wrote them
+        client.set_experiment_tag(found.experiment_id, key, views.tags()[key])
+    return str(found.experiment_id)
+
+
+def _place(location: str) -> str:
+    """A location in the form in which two spellings of one local folder compare equal."""
+    parts = urlsplit(location)
+    if parts.scheme not in ("", "file"):
+        return location.rstrip("/")
+    return str(Path(unquote(parts.path) if parts.scheme else location).resolve())

@@ -1,0 +1,241 @@
+"""Each retraining as a DVC experiment, pushed, read back and verified; and the way back from one to its bundle.
+
+An experiment is a commit on top of the user's HEAD under ``refs/exps/<2>/<38>/<name>``, which is all that
+``dvc exp show`` and ``dvc exp apply`` look for. It is made here from a worktree of its own and not by
+``dvc exp save``, because that stashes, detaches HEAD and resets on its way, in refs that worktrees share.
+"""
+
+from __future__ import annotations
+
+import configparser
+import hashlib
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hlynr.config.config import Config
+from hlynr.ops.versioning import git, snapshot
+from hlynr.records.retraining import VersionRecord
+from hlynr.runtime.errors import EnvironmentNotReady
+
+BUNDLE = "outputs/train/bundle"
+WORKTREES = ".hlynr/worktrees"
+LOCK_TIMEOUT = 300.0  # [s] a save takes seconds, unless the remote is far away
+DVC_TIMEOUT = 900.0  # [s]
+
+EXPERIMENT_REF = re.compile(r"refs/exps/(?P<head>[0-9a-f]{2}/[0-9a-f]{38,})/(?P<name>[^/]+)")
+_log = logging.getLogger(__name__)
+
+
+class VersioningError(EnvironmentNotReady):
+    """A revision could not be saved or restored; the message is one line for the user."""
+
+
+def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
+    """Save the stages finished so far as the experiment ``name`` on top of HEAD, replacing one of that name.
+
+    The project's files are taken as they are at this moment, uncommitted changes included; params.yaml as
+    ``config``. Branch, HEAD, index, stash and files of ``root`` stay as they are. With ``push`` the outs go to the
+    default remote and every byte is read back from it alone.
+
+    Raises:
+        VersioningError: if there is nothing to save, git or DVC refuse, another save does not end in time, or what
+            comes back is not what was saved; in the last case the experiment exists, but only locally.
+    """
+    root = root.resolve()
+    with explained():
+        _check_name(name)
+        head = check_project(root)
+        done = snapshot.finished(root, config.run.outputs)
+        if not any(BUNDLE in stage.outs for stage in done):
+            expected = snapshot.located(root, config.run.outputs, BUNDLE)
+            raise VersioningError(f"nothing to save: {expected} and what belongs to it are not complete; train first")
+        outs = [out for stage in done for out in stage.outs]
+        with lock(root), snapshot.worktree(root, root / WORKTREES, head, config, done) as place:
+            request = {"root": str(root), "stages": [stage.name for stage in done], "outs": outs, "push": push}
+            answer = ask("commit", place, request)
+            revision = snapshot.commit(place, f"dvc: commit experiment {name}")
+            _point(root, name, head, revision)
+            if answer["push_fault"]:
+                raise VersioningError(f"{name} is saved, but only locally: {answer['push_fault']}")
+            if push:
+                _verify(root, name, revision, place, outs)
+    return VersionRecord(experiment=name, revision=revision, pushed=push, verified=push)
+
+
+def restore(root: Path, revision: str, destination: Path) -> Path:
+    """Bring the bundle of an experiment, branch, tag or commit back; ``destination`` appears only when complete.
+
+    What the local DVC cache no longer has comes from the default remote.
+
+    Raises:
+        VersioningError: if the revision is unknown or holds no bundle, the bundle was never pushed or is damaged,
+            or ``destination`` exists and is not an empty folder.
+    """
+    root, destination = root.resolve(), destination.absolute()
+    if destination.exists() and not (destination.is_dir() and not any(destination.iterdir())):
+        raise VersioningError(f"{destination} exists already; restore into a new or empty folder")
+    with explained():
+        check_project(root)
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as parts:
+            request = {"root": str(root), "revision": revision, "paths": [BUNDLE], "destination": parts, "cache": None}
+            ask("read", root, request)
+            (Path(parts) / BUNDLE).replace(destination)
+    return destination
+
+
+def list_experiments(root: Path) -> list[str]:
+    """Names of all saved experiments, oldest first.
+
+    Raises:
+        VersioningError: if ``root`` is in no git repository.
+    """
+    with explained():
+        return [found["name"] for found in _experiments(root)]
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """What git, the disk or a request refuses, as the one line of a `VersioningError`."""
+    try:
+        yield
+    except (git.GitError, OSError, ValueError) as error:
+        raise VersioningError(" ".join(str(error).split())) from error
+
+
+def _check_name(name: str) -> None:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) is None or ".." in name or name.endswith((".", ".lock")):
+        raise VersioningError(f"{name!r} is no name for an experiment: letters, digits, '-', '_' and single '.' only")
+
+
+def check_project(root: Path) -> str:
+    """HEAD's hash, once it is clear that ``root`` is what versioning needs.
+
+    Raises:
+        VersioningError: naming what is missing and the remedy.
+    """
+    try:
+        top = git.run(root, "rev-parse", "--show-toplevel")
+    except git.GitError as error:
+        raise VersioningError(f"versioning needs a git repository; run `git init` in {root} first ({error})") from error
+    if Path(top).resolve() != root:
+        raise VersioningError(f"versioning needs the project at the top of its git repository: {root} is not {top}")
+    try:
+        head = git.run(root, "rev-parse", "--verify", "HEAD^{commit}")
+    except git.GitError as error:
+        raise VersioningError(f"versioning needs a commit to stand on; commit the files of {root} first") from error
+    for needed, remedy in ((".dvc", "run `dvc init`"), ("dvc.yaml", "bring it back, it describes the pipeline")):
+        if not (root / needed).exists():
+            raise VersioningError(f"{root / needed} is missing: {remedy}")
+    return head
+
+
+def default_remote(root: Path) -> str:
+    """Name and place of the remote that experiments are pushed to, once it is clear that a local one can be used.
+
+    Raises:
+        VersioningError: if DVC has no default remote, or its folder cannot be written.
+    """
+    settings = configparser.ConfigParser()
+    settings.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
+    name = settings.get("core", "remote", fallback=None)
+    url = settings.get(f"'remote \"{name}\"'", "url", fallback=None)
+    if name is None or url is None:
+        raise VersioningError("DVC has no default remote; add one with `dvc remote add --default NAME URL`")
+    if "://" not in url:
+        folder = (root / ".dvc" / url).resolve()
+        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        if not os.access(existing, os.W_OK):
+            raise VersioningError(f"DVC remote {name}: {existing} is not writable")
+    return f"{name} ({url})"
+
+
+@contextmanager
+def lock(root: Path) -> Iterator[None]:
+    """One save at a time, and none while something is removed; the system frees the lock of a killed process."""
+    from filelock import FileLock, Timeout
+
+    lock = FileLock(root / ".hlynr" / "versioning.lock")
+    Path(lock.lock_file).parent.mkdir(exist_ok=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        _log.warning("waiting for another save of %s to end", root)
+        try:
+            lock.acquire(timeout=LOCK_TIMEOUT)
+        except Timeout:
+            raise VersioningError(
+                f"another process has been saving {root} for {LOCK_TIMEOUT:g} s (it holds {lock.lock_file})"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _experiments(root: Path) -> list[re.Match[str]]:
+    refs = git.run(root, "for-each-ref", "--sort=creatordate", "--format=%(refname)", "refs/exps/").splitlines()
+    return [match for ref in refs if (match := EXPERIMENT_REF.fullmatch(ref))]
+
+
+def _point(root: Path, name: str, head: str, revision: str) -> None:
+    """Let ``name`` mean ``revision`` and nothing else, even if the user has committed since the first save."""
+    ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
+    others = [found[0] for found in _experiments(root) if found["name"] == name and found[0] != ref]
+    commands = [f"update {ref} {revision}", *(f"delete {other}" for other in others)]
+    git.run(root, "update-ref", "--stdin", stdin="\n".join(commands) + "\n")  # all or nothing
+
+
+def _verify(root: Path, name: str, revision: str, place: Path, outs: list[str]) -> None:
+    """Read all outs back from the remote and compare their bytes with what was saved."""
+    with tempfile.TemporaryDirectory(prefix="hlynr-verify-") as folder:
+        back, cache = Path(folder) / "back", Path(folder) / "cache"
+        request = {"root": str(root), "revision": revision, "paths": outs, "destination": str(back)}
+        try:
+            ask("read", root, request | {"cache": str(cache)})
+        except VersioningError as error:
+            raise VersioningError(f"{name} is saved, but does not come back from the remote: {error}") from error
+        for out in outs:
+            if _sha256(place / out) != _sha256(back / out):
+                raise VersioningError(f"{name} is saved, but {out} comes back from the remote with other bytes")
+
+
+def _sha256(path: Path) -> dict[str, str]:
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def ask(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
+    """Let `hlynr.ops.versioning.dvc_worker` meet one request in ``directory``."""
+    with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as scratch:
+        # By default DVC leaves a folder per project path under /var/tmp, one for each snapshot.
+        quiet = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": scratch, "PYTHONWARNINGS": "ignore"}
+        command = [sys.executable, "-P", str(Path(__file__).with_name("dvc_worker.py"))]
+        try:
+            done = subprocess.run(
+                [*command, json.dumps({"verb": verb, **request})],
+                cwd=directory,
+                env=os.environ | quiet,
+                capture_output=True,
+                text=True,
+                timeout=DVC_TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise VersioningError(f"DVC's {verb} took longer than {DVC_TIMEOUT:g} s") from None
+    if done.returncode or not done.stdout:
+        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
+        raise VersioningError(f"DVC's {verb} failed: {last}")
+    answer: dict[str, Any] = json.loads(done.stdout)
+    if "fault" in answer:
+        raise VersioningError(answer["fault"])
+    return answer

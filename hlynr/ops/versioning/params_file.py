@@ -1,0 +1,162 @@
+"""Bringing a params.yaml in line with the configuration that really ran, with as few changes as possible."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import MutableMapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hlynr.config import params
+from hlynr.config.config import Config
+
+if TYPE_CHECKING:
+    from ruamel.yaml import YAML
+
+_MISSING = object()
+
+
+def align(path: Path, config: Config) -> bool:
+    """Make the file say what ``config`` says; True if it had to change.
+
+    Comments, order and each scenario's ``extends`` survive: only differing values are replaced, and what the followed
+    strategy says is left to it. A file that is missing, broken, or too different for that (other scenarios, say) is
+    written anew, without comments.
+    """
+    before = _read(path)
+    if before == config:
+        return False
+    original = path.read_text(encoding="utf-8") if path.is_file() else ""
+    with suppress(KeyError, ValueError, TypeError, AttributeError):  # not the mapping of sections that could be edited
+        path.write_text(_edited(original, before, config), encoding="utf-8")
+    if _read(path) != config:
+        path.write_text(params.dump(config), encoding="utf-8")
+    return True
+
+
+def with_strategy(text: str, name: str, overlay: dict[str, Any]) -> str:
+    """The text of a params.yaml with the strategy ``name`` as given, new or in place of the one it has.
+
+    Comments and order survive, as in `align`; a new one stands after all others.
+    """
+    yaml = _round_trip()
+    tree = yaml.load(text)
+    strategies = tree["strategies"]
+    if name in strategies:
+        child = strategies[name]
+        for gone in child.keys() - overlay.keys():
+            del child[gone]
+        for section, values in overlay.items():
+            child[section] = _block(values)
+    else:
+        strategies[name] = _block(overlay)
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    # What set the next section apart stands before the new strategy now.
+    block = re.compile(rf"^  {re.escape(name)}:\n(?:    .*\n)+(?=\S)", re.MULTILINE)
+    return block.sub(lambda found: f"{found[0]}\n", out.getvalue())
+
+
+def _block(values: Any) -> Any:
+    """Nested mappings a line for each key; schedules and lists on one line, as params.yaml has them."""
+    from ruamel.yaml.comments import CommentedMap
+
+    written = CommentedMap()
+    for key, value in values.items():
+        nested = isinstance(value, dict) and key in ("train", "monitor", "curriculum")
+        written[key] = _block(value) if nested else _on_one_line(value) if isinstance(value, dict | list) else value
+    return written
+
+
+def _read(path: Path) -> Config | None:
+    try:
+        return params.load(path)
+    except params.ConfigError:
+        return None
+
+
+def _edited(text: str, before: Config | None, config: Config) -> str:
+    # Not PyYAML: it cannot keep comments.
+    from ruamel.yaml.error import YAMLError
+
+    yaml = _round_trip()
+    try:
+        tree = yaml.load(text)
+    except YAMLError as error:
+        raise ValueError(str(error)) from None
+    values = config.model_dump(mode="json")
+    scenarios = values.pop("scenarios")
+    for section, overlay in values["strategies"].get(config.run.strategy, {}).items():
+        values[section] |= {key: tree[section][key] for key in overlay}
+    _set_differing(tree, values, before.model_dump(mode="json") if before else {})
+    for name in sorted(scenarios, key=lambda name: len(_bases(tree["scenarios"], name))):
+        # Bases first, so that what a scenario inherits is not written into it as well.
+        base: dict[str, Any] = {}
+        for link in _bases(tree["scenarios"], name):
+            base = _overlaid(base, tree["scenarios"][link])
+        _set_differing(tree["scenarios"].setdefault(name, {}), scenarios[name], base)
+    out = io.StringIO()
+    yaml.dump(tree, out)
+    return out.getvalue()
+
+
+def _round_trip() -> YAML:
+    """A YAML that leaves alone what is not changed; ruamel itself would write null as nothing."""
+    from ruamel.yaml import YAML
+    from ruamel.yaml.representer import RoundTripRepresenter
+
+    class Representer(RoundTripRepresenter):
+        """Also says null."""
+
+    Representer.add_representer(type(None), lambda it, _: it.represent_scalar("tag:yaml.org,2002:null", "null"))
+    yaml = YAML()
+    yaml.Representer = Representer
+    yaml.preserve_quotes = True
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.brace_single_entry_mapping_in_flow_sequence = True
+    return yaml
+
+
+def _bases(scenarios: MutableMapping[str, Any], name: str) -> list[str]:
+    """The scenarios ``name`` extends, furthest first."""
+    chain: list[str] = []
+    while (link := (scenarios.get(name) or {}).get("extends")) is not None and link not in chain:
+        chain.insert(0, link)
+        name = link
+    return chain
+
+
+def _overlaid(base: dict[str, Any], overlay: MutableMapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in overlay.items():
+        nested = isinstance(value, MutableMapping) and isinstance(merged.get(key), dict)
+        merged[key] = _overlaid(merged[key] if nested else {}, value) if isinstance(value, MutableMapping) else value
+    return merged
+
+
+def _set_differing(tree: MutableMapping[str, Any], values: dict[str, Any], base: dict[str, Any]) -> None:
+    """Set the leaves of ``values`` that ``tree`` on top of ``base`` does not already have, in place."""
+    for key, value in values.items():
+        inherited = base.get(key, _MISSING)
+        if isinstance(value, dict):
+            child = tree.get(key, {})
+            child = child if isinstance(child, MutableMapping) else _on_one_line({})  # a schedule, until now a number
+            for gone in child.keys() - value.keys():  # of another form of schedule, or of a strategy
+                del child[gone]
+            _set_differing(child, value, inherited if isinstance(inherited, dict) else {})
+            if child:
+                tree[key] = child
+        elif tree.get(key, inherited) != value:
+            tree[key] = _on_one_line(value) if isinstance(value, list) else value
+
+
+def _on_one_line(collection: Any) -> Any:
+    """A list or a schedule as those of params.yaml are written."""
+    from ruamel.yaml.comments import CommentedMap, CommentedSeq
+
+    written = CommentedSeq(collection) if isinstance(collection, list) else CommentedMap(collection)
+    written.fa.set_flow_style()
+    return written

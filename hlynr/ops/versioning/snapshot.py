@@ -1,0 +1,163 @@
+"""A git worktree that holds what really ran: HEAD, the changes on top of it, the effective params, the stages' outs.
+
+It is made and taken down without touching the project's branch, HEAD, index, stash or files; git only gains objects.
+"""
+
+from __future__ import annotations
+
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import yaml
+
+from hlynr.config.config import Config
+from hlynr.ops.versioning import git, params_file
+
+# Recorded even before they are added to git: without them the experiment would be no DVC project.
+_PROJECT_FILES = ("dvc.yaml", "params.yaml", ".dvc/config", ".dvc/.gitignore", ".dvcignore", ".gitignore")
+_OUT_KINDS = ("outs", "metrics", "plots")
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage of dvc.yaml: paths relative to the project, with slashes."""
+
+    name: str
+    deps: tuple[str, ...]
+    outs: tuple[str, ...]
+
+
+def stages(root: Path) -> list[Stage]:
+    """The stages of ``root``'s dvc.yaml.
+
+    Raises:
+        OSError: if there is none.
+        ValueError: if it is no mapping of stages.
+    """
+    try:
+        tree = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+        entries: dict[str, Any] = tree["stages"]
+        return [Stage(name, _paths(entry, ("deps",)), _paths(entry, _OUT_KINDS)) for name, entry in entries.items()]
+    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+        raise ValueError(f"{root / 'dvc.yaml'} is no mapping of stages") from None
+
+
+def _paths(entry: dict[str, Any], kinds: tuple[str, ...]) -> tuple[str, ...]:
+    items = [item for kind in kinds for item in entry.get(kind, [])]
+    return tuple(next(iter(item)) if isinstance(item, dict) else item for item in items)
+
+
+def finished(root: Path, outputs: str) -> list[Stage]:
+    """The stages whose outs all exist and are not older than what other stages made for them.
+
+    Make's rule: an evaluation older than the bundle beside it is another night's, and stays out.
+    """
+    everything = stages(root)
+    produced = {out for stage in everything for out in stage.outs}
+    done = []
+    for stage in everything:
+        times = [_times(located(root, outputs, out)) for out in stage.outs]
+        made_from = [max(_times(located(root, outputs, dep)), default=0) for dep in stage.deps if dep in produced]
+        if times and all(times) and max(made_from, default=0) <= min(map(min, times)):
+            done.append(stage)
+    return done
+
+
+def located(root: Path, outputs: str, out: str) -> Path:
+    """Where the out named in dvc.yaml lies: what that calls ``outputs`` may have another place in run.outputs."""
+    first, *rest = PurePosixPath(out).parts
+    return root.joinpath(outputs, *rest) if first == "outputs" else root / out
+
+
+def _times(path: Path) -> list[int]:
+    """Modification times of the file, or of all files below the folder [ns]; empty where there is none."""
+    if path.is_dir():
+        return [file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()]
+    return [path.stat().st_mtime_ns] if path.is_file() else []
+
+
+@contextmanager
+def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Stage]) -> Iterator[Path]:
+    """The snapshot, in ``folder``, removed again afterwards; what a killed process left there is removed first.
+
+    Args:
+        folder: for snapshots only; the caller makes sure that there is one at a time.
+        head: commit the snapshot stands on.
+        done: stages whose outs are copied in.
+
+    Raises:
+        git.GitError: if git refuses.
+    """
+    clear(root, folder)
+    # Another path each time: a DVC process that outlived its killed parent must not write into this one.
+    place = folder / secrets.token_hex(4)
+    try:
+        git.run(root, "worktree", "add", "--detach", "--no-checkout", str(place), head)  # runs no hook
+        _overlay(root, place)
+        params_file.align(place / "params.yaml", config)
+        # Lines of stages that are not part of this night would show another night's figures under its name.
+        (place / "dvc.lock").unlink(missing_ok=True)
+        for stage in done:
+            for out in stage.outs:
+                _copy(located(root, config.run.outputs, out), place / out)
+        yield place
+    finally:
+        clear(root, folder)
+
+
+def _overlay(root: Path, place: Path) -> None:
+    """Fill the worktree with the project's files as they are now, in an index of its own."""
+    git_dir = git.run(place, "rev-parse", "--absolute-git-dir")
+    indexed = git.run(root, "ls-files", "--stage", "-z")
+    git.run(place, "update-index", "-z", "--index-info", stdin=indexed)
+    here = ("--git-dir", git_dir, "--work-tree", str(root))
+    git.run(root, *here, "add", "--update", ".")
+    wanted = {*_PROJECT_FILES, *(dep for stage in stages(root) for dep in stage.deps)}
+    untracked = git.run(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *sorted(wanted))
+    if untracked:  # a module that ran before anybody added it
+        git.run(root, *here, "add", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=untracked)
+    git.run(place, "checkout-index", "--all", "--force")
+
+
+def commit(place: Path, message: str) -> str:
+    """The snapshot as a commit on top of HEAD; no ref points to it yet. Returns its hash."""
+    git.run(place, "add", "--update", ".")
+    git.run(place, "add", "--force", "--", "dvc.lock", "dvc.yaml", "params.yaml")
+    tree = git.run(place, "write-tree")
+    return git.run(place, "commit-tree", "-p", "HEAD", "-m", message, tree, extra=_identity(place))
+
+
+def _identity(place: Path) -> dict[str, str]:
+    """Nothing where git knows its user; else a stand-in: a container that trains at night has no user.name."""
+    try:
+        git.run(place, "var", "GIT_COMMITTER_IDENT")
+        git.run(place, "var", "GIT_AUTHOR_IDENT")
+    except git.GitError:
+        roles = ("AUTHOR", "COMMITTER")
+        return {f"GIT_{r}_NAME": "hlynr" for r in roles} | {f"GIT_{r}_EMAIL": "hlynr@localhost" for r in roles}
+    return {}
+
+
+def _copy(source: Path, target: Path) -> None:
+    """A copy, no link: DVC makes what it takes into its cache read-only."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir():
+        shutil.copytree(source, target)
+    else:
+        shutil.copy2(source, target)
+
+
+def clear(root: Path, folder: Path) -> None:
+    """Take down the worktrees in ``folder`` and what git knows of them, half-made and locked ones included.
+
+    No ``git worktree prune``: it would also forget a worktree of the user's on a disk that is not mounted.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    known = git.run(root, "worktree", "list", "--porcelain").splitlines()
+    for place in [line.removeprefix("worktree ") for line in known if line.startswith(f"worktree {folder}/")]:
+        git.run(root, "worktree", "remove", "--force", "--force", place)

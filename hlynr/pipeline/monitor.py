@@ -1,0 +1,210 @@
+"""Looking in at a training from outside: where its status is to be found, and whether anybody still trains."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+from pydantic import ValidationError
+
+from hlynr.config.project import Project
+from hlynr.records.training import STATUS, TrainingState, TrainingStatus, TrainProgress
+from hlynr.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from hlynr.config.sections import Monitor
+    from hlynr.ops.tracking.recorded import RecordedTraining
+    from hlynr.ops.tracking.store import Store
+    from hlynr.records.training import MonitorVerdict
+    from hlynr.report.live import Look
+    from hlynr.report.training import TrainingView
+
+STATES: dict[str, TrainingState] = {"FINISHED": "finished", "KILLED": "interrupted", "FAILED": "failed"}
+"""What MLflow's word for an ended run means here; by any other it is running."""
+SILENCE = 10.0
+"""[s] without a word before it is asked whether the training's process is still there."""
+
+
+def look(project: Project, run: str | None) -> TrainingStatus:
+    """How a training stands at this moment.
+
+    Args:
+        run: a training's folder, or what `hlynr.ops.tracking.recorded.find` takes; by default the newest training.
+
+    Raises:
+        InputError: if there is no such training, or what it left cannot be read.
+    """
+    return _first(project, run, _source(project, run))
+
+
+def view(project: Project, status: TrainingStatus) -> TrainingView:
+    """A status for a terminal or a log."""
+    from hlynr.report.status import now
+    from hlynr.report.training import TrainingView
+
+    return TrainingView(status, project.config.gate.baseline, now())
+
+
+def follow(project: Project, run: str | None) -> None:
+    """Show a training until it ends or Ctrl-C.
+
+    Raises:
+        InputError: as `look`.
+    """
+    from hlynr.report import live
+
+    source = _source(project, run)
+    _first(project, run, source)
+    live.follow(source, project.config.gate.baseline)
+
+
+def _source(project: Project, run: str | None) -> Look:
+    if run is None:
+        return lambda: max(_left_in(project), key=lambda status: status.updated, default=None)
+    if Path(run).is_dir():
+        return lambda: _read(Path(run))
+    return _recorded(project, run)
+
+
+def _first(project: Project, run: str | None, source: Look) -> TrainingStatus:
+    status = source()
+    if status is not None:
+        return status
+    if run is None:
+        raise InputError(f"{project.train / STATUS}: is missing; no training has begun in this project")
+    raise InputError(f"RUN: {run}: holds no {STATUS}, which every training writes into its folder")
+
+
+def _left_in(project: Project) -> list[TrainingStatus]:
+    """Of the newest training, and of those before it that a night's plan has put aside."""
+    folders = [project.train, *project.attempts.glob("*")]
+    return [status for folder in folders if (status := _read(folder))]
+
+
+def _read(folder: Path) -> TrainingStatus | None:
+    """The status in a training's folder; None if there is none.
+
+    Raises:
+        InputError: if it is damaged, or of another version.
+    """
+    path = folder / STATUS
+    try:
+        status = TrainingStatus.read(path)
+        return status.model_copy(update={"state": "lost"}) if _lost(status) else status
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except IsADirectoryError:
+        raise InputError(f"{path}: is a folder; a training's status is a file") from None
+    except ValueError as error:
+        raise InputError(f"{path}: is no training's status of this version: {_brief(error)}") from None
+
+
+def _brief(error: ValueError) -> str:
+    """The first complaint, on one line."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors(include_url=False)[0]
+    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+
+
+def _lost(status: TrainingStatus) -> bool:
+    """Whether the process that should train is gone; a silent one on another machine has the benefit of the doubt."""
+    silent = (datetime.now(UTC) - status.updated).total_seconds() > SILENCE
+    if status.state != "running" or not silent or status.process is None or status.machine != platform.node():
+        return False
+    try:
+        process = psutil.Process(status.process)
+        if process.create_time() > status.updated.timestamp() + SILENCE:
+            return True  # another process has been given its number
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
+    except psutil.AccessDenied:
+        return False
+
+
+def _recorded(project: Project, run: str) -> Look:
+    """A run of the project's store; read from its folder where that is still there, which is newer and knows more."""
+    from hlynr.ops.tracking import recorded as tracking_recorded
+    from hlynr.ops.tracking import store
+
+    opened = store.open_existing(project.config, project.root)
+    if opened is None:
+        raise InputError(f"RUN: {run}: is no folder, and there is no MLflow run yet; hlynr train makes one")
+    run_id = tracking_recorded.find(opened, run)
+    trained_in = tracking_recorded.folder(opened, run_id)
+
+    def source() -> TrainingStatus:
+        with suppress(InputError, OSError):
+            there = _read(trained_in) if trained_in else None
+            for status in ([there] if there else []) + _left_in(project):
+                if status.lineage.mlflow_run_id == run_id:
+                    return status
+        return _rebuilt(opened, run_id, project.config.monitor)
+
+    return source
+
+
+def _rebuilt(opened: Store, run_id: str, fallback: Monitor) -> TrainingStatus:
+    """A training's status from what its run tells, judged under the settings it was made with."""
+    from hlynr.ops.tracking import recorded as tracking_recorded
+
+    try:
+        recorded = tracking_recorded.read(opened, run_id)
+        settings, verdict = _judged(recorded, fallback)
+        train, run = recorded.section("train"), recorded.section("run")
+        return TrainingStatus(
+            lineage=recorded.lineage,
+            strategy=recorded.lineage.strategy,
+            algorithm=train["algorithm"],
+            scenario=train["scenario"],
+            seed=train["seed"] + run["night"],
+            state=STATES.get(recorded.status, "running"),
+            updated=recorded.newest,
+            seconds=(recorded.newest - recorded.started).total_seconds(),
+            progress=_progress(recorded, train),
+            window=settings.window,
+            verdict=verdict,
+            evaluations=recorded.points,
+        )
+    except (ValueError, KeyError):
+        raise InputError(f"RUN: {run_id}: is not the run of a training of this version") from None
+
+
+def _judged(recorded: RecordedTraining, fallback: Monitor) -> tuple[Monitor, MonitorVerdict]:
+    """The settings the run was made with, or the present ones where those are of another version, and the verdict."""
+    from hlynr.config.sections import Monitor
+    from hlynr.rl.monitor import WEIGHT, judge, not_a_number
+
+    try:
+        settings = Monitor.model_validate_json(json.dumps(recorded.section("monitor")))
+    except ValidationError:
+        settings = fallback
+    if recorded.poisoned_at is not None:
+        return settings, not_a_number(recorded.points, settings, recorded.poisoned_at, WEIGHT)
+    verdict = judge(recorded.points, settings)
+    spent = verdict.at_timesteps >= recorded.section("train")["timesteps"]
+    if spent or recorded.status == "KILLED":
+        verdict = verdict.model_copy(update={"stopped": False})
+    return settings, verdict
+
+
+def _progress(recorded: RecordedTraining, train: dict[str, Any]) -> TrainProgress:
+    newest = recorded.points[-1] if recorded.points else None
+    left, rate = max(train["timesteps"] - recorded.timesteps, 0), recorded.timesteps_per_second
+    return TrainProgress(
+        device=recorded.device or train["device"],
+        timesteps=recorded.timesteps,
+        budget=train["timesteps"],
+        success_rate=newest.success_rate if newest else None,
+        best_success=max((point.success_rate for point in recorded.points), default=None),
+        mean_reward=newest.mean_reward if newest else None,
+        timesteps_per_second=rate,
+        eta_seconds=0.0 if recorded.status in STATES else left / rate if rate > 0 else math.inf,
+    )

@@ -1,0 +1,120 @@
+"""The checklist before a training: is this machine ready?"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from hlynr.config.project import Project
+from hlynr.records.retraining import Check
+from hlynr.runtime.errors import EnvironmentNotReady, explained
+
+FREE_BYTES = 2 * 1024**3
+"""Free disk that a retraining may need for checkpoints, artifacts and caches."""
+
+
+def examine(project: Project) -> list[Check]:
+    """All checks, whatever their outcome."""
+    return [
+        _check("configuration", True, lambda: f"{len(project.config.flat())} settings are valid"),
+        _check("python", True, lambda: f"{sys.version.split()[0]} at {sys.prefix}"),
+        _check("disk", True, lambda: _disk(project)),
+        _check("folders", True, lambda: _writable(project)),
+        _check("device", True, lambda: _device(project)),
+        _check("gpu", False, _gpu),
+        _check("tensorboard", False, lambda: _tensorboard(project)),
+        _check("mlflow", True, lambda: _mlflow(project)),
+        _check("git", project.config.versioning.enabled, lambda: _git(project)),
+        _check(
+            "dvc remote", project.config.versioning.push and project.config.versioning.enabled, lambda: _dvc(project)
+        ),
+    ]
+
+
+def require_ready(project: Project) -> None:
+    """Raises `EnvironmentNotReady` naming every required check that fails."""
+    failed = [check for check in examine(project) if check.required and not check.ok]
+    if failed:
+        raise EnvironmentNotReady("\n".join(f"{check.name}: {check.detail}" for check in failed))
+
+
+def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
+    """Run one look; what it raises is the finding."""
+    try:
+        return Check(name=name, ok=True, required=required, detail=look())
+    except Exception as error:
+        told = error if isinstance(error, (OSError, ValueError, subprocess.SubprocessError)) else explained(error)
+        if told is None:
+            raise
+        return Check(name=name, ok=False, required=required, detail=" ".join(str(told).split()))
+
+
+def _disk(project: Project) -> str:
+    free = shutil.disk_usage(project.root).free
+    if free < FREE_BYTES:
+        raise EnvironmentNotReady(
+            f"{free / 1e9:.1f} GB are free in {project.root}, {FREE_BYTES / 1e9:.1f} GB are needed"
+        )
+    return f"{free / 1e9:.0f} GB free"
+
+
+def _writable(project: Project) -> str:
+    for folder in (project.root, project.root / project.config.run.outputs):
+        _require_writable(folder)
+    return f"{project.root} is writable"
+
+
+def _require_writable(folder: Path) -> None:
+    """A folder that does not exist yet can be made where the nearest one above it can be written to."""
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise EnvironmentNotReady(f"{existing} is not a writable folder")
+
+
+def _device(project: Project) -> str:
+    from hlynr.rl.train import resolve_device
+
+    wanted = project.config.train.device
+    return f"{resolve_device(wanted)} (train.device: {wanted})"
+
+
+def _gpu() -> str:
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        raise EnvironmentNotReady("none found; training runs on the CPU")
+    query = [tool, "--query-gpu=name,memory.free", "--format=csv,noheader"]
+    return subprocess.run(query, capture_output=True, text=True, check=True, timeout=20).stdout.strip()
+
+
+def _tensorboard(project: Project) -> str:
+    if importlib.util.find_spec("tensorboard") is None:
+        raise EnvironmentNotReady("is not installed; training curves go to MLflow only")
+    return f"tensorboard --logdir {project.config.run.outputs}/train/tensorboard"
+
+
+def _mlflow(project: Project) -> str:
+    from hlynr.ops.tracking import store
+
+    uri = store.absolute_uri(project.config.tracking.uri, project.root)
+    database = Path(uri.removeprefix(store.SQLITE))
+    if uri.startswith(store.SQLITE) and not database.exists():
+        _require_writable(database.parent)
+        return f"{uri} will be made by the first training"
+    return store.open_store(project.config, project.root).uri
+
+
+def _git(project: Project) -> str:
+    from hlynr.ops.versioning.experiments import check_project
+
+    return f"HEAD is {check_project(project.root)[:10]}"
+
+
+def _dvc(project: Project) -> str:
+    from hlynr.ops.versioning.experiments import default_remote
+
+    return default_remote(project.root)

@@ -1,0 +1,357 @@
+"""The use cases: a project in, a record out. CLI, DVC and Prefect all open onto this file.
+
+These are the steps of a night; `hlynr.pipeline.commands` holds what a person asks for beside them. Heavy libraries are
+imported inside the use cases, so that a door opens quickly.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from hlynr.config.project import Project
+from hlynr.pipeline import plan, retraining
+from hlynr.pipeline.plan import PlanFailedError
+from hlynr.records.evaluation import EvaluationReport, GateDecision, PairedComparison
+from hlynr.records.retraining import Attempt, Promotion, RetrainRecord, VersionRecord
+from hlynr.records.training import Lineage, TrainProgress, TrainResult
+from hlynr.runtime.errors import DONE, INTERRUPTED, TRAINING_FAILED
+from hlynr.runtime.progress import Fanout, TrainObserver
+
+if TYPE_CHECKING:
+    from hlynr.ops.tracking.metric_stream import MetricStream
+    from hlynr.ops.tracking.store import Store
+
+
+def require_ready(project: Project) -> None:
+    """Raises `EnvironmentNotReady` naming everything the machine lacks for a retraining."""
+    from hlynr.pipeline import preflight
+
+    preflight.require_ready(project)
+
+
+def exit_code(result: TrainResult) -> int:
+    """What a command that trained exits with."""
+    if result.interrupted:
+        return INTERRUPTED
+    return TRAINING_FAILED if result.verdict.failed else DONE
+
+
+def train(
+    project: Project,
+    lineage: Lineage | None = None,
+    *,
+    out: Path | None = None,
+    resume: bool = False,
+    observers: Sequence[TrainObserver] = (),
+) -> TrainResult:
+    """Train, with every metric going to the lineage's MLflow run as well as to ``observers``.
+
+    With ``resume`` a training that was killed goes on from its last checkpoint, under its own lineage and run; if
+    ``lineage`` is given, only a checkpoint of that one.
+    """
+    from hlynr.ops.tracking import lineage as lineages
+    from hlynr.ops.tracking import runs, store
+    from hlynr.report import descriptions
+    from hlynr.rl import train as training
+
+    out = out or project.train
+    device = training.resolve_device(project.config.train.device)  # before anything is written
+    begun = retraining.begun(project, lineage, out) if resume else None
+    lineage = begun or lineage or lineages.start(project.config, project.root)
+    opened = store.open_store(project.config, project.root)
+    run_id = runs.start_run(opened, lineage, project.config)
+    runs.set_place(opened, run_id, device, out)
+    lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
+    with _reported(opened, lineage), _metrics_to(opened, run_id, out) as metrics:
+        watching = Fanout([*observers, metrics])
+        result = training.train(project.config, out, lineage, watching, resume=begun is not None)
+        watching.progress(TrainProgress.at_end(result))
+    runs.set_lineage(opened, run_id, result.lineage)
+    runs.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", descriptions.run(result))
+    if result.interrupted and lineage.mlflow_night_id:
+        runs.finish_run(opened, lineage.mlflow_night_id, "KILLED", "Interrupted; it can be gone on with.")
+    return result
+
+
+def evaluate(project: Project, *, bundle: Path | None = None, out: Path | None = None) -> EvaluationReport:
+    """Judge a bundle on the report and held-out engagements; report, plots and figures go to ``out``.
+
+    The report also goes to the MLflow run in which the bundle was trained, where this project's store has it.
+
+    Raises:
+        hlynr.rl.bundle.BundleError: if the bundle cannot be trusted.
+    """
+    from hlynr.evaluation import judge
+    from hlynr.report import stage
+    from hlynr.rl import bundle as bundles
+
+    bundle, out = bundle or project.bundle, out or project.evaluate
+    lineage = Lineage.model_validate(bundles.read_manifest(bundle)["lineage"])
+    policy, sha = bundles.load_policy(bundle, threads=project.config.train.torch_threads), bundles.digest(bundle)
+    report, flights = judge.evaluate(policy, project.config, lineage, sha)
+    samples = judge.samples(policy, project.config)
+    figures = stage.write(project.config, report, flights, samples, _training_of(bundle, sha), out)
+    _log_evaluation(project, report, figures)
+    return report
+
+
+def version(project: Project, lineage: Lineage) -> VersionRecord | None:
+    """Save what the stages have made so far as this night's DVC experiment; None where versioning is off.
+
+    Called after the training, so that the checkpoint is safe, and again after the evaluation.
+    """
+    from hlynr.ops.versioning import experiments
+
+    settings = project.config.versioning
+    if not settings.enabled:
+        return None
+    return experiments.save(project.root, f"night-{lineage.id}", project.config, push=settings.push)
+
+
+def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
+    """Apply the gate; the champion, if there is one, flies the same held-out engagements.
+
+    Raises:
+        hlynr.ops.registry.versions.RegistryError: if the champion's bundle cannot be fetched or trusted.
+    """
+    from hlynr.evaluation import gate as gates
+    from hlynr.ops.tracking import runs, store
+
+    opened = store.open_store(project.config, project.root)
+    comparison = _against_champion(project, opened, report)
+    decision = gates.decide(report, result.verdict, comparison, project.config.gate)
+    if result.lineage.mlflow_run_id:
+        runs.log_decision(opened, result.lineage.mlflow_run_id, decision)
+    return decision
+
+
+def promote(
+    project: Project,
+    result: TrainResult,
+    report: EvaluationReport,
+    decision: GateDecision,
+    saved: VersionRecord | None = None,
+) -> Promotion:
+    """Register the bundle and carry out the decision; safe to repeat after a crash.
+
+    Raises:
+        hlynr.ops.tracking.store.StoreError: if the training has no MLflow run to register from.
+    """
+    from hlynr.ops.registry import pages
+    from hlynr.ops.registry import promotion as promotions
+    from hlynr.ops.tracking import runs, store
+    from hlynr.report import descriptions
+
+    opened = store.open_store(project.config, project.root)
+    run_id = result.lineage.mlflow_run_id
+    if run_id is None:
+        raise store.StoreError("the training has no MLflow run; train it with this project's store")
+    lineage = result.lineage.model_copy(update={"bundle_sha256": report.bundle_sha256})
+    if saved:
+        lineage = lineage.model_copy(update={"dvc_experiment": saved.experiment, "dvc_revision": saved.revision})
+    runs.set_lineage(opened, run_id, lineage)
+    number = _registered(project, opened, run_id, report, lineage)
+    promotion = promotions.apply_decision(opened, decision, number, report, lineage, run_id)
+    report = report.model_copy(update={"lineage": lineage})
+    runs.finish_run(opened, run_id, "FINISHED", descriptions.run(result, report, decision, promotion))
+    pages.describe_version(opened, number, descriptions.version(result, report, decision, promotion))
+    pages.describe_model(opened, descriptions.model)
+    return promotion
+
+
+def report_rows(report: EvaluationReport) -> list[dict[str, str]]:
+    """The report as rows of text, for whoever shows it."""
+    from hlynr.report import tables
+
+    return tables.report_rows(report)
+
+
+def gate_rows(decision: GateDecision) -> list[dict[str, str]]:
+    """The gate's rules as rows of text."""
+    from hlynr.report import tables
+
+    return tables.gate_markdown(decision)
+
+
+def conclude(
+    project: Project,
+    result: TrainResult,
+    report: EvaluationReport,
+    decision: GateDecision,
+    promotion: Promotion,
+    saved: VersionRecord | None,
+    seconds: Mapping[str, float],
+    attempts: Sequence[Attempt] = (),
+) -> RetrainRecord:
+    """Write the whole night as one record, and onto its MLflow run."""
+    from hlynr.ops.tracking import metrics as tracking_metrics
+    from hlynr.ops.tracking import runs, store
+    from hlynr.report import descriptions
+
+    record = RetrainRecord(
+        lineage=result.lineage.model_copy(
+            update={
+                "bundle_sha256": report.bundle_sha256,
+                "dvc_experiment": saved.experiment if saved else None,
+                "dvc_revision": saved.revision if saved else None,
+            }
+        ),
+        attempts=tuple(attempts),
+        train=result,
+        evaluation=report,
+        decision=decision,
+        promotion=promotion,
+        version=saved,
+        seconds=dict(seconds),
+    )
+    record.write(project.record)
+    if result.lineage.mlflow_night_id:
+        opened = store.open_store(project.config, project.root)
+        figures = {
+            "attempts": len(attempts),
+            "report/success_rate": report.report.success_rate,
+            **tracking_metrics.prefixed("heldout", tracking_metrics.merits(report.heldout)),
+        }
+        told = descriptions.night(attempts, promotion, decision, report)
+        runs.conclude_night(opened, result.lineage.mlflow_night_id, promotion.action, figures, told)
+    return record
+
+
+def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFailedError:
+    """What a night comes to whose every attempt failed: the best of their bundles examined, the night's run closed.
+
+    Returns:
+        The error with which it ends.
+    """
+    from hlynr.ops.tracking import runs, store
+    from hlynr.pipeline import diagnosis
+    from hlynr.report import descriptions
+
+    chosen = plan.best(attempts)
+    found = None
+    if chosen is not None:
+        name = f"attempt {chosen.lineage.attempt}, {chosen.lineage.strategy}"
+        budget = project.config.retrain.diagnosis_timesteps
+        found = diagnosis.examine(project, project.root / str(chosen.bundle), name=name, budget=budget)
+    error = plan.failure(attempts, found)
+    opened, run_id = store.open_store(project.config, project.root), attempts[0].lineage.mlflow_night_id
+    if run_id:
+        if found:
+            runs.log_folder(opened, run_id, project.diagnose, "diagnosis")
+        figures = {"attempts": len(attempts)}
+        runs.conclude_night(opened, run_id, "failed", figures, descriptions.night(attempts, diagnosis=found))
+    return error
+
+
+def _training_of(bundle: Path, sha: str) -> TrainResult | None:
+    """The result of the training that made this very bundle, where it still lies beside it."""
+    try:
+        result = TrainResult.read(bundle.parent / "result.json")
+    except (OSError, ValueError):
+        return None
+    return result if result.bundle_sha256 == sha else None
+
+
+@contextmanager
+def _reported(opened: Store, lineage: Lineage) -> Iterator[None]:
+    """Close the MLflow runs of a training that ends without a result, so that none stays open for ever."""
+    from hlynr.ops.tracking import runs
+
+    try:
+        yield
+    except BaseException as error:
+        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
+        with suppress(Exception):  # the store may be what ended it
+            for run_id in filter(None, (lineage.mlflow_run_id, lineage.mlflow_night_id)):
+                runs.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
+        raise
+
+
+@contextmanager
+def reported_night(project: Project, lineage: Lineage) -> Iterator[None]:
+    """Close the night's MLflow run when a step of it is interrupted or fails."""
+    from hlynr.ops.tracking import runs, store
+
+    try:
+        yield
+    except PlanFailedError:
+        raise  # written down by whoever found it
+    except BaseException as error:
+        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
+        with suppress(Exception):
+            opened = store.open_store(project.config, project.root)
+            runs.finish_run(opened, str(lineage.mlflow_night_id), status, f"Ended without a decision: {error!r}")
+        raise
+
+
+class _MlflowObserver:
+    """Hands a training's figures to the stream that sends them to MLflow."""
+
+    def __init__(self, stream: MetricStream) -> None:
+        self._stream = stream
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        self._stream.log(timesteps, values)
+
+    def progress(self, progress: TrainProgress) -> None:
+        """MLflow charts metrics; progress is for people who wait."""
+
+
+@contextmanager
+def _metrics_to(opened: Store, run_id: str, out: Path) -> Iterator[TrainObserver]:
+    from hlynr.ops.tracking.metric_stream import MetricStream
+
+    stream = MetricStream(opened, run_id, out / "unsent-metrics.jsonl")
+    try:
+        yield _MlflowObserver(stream)
+    finally:
+        stream.close()
+
+
+def _log_evaluation(project: Project, report: EvaluationReport, figures: Sequence[Path]) -> None:
+    """To the run the bundle comes from; a bundle of another store is judged all the same."""
+    from hlynr.ops.tracking import runs, store
+
+    run_id = report.lineage.mlflow_run_id
+    opened = store.open_store(project.config, project.root)
+    if run_id and runs.has_run(opened, run_id):
+        runs.log_report(opened, run_id, report, project.config, figures)
+
+
+def _against_champion(project: Project, opened: Store, report: EvaluationReport) -> PairedComparison | None:
+    """Both policies on the same held-out engagements; None without a champion."""
+    from hlynr.evaluation import gate as gates
+    from hlynr.evaluation import judge
+    from hlynr.ops.registry import versions
+    from hlynr.rl import bundle as bundles
+
+    champion = versions.champion(opened)
+    if champion is None:
+        return None
+    if bundles.digest(project.bundle) != report.bundle_sha256:
+        raise bundles.BundleError(f"{project.bundle}: is not the bundle that was evaluated; evaluate it first")
+    threads, chosen = project.config.train.torch_threads, judge.heldout_set(project.config)
+    with tempfile.TemporaryDirectory(prefix="hlynr-champion-") as folder:
+        reigning = versions.fetch_bundle(opened, champion.version, Path(folder) / "bundle")
+        success = [
+            judge.fly_set(bundles.load_policy(path, threads=threads), project.config, chosen).success
+            for path in (project.bundle, reigning)
+        ]
+    return gates.pair(success[0], success[1], champion.version)
+
+
+def _registered(project: Project, opened: Store, run_id: str, report: EvaluationReport, lineage: Lineage) -> int:
+    """The bundle as a model version, made now unless an earlier try made it."""
+    from hlynr.evaluation import judge
+    from hlynr.ops.registry import logged_model, versions
+
+    known = versions.registered(opened, run_id, report.bundle_sha256)
+    if known is not None:
+        return known
+    example = judge.example_histories(project.config)
+    model_id, uri = logged_model.log_bundle(opened, run_id, project.bundle, report, lineage, project.config, example)
+    return versions.register(opened, run_id, uri, model_id, report.bundle_sha256, report, lineage)

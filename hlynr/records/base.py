@@ -1,0 +1,56 @@
+"""What the use cases hand to each other: frozen records, JSON both ways.
+
+Only these and paths cross the borders between tasks, stages and processes, never models or arrays.
+Rates are fractions in [0, 1], distances in metres, times in seconds unless a name says otherwise.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Record(BaseModel):
+    """Frozen; unknown keys are refused so that a record of another version is not read in part."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
+
+    def write(self, path: Path) -> Path:
+        """Write as JSON, atomically, with the folders above it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, self.model_dump_json(indent=2) + "\n")
+        return path
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """Read what `write` wrote.
+
+        Raises:
+            OSError: if the file cannot be read.
+            ValueError: if it holds no such record.
+        """
+        return cls.model_validate_json(path.read_text(encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file atomically: a reader sees the old one or the whole new one, and a full disk leaves no part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def as_json(value: Any) -> Any:
+    """A record, or a list or mapping of records, as plain JSON data."""
+    if isinstance(value, Record):
+        return value.model_dump(mode="json")
+    if isinstance(value, dict):
+        return {key: as_json(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [as_json(item) for item in value]
+    return value

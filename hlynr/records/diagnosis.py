@@ -1,0 +1,85 @@
+"""What a diagnosis hands on."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hlynr.records.base import Record
+
+Cause = Literal["tracker", "frame", "task", "reward", "observation", "policy"]
+"""Where a fault can lie, most upstream first: what is wrong there spoils everything after it."""
+
+
+class Finding(Record):
+    """What one check of a diagnosis found, in a sentence and in numbers."""
+
+    check: str
+    status: Literal["ok", "warning", "fault", "skipped"]
+    cause: Cause | None
+    """Where the fault or the warning lies; None if all is well."""
+    finding: str
+    figures: dict[str, float]
+    """Finite ones only; what could not be measured is left out."""
+
+
+class SampledEpisode(Record):
+    """One episode of a diagnosis and why it ended as it did."""
+
+    episode: int
+    outcome: str
+    cause: str
+    miss_distance: float
+    seconds: float
+    reward: float
+    fuel_left: float
+    first_detection: float | None
+    """[s]; None if there was none."""
+    detections: int
+    rejections: int
+    """Measurements that the tracker's gate refused."""
+
+
+class ChannelFigures(Record):
+    """One channel of the observation as the policy met it, in scaled units."""
+
+    channel: str
+    mean: float
+    std: float
+    min: float
+    max: float
+    clipped: float
+    """Share of the values at the limit."""
+
+
+class ScanFigures(Record):
+    """The tracker's consistency after one radar scan where the target moves as it assumes."""
+
+    seconds: float
+    nees: float
+    nees_bounds: tuple[float, float]
+    """Of the mean over the engagements, two-sided 95 %."""
+    position_error: float
+    """Median [m]."""
+
+
+class Diagnosis(Record):
+    """One finding per check, and the most upstream fault among them."""
+
+    subject: str
+    scenario: str
+    seed: int
+    episodes: int
+    success_rate: float
+    success_rate_ci: tuple[float, float]
+    """Wilson interval at the configured confidence."""
+    verdict: str
+    cause: Cause | None
+    """None where there is no fault."""
+    findings: tuple[Finding, ...]
+    sampled: tuple[SampledEpisode, ...]
+    channels: tuple[ChannelFigures, ...]
+    scans: tuple[ScanFigures, ...]
+
+    def finding(self, check: str) -> Finding:
+        """The finding of one check. Raises StopIteration if there is none of that name."""
+        return next(finding for finding in self.findings if finding.check == check)

@@ -1,0 +1,76 @@
+"""What a retraining hands on: attempts, saved version, decision in the registry, the whole of it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from hlynr.records.base import Record
+from hlynr.records.evaluation import EvaluationReport, GateDecision
+from hlynr.records.training import Lineage, TrainResult
+
+
+class VersionRecord(Record):
+    """One saved DVC experiment."""
+
+    experiment: str
+    revision: str
+    pushed: bool
+    verified: bool
+    """Read back from the remote and found to hold the same bundle."""
+
+
+class Promotion(Record):
+    """One entry of the registry's history."""
+
+    when: str
+    """UTC, ISO 8601."""
+    action: Literal["promoted", "refused", "rolled_back"]
+    version: int
+    champion_before: int | None
+    champion_after: int | None
+    reason: str
+    lineage_id: str
+    mlflow_run_id: str | None
+    success_rate: float | None
+    """On the held-out engagements."""
+    success_rate_ci: tuple[float, float] | None
+
+
+class Attempt(Record):
+    """One training of a night's plan, and what came of it."""
+
+    lineage: Lineage
+    status: str
+    """The monitor's verdict; ``failed`` where there was no policy to judge."""
+    outcome: str
+    """Status and reason in words."""
+    failed: bool
+    """Whether the plan goes on to the next strategy."""
+    best_success: float | None
+    """On the selection seeds; None where the training ended before it had made a usable policy."""
+    bundle: str | None
+    """Folder of the best bundle, relative to the project; a failed attempt's is kept aside."""
+
+
+class RetrainRecord(Record):
+    """One night, from configuration to decision."""
+
+    lineage: Lineage
+    attempts: tuple[Attempt, ...] = ()
+    """Of the plan; all but the last one have failed, the last one is ``train``."""
+    train: TrainResult
+    evaluation: EvaluationReport
+    decision: GateDecision
+    promotion: Promotion
+    version: VersionRecord | None
+    seconds: dict[str, float]
+    """Wall time by step."""
+
+
+class Check(Record):
+    """One line of the doctor's checklist."""
+
+    name: str
+    ok: bool
+    required: bool
+    detail: str

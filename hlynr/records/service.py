@@ -1,0 +1,136 @@
+"""What `hlynr up` and `hlynr status` hand on: which services run, the nights they made, and what it all weighs."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import AwareDatetime
+
+from hlynr.records.base import Record
+from hlynr.records.retraining import Promotion
+
+PartState = Literal["starting", "healthy", "not answering", "down", "elsewhere"]
+"""``elsewhere``: another machine's server that is used from here."""
+
+
+class PartStatus(Record):
+    """One service."""
+
+    name: str
+    state: PartState
+    url: str | None
+    """Where people open it."""
+    pid: int | None
+    restarts: int = 0
+    log: str | None
+    """Relative to the project."""
+
+
+class ServiceState(Record):
+    """What the process behind `hlynr up` keeps written down while it runs."""
+
+    pid: int
+    born: float
+    """When that process began [s since the epoch]: a number of a process is used again after its end."""
+    since: AwareDatetime
+    prefect_api: str
+    took: float | None = None
+    """[s] until everything was well for the first time; None before that."""
+    parts: tuple[PartStatus, ...]
+
+    @property
+    def healthy(self) -> bool:
+        return all(part.state in ("healthy", "elsewhere") for part in self.parts)
+
+
+class NightRun(Record):
+    """One run of the nightly flow."""
+
+    id: str
+    name: str
+    state: str
+    """As Prefect names it."""
+    began: AwareDatetime | None
+    seconds: float | None
+    verdict: str
+    """What came of it, in a line."""
+
+
+class DiskUse(Record):
+    """Bytes below a folder of the project."""
+
+    name: str
+    path: str
+    bytes: int
+
+
+class Load(Record):
+    """What the service's processes take, a night that is under way included."""
+
+    memory: int
+    """[bytes], what processes share counted once."""
+    cpu: float
+    """Fraction of a core, over the few seconds that the look took."""
+
+
+class ServiceStatus(Record):
+    """The answer of `hlynr status`."""
+
+    healthy: bool
+    reason: str
+    """Why it is healthy or not, in a line."""
+    parts: tuple[PartStatus, ...]
+    since: AwareDatetime | None
+    took: float | None
+    """[s] from the start until all was well; None until it is."""
+    load: Load | None
+    next_run: AwareDatetime | None
+    schedule: str
+    runs: tuple[NightRun, ...]
+    """The newest first."""
+    champion: Promotion | None
+    """The decision that made it."""
+    review: str | None
+    """Where the nights are listed in MLflow's UI; None while that is not up."""
+    disk: tuple[DiskUse, ...]
+    disk_free: int
+    """[bytes]"""
+
+
+class PrunedItem(Record):
+    """One thing that `hlynr prune` removed, or would."""
+
+    kind: Literal["night", "search", "training", "run", "experiment", "worktree", "objects"]
+    """A night with its attempts, a search with its trials, a training alone, a run deleted in the UI; of DVC an
+    experiment, the folder of a killed save, the objects that nothing uses any more."""
+    name: str
+    reason: str
+    age_days: float | None
+    """Since its newest sign of life; None where that says nothing."""
+    bytes: int | None
+    """None where they are counted elsewhere, or not on this machine."""
+
+
+class KeptCount(Record):
+    """How many runs or experiments stay for one reason."""
+
+    kind: Literal["run", "experiment"]
+    reason: str
+    count: int
+
+
+class PruneRecord(Record):
+    """The answer of `hlynr prune`."""
+
+    dry_run: bool
+    when: AwareDatetime
+    """From which ages count."""
+    days: int
+    items: tuple[PrunedItem, ...]
+    kept: tuple[KeptCount, ...]
+    bytes: int
+    """Of all items together."""
+    notes: tuple[str, ...]
+    """What is left for somebody else to do."""
+    faults: tuple[str, ...]
+    """What did not go, and why; the next pruning tries again."""

@@ -1,0 +1,214 @@
+"""What a training hands on: lineage, progress, evaluations, the monitor's verdict, the result."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal, Self
+
+from pydantic import AwareDatetime
+
+from hlynr.records.base import Record
+
+if TYPE_CHECKING:
+    pass
+
+
+class Lineage(Record):
+    """One id that ties together everything one retraining left behind."""
+
+    id: str
+    created: str
+    """UTC, ISO 8601."""
+    night: int
+    strategy: str = "default"
+    attempt: int = 1
+    """Which try of the night's plan this is."""
+    reason: str | None = None
+    """Why the plan made it."""
+    params_digest: str
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    flow_run_id: str | None = None
+    mlflow_run_id: str | None = None
+    mlflow_night_id: str | None = None
+    """The run above those of the night's attempts; None for a training that is no part of a night."""
+    dvc_experiment: str | None = None
+    dvc_revision: str | None = None
+    bundle_sha256: str | None = None
+
+    @property
+    def night_id(self) -> str:
+        """The id of the night's first attempt; the others add their number to it."""
+        return self.id.removesuffix(f"-{self.attempt}") if self.attempt > 1 else self.id
+
+    def tags(self) -> dict[str, str]:
+        """Flat ``hlynr.*`` names for MLflow; what is not known yet is left out."""
+        fields = self.model_dump(exclude_none=True)
+        texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}
+        return {f"hlynr.lineage.{key}": text for key, text in texts.items()}
+
+
+class EvaluationPoint(Record):
+    """One evaluation during training, on the selection seeds at the declared difficulty."""
+
+    timesteps: int
+    episodes: int
+    success_rate: float
+    mean_reward: float
+    mean_final_distance: float
+    training_radius: float | None = None
+    """Capture radius [m] of the training's own engagements at that time."""
+    std: float | None = None
+    """Mean over the actions of the policy's standard deviation."""
+    action_saturation: float | None = None
+    """Share of the newest rollout's action components outside the box."""
+    value_loss: float | None = None
+    approx_kl: float | None = None
+    explained_variance: float | None = None
+    """Of the newest update, like the two before; None where there has been none."""
+
+    def signs(self) -> dict[str, float]:
+        """What is known about the training itself, by the names of the fields."""
+        known = {name: getattr(self, name) for name in SIGNS}
+        return {name: value for name, value in known.items() if value is not None}
+
+
+SIGNS = ("training_radius", "std", "action_saturation", "value_loss", "approx_kl", "explained_variance")
+"""The fields of an `EvaluationPoint` that come from the training, not from the evaluation; most foretell its course."""
+
+
+Alarm = Literal[
+    "nan", "exploding_loss", "abort", "collapse", "reward_farming", "runaway_std", "action_saturation", "plateau"
+]
+
+
+FATAL: frozenset[str] = frozenset({"nan", "exploding_loss", "abort", "collapse"})
+"""Alarms after which a training counts as failed, though its best bundle is kept."""
+
+
+class Alert(Record):
+    """One condition that holds, in words."""
+
+    kind: Alarm
+    reason: str
+
+
+class MonitorVerdict(Record):
+    """What the monitor made of a training."""
+
+    status: Alarm | Literal["healthy"]
+    """The gravest alert."""
+    reason: str
+    stopped: bool
+    """Whether an alert ended the training before its budget."""
+    alerts: tuple[Alert, ...] = ()
+    """All that hold, the gravest first."""
+    at_timesteps: int
+    peak_success: float
+    peak_timesteps: int
+    final_success: float
+
+    @property
+    def failed(self) -> bool:
+        """Whether the training counts as failed."""
+        return self.status in FATAL
+
+
+class TrainResult(Record):
+    """One training, finished."""
+
+    lineage: Lineage
+    strategy: str = "default"
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    scenario: str
+    seed: int
+    device: str
+    timesteps: int
+    budget: int
+    interrupted: bool
+    resumed_from: int | None
+    """Timesteps of the checkpoint the training went on from, if it did."""
+    seconds: float
+    timesteps_per_second: float
+    best_timesteps: int
+    best_success: float
+    verdict: MonitorVerdict
+    bundle: str
+    """Folder of the best bundle, relative to the project."""
+    bundle_sha256: str
+    evaluations: tuple[EvaluationPoint, ...]
+
+
+class TrainProgress(Record):
+    """Where a training stands; rates are fractions, None before the first evaluation."""
+
+    device: str
+    """What ``train.device`` came to."""
+    timesteps: int
+    budget: int
+    success_rate: float | None
+    best_success: float | None
+    mean_reward: float | None
+    timesteps_per_second: float
+    eta_seconds: float
+
+    @classmethod
+    def at_end(cls, result: TrainResult) -> Self:
+        """Where a training stands that has ended."""
+        return cls(
+            device=result.device,
+            timesteps=result.timesteps,
+            budget=result.budget,
+            success_rate=result.verdict.final_success,
+            best_success=result.best_success,
+            mean_reward=result.evaluations[-1].mean_reward if result.evaluations else None,
+            timesteps_per_second=result.timesteps_per_second,
+            eta_seconds=0.0,
+        )
+
+    def line(self) -> str:
+        """One line for a log."""
+        success = "-" if self.success_rate is None else f"{self.success_rate:.1%}"
+        best = "-" if self.best_success is None else f"{self.best_success:.1%}"
+        return (
+            f"{self.timesteps:>10,} / {self.budget:,} timesteps  success {success:>6}  best {best:>6}  "
+            f"{self.timesteps_per_second:,.0f} timesteps/s on {self.device}  ETA {clock(self.eta_seconds)}"
+        )
+
+
+TrainingState = Literal["running", "interrupted", "finished", "failed", "lost"]
+"""``running`` stays behind where the process was killed; whoever finds that out calls it ``lost``."""
+
+
+STATUS = "status.json"
+"""Name of the `TrainingStatus` in a training's folder."""
+
+
+class TrainingStatus(Record):
+    """A training as it stands, written into its folder for those who look in from outside."""
+
+    lineage: Lineage
+    strategy: str
+    algorithm: Literal["ppo", "recurrent_ppo"]
+    scenario: str
+    seed: int
+    state: TrainingState
+    process: int | None = None
+    """Its id on the machine that trains, where that is known."""
+    machine: str | None = None
+    """The name of that machine."""
+    updated: AwareDatetime
+    seconds: float
+    """Wall time, including what came before a resume."""
+    progress: TrainProgress
+    window: int
+    """Evaluations that the monitor averages."""
+    verdict: MonitorVerdict
+    evaluations: tuple[EvaluationPoint, ...]
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds, or hours and minutes; ``-`` when unknown."""
+    if not seconds < 1e7:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}"

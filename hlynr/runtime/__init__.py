@@ -1,0 +1,1 @@
+"""Errors, locks, processes and progress."""

@@ -1,0 +1,116 @@
+"""Who watches a training: the protocol, and the watchers that need no service."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
+
+from hlynr.records.training import TrainProgress, clock
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+LINE_INTERVAL = 30.0
+"""[s] between lines where there is no terminal."""
+
+
+class TrainObserver(Protocol):
+    """Told how a training goes; must return soon, since the training waits."""
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        """Named figures of one rollout or evaluation."""
+        ...
+
+    def progress(self, progress: TrainProgress) -> None:
+        """Called once per rollout."""
+        ...
+
+
+class Fanout:
+    """Passes everything on to several observers."""
+
+    def __init__(self, observers: Sequence[TrainObserver]) -> None:
+        self._observers = observers
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        for observer in self._observers:
+            observer.metrics(timesteps, values)
+
+    def progress(self, progress: TrainProgress) -> None:
+        for observer in self._observers:
+            observer.progress(progress)
+
+
+class LineObserver:
+    """One line at the start, one every half minute, one at the end; for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._next = 0.0
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        """Not shown: a log keeps to the few figures of `TrainProgress`."""
+
+    def progress(self, progress: TrainProgress) -> None:
+        now = time.monotonic()
+        if now >= self._next or progress.eta_seconds == 0.0:
+            self._next = now + LINE_INTERVAL
+            print(progress.line(), file=self._stream, flush=True)
+
+
+class BarObserver:
+    """A progress bar with success, best, timesteps/s and ETA; for terminals."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def __enter__(self) -> Self:
+        from rich.console import Console
+        from rich.progress import BarColumn, Progress, TextColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.percentage:>3.0f} %  {task.fields[figures]}"),
+            console=Console(stderr=True),
+        )
+        self._progress.start()
+        self._task = self._progress.add_task("training", total=None, figures="starting")
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._progress:
+            self._progress.stop()
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        """Not shown: the bar keeps to the few figures of `TrainProgress`."""
+
+    def progress(self, progress: TrainProgress) -> None:
+        if self._progress is None or self._task is None:
+            raise RuntimeError("the bar is used as a context manager")
+        success = "-" if progress.success_rate is None else f"{progress.success_rate:.1%}"
+        best = "-" if progress.best_success is None else f"{progress.best_success:.1%}"
+        figures = (
+            f"success {success}  best {best}  {progress.timesteps_per_second:,.0f}/s  ETA {clock(progress.eta_seconds)}"
+        )
+        self._progress.update(
+            self._task,
+            description=f"training on {progress.device}",
+            total=progress.budget,
+            completed=min(progress.timesteps, progress.budget),
+            figures=figures,
+        )
+
+
+@contextmanager
+def console() -> Iterator[TrainObserver]:
+    """The watcher for standard error: a bar for a person, lines for a file."""
+    if sys.stderr.isatty():
+        with BarObserver() as bar:
+            yield bar
+    else:
+        yield LineObserver(sys.stderr)

@@ -1,0 +1,100 @@
+"""What somebody should hear of: a line in a log, always, and a message to a webhook where there is one.
+
+The webhook's address may itself be a secret, so it stands in the environment or in a file, never in params.yaml.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from pydantic import AwareDatetime
+
+from hlynr.config.service import AlertKind, Alerts
+from hlynr.records.base import Record
+from hlynr.runtime.errors import EnvironmentNotReady
+
+WEBHOOK = "HLYNR_WEBHOOK"
+WEBHOOK_FILE = "HLYNR_WEBHOOK_FILE"
+TRIES = 3
+PAUSE = 2.0
+"""[s] between two tries."""
+
+
+class Alert(Record):
+    """The message as the webhook gets it, as JSON; chat services show ``text``."""
+
+    kind: AlertKind
+    text: str
+    project: str
+    """The folder's name."""
+    flow_run: str | None
+    when: AwareDatetime
+
+
+def log_file(root: Path) -> Path:
+    """Where every alert is written down, a line each, the newest last."""
+    return root / ".hlynr" / "alerts.log"
+
+
+def webhook() -> str | None:
+    """The address that alerts go to; None where none is configured.
+
+    Raises:
+        EnvironmentNotReady: if the file that is to hold it cannot be read, or the address is none.
+    """
+    url = os.environ.get(WEBHOOK)
+    if not url and (path := os.environ.get(WEBHOOK_FILE)):
+        try:
+            url = Path(path).read_text(encoding="utf-8").strip()
+        except OSError as error:
+            raise EnvironmentNotReady(f"{WEBHOOK_FILE}: {path}: {error.strerror}") from None
+    if url and not url.startswith(("http://", "https://")):
+        raise EnvironmentNotReady(f"{WEBHOOK}: the address of the webhook does not begin with http:// or https://")
+    return url or None
+
+
+def tell(root: Path, settings: Alerts, kind: AlertKind, text: str, flow_run: str | None = None) -> None:
+    """Write the alert down and send it; whatever goes wrong with that is in the log and ends nothing.
+
+    Args:
+        root: the project's folder.
+        flow_run: id of the run that it is about.
+    """
+    name, line, now = root.name, " ".join(text.split()), datetime.now(UTC)
+    _write(log_file(root), f"{now:%Y-%m-%d %H:%M:%S} {kind:<9} {line}")
+    if kind not in settings.send:
+        return
+    try:
+        if url := webhook():
+            alert = Alert(kind=kind, text=f"{name}: {line}", project=name, flow_run=flow_run, when=now)
+            _send(url, alert, settings.timeout)
+    except EnvironmentNotReady as error:
+        _write(log_file(root), f"{now:%Y-%m-%d %H:%M:%S} not sent  {error}")
+
+
+def _send(url: str, alert: Alert, timeout: float) -> None:
+    """Raises `EnvironmentNotReady` if nobody takes it; the address stays out of that, it may be a secret."""
+    request = Request(url, alert.model_dump_json().encode(), {"Content-Type": "application/json"})
+    fault = "no answer"
+    for attempt in range(TRIES):
+        time.sleep(PAUSE if attempt else 0.0)
+        try:
+            with urlopen(request, timeout=timeout):
+                return
+        except (URLError, OSError, ValueError) as error:
+            fault = str(getattr(error, "reason", None) or type(error).__name__)
+    raise EnvironmentNotReady(f"the webhook failed {TRIES} times: {fault}")
+
+
+def _write(path: Path, line: str) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+    except OSError:
+        print(line, flush=True)  # a full disk: the service's log may be elsewhere

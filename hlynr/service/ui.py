@@ -1,0 +1,53 @@
+"""The user interfaces of `hlynr ui`: MLflow's and Optuna's."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from hlynr.config.project import Project
+from hlynr.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    pass
+
+
+def serve_ui(project: Project, port: int) -> NoReturn:
+    """Become the MLflow server on localhost, until it is stopped.
+
+    Raises:
+        EnvironmentNotReady: if the port is taken.
+    """
+    from hlynr.ops.tracking import server, store, views
+    from hlynr.service import components
+
+    components.require_free("127.0.0.1", port, "--port")
+    opened = store.open_store(project.config, project.root)  # makes it where it is missing
+    for name, value in server.ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    address = f"http://127.0.0.1:{port}"
+    print(f"MLflow UI on {address}, Ctrl-C stops it", flush=True)
+    print(f"The nights: {views.address(address, opened.experiment_id)}", flush=True)
+    # No child, so that whatever stops this stops it.
+    os.execv(sys.executable, server.command(project.config, project.root, "127.0.0.1", port))
+
+
+def serve_dashboard(project: Project, port: int) -> NoReturn:
+    """Become optuna-dashboard on localhost, until it is stopped.
+
+    Raises:
+        InputError: if there is no search yet.
+        EnvironmentNotReady: if the port is taken.
+    """
+    from hlynr.ops.tracking.store import SQLITE, absolute_uri
+    from hlynr.service import components
+
+    components.require_free("127.0.0.1", port, "--port")
+    uri = absolute_uri(project.config.tune.storage, project.root)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise InputError(f"--tune: there is no search in {uri} yet; hlynr tune begins one")
+    print(f"optuna-dashboard on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
+    main = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
+    os.execv(sys.executable, [sys.executable, "-c", main, uri, "--host", "127.0.0.1", "--port", str(port)])

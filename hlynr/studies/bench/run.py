@@ -1,0 +1,249 @@
+"""The benchmark: simulation, training and evaluation beside the stock libraries, in one process on one thread.
+
+What runs against each other is interleaved, so that a neighbour on the machine slows both; every speed is there
+per second of wall time and per second of processor time. docs/benchmark.md documents every key.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hlynr.config.config import Config
+from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.evaluation.laws import law
+from hlynr.evaluation.rollout import fly
+from hlynr.rl import bundle
+from hlynr.studies.bench import stock as bench_stock
+
+if TYPE_CHECKING:
+    from hlynr.evaluation.policy import Policy
+
+Figures = dict[str, float | str]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured. The defaults are the documented benchmark; the tests have smaller ones."""
+
+    simulation_seconds: float = 2.0
+    """Processor time per scenario [s]."""
+    simulation_engagements: int = 512
+    ppo_timesteps: int = 250_000
+    """Of each of our trainings; enough for the default interval of evaluations to come round."""
+    stock_envs: int = 16
+    stock_steps: int = 2048
+    recurrent: Mapping[str, Any] = field(default_factory=lambda: {"n_envs": 256})
+    """The train section of the recurrent contest, where it is not that of params.yaml."""
+    recurrent_rounds: int = 20
+    recurrent_document: Mapping[str, Any] = field(
+        default_factory=lambda: {
+            # The seed document's environments, minibatch and strategy 1; all else as sb3-contrib has it by default.
+            "n_envs": 16, "n_steps": 128, "batch_size": 128, "n_epochs": 10, "lstm_hidden_size": 256,
+            "net_arch": [64, 64], "activation": "tanh", "log_std_init": 0.0, "gamma": 0.99, "ent_coef": 0.01,
+            "learning_rate": {"start": 1e-4, "end": 1e-4}, "clip_range": {"start": 0.15, "end": 0.15},
+            "max_grad_norm": 0.3,
+        }
+    )  # fmt: skip
+    document_rounds: int = 2
+    learning_episodes: int = 1000
+    network_engagements: int = 100
+    law_engagements: int = 10_000
+    evaluation_rounds: int = 3
+
+
+def run(config: Config, plan: Plan | None = None) -> Figures:
+    """All figures by their documented keys; progress goes to standard error."""
+    plan = plan or Plan()
+    began = time.monotonic()
+    figures = _circumstances(config)
+    with bench_stock.one_thread():
+        figures |= _simulation(config, plan)
+        figures |= _ppo(config, plan)
+        figures |= _recurrent(config, plan)
+        figures |= _recurrent_document(config, plan)
+        _say("one recurrent update in double precision")
+        difference = bench_stock.recurrent_update_difference(_recurrent_config(config, plan.recurrent, 1))
+        figures |= {f"recurrent_update_{name}_difference": value for name, value in difference.items()}
+    figures["seconds"] = round(time.monotonic() - began, 1)
+    return figures
+
+
+def _circumstances(config: Config) -> Figures:
+    versions = {f"{package.replace('-', '_')}_version": version for package, version in bundle.versions().items()}
+    return {
+        "params_digest": config.digest(),
+        "python_version": platform.python_version(),
+        **versions,
+        "cores": os.cpu_count() or 1,
+        "threads": 1,
+        "load_at_start": round(os.getloadavg()[0], 2),
+    }
+
+
+def _simulation(config: Config, plan: Plan) -> Figures:
+    """Ticks per second of processor time, per scenario and of the slowest."""
+    figures: Figures = {}
+    for scenario in config.scenarios:
+        _say(f"simulation, {scenario}")
+        ticks = _ticks_per_second(config, scenario, plan)
+        figures[f"simulation_{scenario}_ticks_per_second_per_core"] = _rounded(ticks)
+    slowest = min(float(value) for value in figures.values())
+    return {"simulation_ticks_per_second_per_core": slowest, **figures}
+
+
+def _ticks_per_second(config: Config, scenario: str, plan: Plan) -> float:
+    """Physics, reward, restarts and observations under proportional navigation, whose own time does not count."""
+    env = InterceptVectorEnv(config, scenario, num_envs=plan.simulation_engagements, seed=config.train_seed)
+    policy, nobody = law("pn", config, scenario), np.zeros(env.num_envs, dtype=bool)
+    seen, _ = env.reset()
+    ticks, spent = 0, 0.0
+    while spent < plan.simulation_seconds:
+        action, _ = policy.predict(seen, None, nobody)
+        clock = env.batch.state["tick"]
+        before, began = int(clock.sum()), time.process_time()
+        env.batch.step(action)
+        ticks += int(clock.sum()) - before
+        env.restart(np.flatnonzero(env.batch.ended))
+        seen = env.batch.observe()
+        spent += time.process_time() - began
+    return ticks / spent
+
+
+def _ppo(config: Config, plan: Plan) -> Figures:
+    """Our whole training between rollouts and updates of stock PPO, at the document's settings and at SB3's own."""
+    ours = bench_stock.WholeTraining(_ppo_config(config, plan))
+    settings = {"n_steps": plan.stock_steps, "n_epochs": 10, "learning_rate": 3e-4, "clip_range": 0.2}
+    document = bench_stock.StockPPO(
+        config, plan.stock_envs, batch_size=256, policy_kwargs={"net_arch": [512, 512, 256]}, **settings
+    )
+    default = bench_stock.StockPPO(
+        config, plan.stock_envs, batch_size=64, policy_kwargs={"net_arch": list(config.train.net_arch)}, **settings
+    )
+    figures = _interleaved(
+        [
+            ("ppo", ours.round), ("stock_ppo_document", document.round), ("ppo", ours.round),
+            ("stock_ppo_default", default.round), ("ppo", ours.round),
+        ]
+    )  # fmt: skip
+    figures |= _ratios("ppo_end_to_end", figures, "ppo", "stock_ppo_document")
+    figures |= _ratios("ppo_same_network", figures, "ppo", "stock_ppo_default")
+    assert ours.policy is not None
+    pn = law("pn", config, config.train.scenario)
+    figures["evaluation_network_engagements"] = plan.network_engagements
+    figures["evaluation_mlp_seconds"] = _evaluation(config, plan, ours.policy, plan.network_engagements)
+    figures["evaluation_law_engagements"] = plan.law_engagements
+    return figures | {"evaluation_pn_seconds": _evaluation(config, plan, pn, plan.law_engagements)}
+
+
+def _ppo_config(config: Config, plan: Plan) -> Config:
+    """As configured, in short, with checkpoints at least as often as evaluations and no verdict that ends it."""
+    timesteps = max(plan.ppo_timesteps, config.train.rollout)
+    interval = min(config.monitor.interval, timesteps)
+    shortened = {
+        "algorithm": "ppo",
+        "timesteps": timesteps,
+        "device": "cpu",
+        "torch_threads": 1,
+        "checkpoint_interval": max(config.train.rollout, min(config.train.checkpoint_interval, interval)),
+    }
+    return _changed(config, train=shortened, monitor={"interval": interval, "stop_on": []})
+
+
+def _recurrent(config: Config, plan: Plan) -> Figures:
+    """Speed, and what both have learned when it has been measured."""
+    chosen = _recurrent_config(config, plan.recurrent, plan.recurrent_rounds)
+    (ours, stock), figures = _duel("recurrent_ppo", chosen, plan.recurrent_rounds)
+    figures["recurrent_learning_timesteps"] = chosen.train.timesteps
+    figures["recurrent_learning_episodes"] = plan.learning_episodes
+    for name, training in (("ours", ours), ("stock", stock)):
+        flights = fly(
+            training.policy, chosen, chosen.train.scenario,
+            seed=chosen.monitor.selection_seed, episodes=plan.learning_episodes, batch_size=1000,
+        )  # fmt: skip
+        figures[f"recurrent_learning_{name}"] = float(flights.success.mean())
+        figures[f"recurrent_learning_reward_{name}"] = _rounded(float(flights.reward.mean()))
+    return figures | {"evaluation_lstm_seconds": _evaluation(chosen, plan, ours.policy, plan.network_engagements)}
+
+
+def _recurrent_document(config: Config, plan: Plan) -> Figures:
+    chosen = _recurrent_config(config, plan.recurrent_document, plan.document_rounds)
+    return _duel("recurrent_ppo_document", chosen, plan.document_rounds)[-1]
+
+
+def _duel(name: str, config: Config, rounds: int) -> tuple[list[bench_stock.RecurrentTraining], Figures]:
+    """Ours and sb3-contrib's RecurrentPPO in turn, and how fast each was."""
+    ours, stock = duellists = [bench_stock.RecurrentTraining(config, stock=stock) for stock in (False, True)]
+    figures = _interleaved([(name, ours.round), (f"stock_{name}", stock.round)] * rounds)
+    return duellists, figures | _ratios(name, figures, name, f"stock_{name}")
+
+
+def _recurrent_config(config: Config, chosen: Mapping[str, Any], rounds: int) -> Config:
+    """Without the bound on the KL divergence, at which either side would leave out part of an update."""
+    train = {"algorithm": "recurrent_ppo", "device": "cpu", "target_kl": None, **chosen}
+    n_envs, n_steps = (int(train.get(name, getattr(config.train, name))) for name in ("n_envs", "n_steps"))
+    rollout = n_envs * n_steps
+    intervals = {"timesteps": rounds * rollout, "checkpoint_interval": rounds * rollout}
+    return _changed(config, train={**train, **intervals}, monitor={"interval": rollout})
+
+
+def _changed(config: Config, **sections: Mapping[str, Any]) -> Config:
+    """A validated copy."""
+    tree = config.model_dump(mode="json")
+    for name, changes in sections.items():
+        tree[name] |= changes
+    return Config.model_validate_json(json.dumps(tree))
+
+
+def _interleaved(rounds: Sequence[tuple[str, Callable[[], int]]]) -> Figures:
+    """Run the rounds in order; medians of each name's timesteps per second of wall and of processor time."""
+    speeds: dict[str, list[float]] = {}
+    for number, (name, work) in enumerate(rounds, start=1):
+        _say(f"{name}, round {number} of {len(rounds)}")
+        wall, processor = time.perf_counter(), time.process_time()
+        timesteps = work()
+        wall, processor = time.perf_counter() - wall, time.process_time() - processor
+        speeds.setdefault(f"{name}_timesteps_per_second", []).append(timesteps / wall)
+        speeds.setdefault(f"{name}_timesteps_per_cpu_second", []).append(timesteps / processor)
+    return {name: _rounded(statistics.median(values)) for name, values in speeds.items()}
+
+
+def _ratios(name: str, figures: Figures, ours: str, theirs: str) -> Figures:
+    """Ours over theirs, from the figures as they are reported."""
+
+    def ratio(unit: str) -> float:
+        return _rounded(float(figures[f"{ours}_{unit}"]) / float(figures[f"{theirs}_{unit}"]))
+
+    return {f"{name}_ratio": ratio("timesteps_per_second"), f"{name}_cpu_ratio": ratio("timesteps_per_cpu_second")}
+
+
+def _evaluation(config: Config, plan: Plan, policy: Policy, episodes: int) -> float:
+    """Median wall time [s] of an evaluation on the report's scenario and seed, after one that warms up."""
+    _say(f"evaluation, {policy.name}")
+    spent = []
+    for _ in range(plan.evaluation_rounds + 1):
+        began = time.perf_counter()
+        fly(
+            policy, config, config.evaluation.scenario,
+            seed=config.report_seed, episodes=episodes, batch_size=config.evaluation.batch_size,
+        )  # fmt: skip
+        spent.append(time.perf_counter() - began)
+    return _rounded(statistics.median(spent[1:]))
+
+
+def _rounded(value: float) -> float:
+    """Four significant digits: more is noise."""
+    return float(f"{value:.4g}")
+
+
+def _say(what: str) -> None:
+    print(f"bench: {what}", file=sys.stderr, flush=True)

@@ -1,0 +1,107 @@
+"""What came of one run of the study: the monitor's view of its whole course, and its best bundle judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from hlynr.records.stability import StudyPoint, StudyRun
+from hlynr.records.training import Alarm, TrainResult
+from hlynr.runtime.errors import InputError
+from hlynr.studies.stability.assignments import RECORD, Assignment
+
+if TYPE_CHECKING:
+    from hlynr.config.sections import Monitor
+    from hlynr.records.evaluation import PolicyReport
+
+RESULT = "result.json"
+
+
+def conclude_run(run: Assignment) -> StudyRun:
+    """Judge the best bundle of the finished training in the run's folder, and write what came of it beside it.
+
+    Raises:
+        OSError: if there is no training.
+        InputError: if it was interrupted, or the bundle is not the training's or cannot be trusted.
+    """
+    from hlynr.evaluation import judge
+    from hlynr.rl import bundle as bundles
+
+    config, bundle = run.config, run.out / "bundle"
+    result = TrainResult.read(run.out / RESULT)
+    if result.interrupted:
+        raise InputError(f"{run.out}: the training was interrupted after {result.timesteps:,} timesteps")
+    if bundles.digest(bundle) != result.bundle_sha256:
+        raise InputError(f"{bundle}: is not the bundle of the training beside it")
+    policy = bundles.load_policy(bundle, threads=config.train.torch_threads)
+    heldout = judge.SeedSet(config.train.scenario, config.heldout_seed, config.evaluation.heldout_episodes)
+    report, _ = judge.report_on(policy, config, heldout)
+    record = _record(run, result, report)
+    record.write(run.out / RECORD)
+    return record
+
+
+def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> StudyRun:
+    from hlynr.rl.monitor import window_means
+    from hlynr.rl.train import training_digest
+
+    config, verdict = run.config, result.verdict
+    means = window_means(result.evaluations, config.monitor.window)
+    peak = max(means, default=0.0)
+    alerts = first_alerts(result, config.monitor)
+    return StudyRun(
+        strategy=config.run.strategy,
+        algorithm=config.train.algorithm,
+        scenario=heldout.scenario,
+        capture_radius=heldout.capture_radius,
+        seed=config.train_seed,
+        digest=training_digest(config),
+        lineage_id=result.lineage.id,
+        git_commit=result.lineage.git_commit,
+        git_dirty=result.lineage.git_dirty,
+        budget=config.train.timesteps,
+        timesteps=result.timesteps,
+        seconds=result.seconds,
+        timesteps_per_second=result.timesteps_per_second,
+        final_success=verdict.final_success,
+        peak_success=verdict.peak_success,
+        peak_timesteps=verdict.peak_timesteps,
+        window=config.monitor.window,
+        final_window_success=means[-1] if means else None,
+        peak_window_success=max(means) if means else None,
+        final_over_peak=means[-1] / peak if peak > 0.0 else None,
+        collapsed="collapse" in alerts,
+        alerts=alerts,
+        stop_on=run.stop_on,
+        stopped_at=_earliest(alerts, run.stop_on),
+        best_timesteps=result.best_timesteps,
+        best_success=result.best_success,
+        bundle_sha256=result.bundle_sha256,
+        heldout_seed=heldout.seed,
+        heldout_episodes=heldout.episodes,
+        heldout_success_rate=heldout.success_rate,
+        heldout_success_rate_ci=heldout.success_rate_ci,
+        confidence=config.gate.confidence,
+        heldout_mean_reward=heldout.mean_reward,
+        heldout_mean_final_distance=heldout.mean_final_distance,
+        points=tuple(
+            StudyPoint(**point.model_dump(include=set(StudyPoint.model_fields))) for point in result.evaluations
+        ),
+    )
+
+
+def first_alerts(result: TrainResult, monitor: Monitor) -> dict[Alarm, int]:
+    """At how many timesteps the monitor, asked after every evaluation, first raised each alarm, in that order."""
+    from hlynr.rl.monitor import judge
+
+    first: dict[Alarm, int] = {}
+    for number, point in enumerate(result.evaluations, start=1):
+        for alert in judge(result.evaluations[:number], monitor).alerts:
+            first.setdefault(alert.kind, point.timesteps)
+    if result.verdict.status == "nan":  # in a weight of the network, perhaps, which no evaluation shows
+        first.setdefault("nan", result.verdict.at_timesteps)
+    return first
+
+
+def _earliest(alerts: dict[Alarm, int], kinds: Iterable[Alarm]) -> int | None:
+    return min((alerts[kind] for kind in kinds if kind in alerts), default=None)

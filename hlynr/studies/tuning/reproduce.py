@@ -1,0 +1,58 @@
+"""A trial of a search trained alone, and whether it goes as it went then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from hlynr.config import params
+from hlynr.config.project import Project
+from hlynr.records.training import TrainResult
+from hlynr.records.tuning import TrialRecord
+from hlynr.studies.tuning import trial
+from hlynr.studies.tuning.setting import Setting
+
+
+@dataclass(frozen=True)
+class Again:
+    """One training of a trial."""
+
+    project: Project
+    out: Path
+    then: TrialRecord
+
+    def compared(self, now: TrainResult) -> str:
+        """In a line, whether the training's curve is the one in the study."""
+        seed = self.project.config.train_seed
+        curve = [(point.timesteps, point.success_rate) for point in now.evaluations]
+        known = next((run for run in self.then.runs if run.seed == seed), None)
+        if known is None:
+            return f"trial {self.then.number} has no finished training with seed {seed} to compare with"
+        before = [(point.timesteps, point.success_rate) for point in known.points]
+        if curve == before:
+            return f"the same curve as in the study, {len(curve)} evaluations"
+        differing = next((pair for pair in zip(curve, before, strict=False) if pair[0] != pair[1]), None)
+        if differing is None:
+            return f"another length than in the study: {len(curve)} evaluations, then {len(before)}"
+        (timesteps, rate), (_, rate_then) = differing
+        return f"another curve than in the study: {rate:.1%} at {timesteps:,} timesteps, then {rate_then:.1%}"
+
+
+def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: str) -> Again:
+    """The trial ``STUDY:N`` with its first seed, and ``overrides`` that have the last word.
+
+    Raises:
+        hlynr.runtime.errors.InputError: if there is no such trial, or its study is of something else than params.yaml says.
+        hlynr.config.params.ConfigError: if the overrides make its configuration impossible.
+    """
+    overrides = list(overrides)
+    name = reference.rpartition(":")[0]
+    around = [f"run.strategy={strategy}"] if strategy else []
+    config = params.load(path, [*overrides, *around, f"tune.study={name}"])
+    setting = Setting(root=str(path.absolute().parent.resolve()), config=config)
+    found = trial.named(reference, setting)
+    own = setting.trial(found.number, found.train, config.tune.seeds[0])
+    changed = params.parse(own.model_dump(mode="json"), overrides)
+    out = setting.folder / f"trial-{found.number}"
+    return Again(Project(Path(setting.root), changed), out, found)

@@ -1,0 +1,195 @@
+"""The Optuna study: where it lies, what it is a study of, which of its trials count, which are given up."""
+
+from __future__ import annotations
+
+import statistics
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from filelock import FileLock
+from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.pruners import BasePruner
+from optuna.samplers import TPESampler
+from optuna.storages import RDBStorage
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.exc import SQLAlchemyError
+
+from hlynr.config.sections import Tune
+from hlynr.ops.tracking.store import SQLITE, absolute_uri
+from hlynr.runtime.errors import EnvironmentNotReady, InputError
+from hlynr.studies.tuning import space
+from hlynr.studies.tuning.retries import Lookout
+from hlynr.studies.tuning.setting import Setting
+
+GRACE = 3
+"""Heartbeats without one after which a trial counts as lost."""
+SEARCHED = (TrialState.COMPLETE, TrialState.PRUNED)
+"""What counts as done; a lost trial is tried again."""
+DEFINITION, RUN = "definition", "mlflow_run_id"
+"""Attributes of a study: what it is a study of, and its MLflow run."""
+
+
+class LostStudyError(InputError):
+    """There is no such study, or it is a study of something else."""
+
+
+class HopelessPruner(BasePruner):
+    """Gives up only what is clearly lost: success below a fraction of the median of the finished trials at that time.
+
+    Silent before ``after`` timesteps, and while fewer than ``startup`` trials have come that far. Steps are those of
+    `hlynr.studies.tuning.trial`: timesteps, counted on from one training of a trial to the next.
+    """
+
+    def __init__(self, tune: Tune) -> None:
+        self._after, self._below, self._budget = tune.prune_after, tune.prune_below, tune.timesteps
+        self._startup = max(tune.startup, 1)
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the trial is to end now."""
+        step = trial.last_step
+        if step is None or (step - 1) % self._budget + 1 < self._after:
+            return False
+        others = [
+            other.intermediate_values[step]
+            for other in study.get_trials(deepcopy=False, states=SEARCHED)
+            if step in other.intermediate_values
+        ]
+        if len(others) < self._startup:
+            return False
+        return trial.intermediate_values[step] < self._below * statistics.median(others)
+
+
+def begin(setting: Setting) -> optuna.Study:
+    """The study, made if it is missing; its first trial is the strategy that is searched around.
+
+    Raises:
+        LostStudyError: if a study of this name is of something else.
+        EnvironmentNotReady: if the storage cannot be used.
+    """
+    tune = setting.config.tune
+    with _usable(setting):
+        study = optuna.create_study(
+            storage=_storage(setting), study_name=tune.study, direction="maximize", load_if_exists=True
+        )
+        if DEFINITION not in study.user_attrs:
+            study.set_user_attr(DEFINITION, setting.definition())
+            study.enqueue_trial(space.point(tune.space, setting.config.train), skip_if_exists=True)
+        require_same(study, setting)
+    return study
+
+
+def join(setting: Setting, worker: int = 0) -> optuna.Study:
+    """The study for one that works on it.
+
+    Args:
+        worker: its number; each worker's sampler has a chance of its own, and another one when the study goes on.
+
+    Raises:
+        LostStudyError: if there is none of this name, or it is of something else.
+        EnvironmentNotReady: if the storage cannot be used.
+    """
+    study = find(setting)
+    require_same(study, setting)
+    tune = setting.config.tune
+    with _usable(setting):
+        entropy = [tune.sampler_seed, worker, len(study.get_trials(deepcopy=False))]
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    study.sampler = TPESampler(seed=seed, n_startup_trials=tune.startup)
+    study.pruner = HopelessPruner(tune)
+    return study
+
+
+def find(setting: Setting) -> optuna.Study:
+    """The study, to look at.
+
+    Raises:
+        LostStudyError: if there is none of this name.
+        EnvironmentNotReady: if the storage cannot be used.
+    """
+    name = setting.config.tune.study
+    uri = location(setting)
+    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+        raise LostStudyError(f"tune.study: {name}: there is no study yet in {uri}; hlynr tune begins one")
+    with _usable(setting):
+        storage = _storage(setting)
+        names = optuna.get_all_study_names(storage)
+        if name not in names:
+            known = f"; known: {', '.join(sorted(names))}" if names else ""
+            raise LostStudyError(f"tune.study: {name}: is no study in {uri}{known}")
+        return optuna.load_study(study_name=name, storage=storage)
+
+
+def location(setting: Setting) -> str:
+    """The storage's address, as Optuna's own commands take it."""
+    return absolute_uri(setting.config.tune.storage, Path(setting.root))
+
+
+def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
+    """Trials in these states."""
+    return len(study.get_trials(deepcopy=False, states=tuple(states)))
+
+
+def lookout(study: optuna.Study, setting: Setting) -> Lookout:
+    """For a worker of the study, to find what other workers have lost.
+
+    Raises:
+        EnvironmentNotReady: if the storage cannot be used.
+    """
+    with _usable(setting):
+        return Lookout(study, _storage(setting), GRACE * setting.config.tune.heartbeat)
+
+
+def _storage(setting: Setting) -> RDBStorage:
+    """A connection; heartbeats need a database, also where one machine does all."""
+    uri, heartbeat = location(setting), setting.config.tune.heartbeat
+    arguments: dict[str, Any] = {"pool_pre_ping": True}
+    if uri.startswith(SQLITE):
+        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+        arguments = {"connect_args": {"timeout": 120.0}}  # several workers write to one file
+    with warnings.catch_warnings(), _alone(setting):
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            uri,
+            engine_kwargs=arguments,
+            heartbeat_interval=heartbeat,
+            grace_period=GRACE * heartbeat,
+        )
+
+
+@contextmanager
+def _alone(setting: Setting) -> Iterator[None]:
+    """Tables are made when the first one connects, and two of them at once would trip over each other."""
+    lock = Path(setting.root) / ".hlynr" / "optuna.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock):
+        yield
+
+
+@contextmanager
+def _usable(setting: Setting) -> Iterator[None]:
+    """Tell of a database that does not answer in one line."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
+        cause = error.__cause__ or getattr(error, "orig", None) or error
+        told = " ".join(str(cause).split())
+        raise EnvironmentNotReady(f"tune.storage: {location(setting)} cannot be used: {told}") from error
+
+
+def require_same(study: optuna.Study, setting: Setting) -> None:
+    """Raises `LostStudyError` if the study is not of what ``setting`` describes, naming a difference."""
+    known, wanted = study.user_attrs.get(DEFINITION, {}), setting.definition()
+    differing = [key for key in sorted({*known, *wanted}) if known.get(key) != wanted.get(key)]
+    if differing:
+        first, name = differing[0], study.study_name
+        more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
+        raise LostStudyError(
+            f"tune.study: {name} was begun with {first} = {known.get(first)}, not {wanted.get(first)}{more}; "
+            "give the new one another name, or undo the change"
+        )

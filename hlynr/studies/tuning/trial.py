@@ -1,0 +1,195 @@
+"""One trial: a training for each seed, and what they come to.
+
+Steps of Optuna's intermediate values are timesteps, counted on from one training of a trial to the next.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from statistics import fmean
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from hlynr.config.config import Config
+from hlynr.records.stability import StudyPoint
+from hlynr.records.training import FATAL, Lineage, TrainProgress, TrainResult
+from hlynr.records.tuning import TrialRecord, TrialRun
+from hlynr.records.tuning import TrialState as State
+from hlynr.runtime.errors import TrainingError
+from hlynr.studies.tuning import retries, space, studies
+from hlynr.studies.tuning.setting import Setting
+
+TRAIN, RUNS, PLACE = "train", "runs", "place"
+"""Attributes of a trial: what it changes, what came of it, who worked on it."""
+SUCCESS = "eval/success_rate"
+
+
+class Interrupted(KeyboardInterrupt):
+    """The training was asked to stop."""
+
+
+class Watcher:
+    """Reports every evaluation of a trial's training to the study, and ends one that is hopeless."""
+
+    def __init__(self, trial: optuna.Trial, before: int) -> None:
+        self._trial, self._before = trial, before
+
+    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+        """Raises `optuna.TrialPruned` where the study gives the trial up."""
+        if SUCCESS in values:
+            self._trial.report(values[SUCCESS], self._before + timesteps)
+            if self._trial.should_prune():
+                raise optuna.TrialPruned
+
+    def progress(self, progress: TrainProgress) -> None:
+        """Not told: an evaluation is news, a rollout is not."""
+
+
+def carry_out(trial: optuna.Trial, setting: Setting) -> float:
+    """Train with every seed; returns what is searched for the most of.
+
+    Raises:
+        optuna.TrialPruned: if the study gives the trial up.
+        Interrupted: if it was asked to stop.
+    """
+    from hlynr.ops.tracking import lineage
+
+    config = setting.config
+    changes = space.draw(config.tune.space, config.train, trial)
+    trial.set_user_attr(TRAIN, changes)
+    trial.set_user_attr(PLACE, f"{platform.node()}:{os.getpid()}")
+    runs: list[TrialRun] = []
+    scratch = setting.folder / "trials" / str(trial.number)
+    try:
+        for number, seed in enumerate(config.tune.seeds):
+            watcher = Watcher(trial, number * config.tune.timesteps)
+            own = setting.trial(trial.number, changes, seed)
+            runs.append(_train(own, scratch, lineage.start(own, Path(setting.root)), watcher))
+            trial.set_user_attr(RUNS, [run.model_dump(mode="json") for run in runs])
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+    for name, value in constraints(runs, config).items():
+        trial.set_constraint(name, value)
+    return objective(runs, config.tune.drop_penalty)
+
+
+def objective(runs: Sequence[TrialRun], penalty: float) -> float:
+    """Mean over the seeds of the last window's success, less ``penalty`` times its drop from the best window."""
+    return fmean(run.final - penalty * (run.peak - run.final) for run in runs)
+
+
+def constraints(runs: Sequence[TrialRun], config: Config) -> dict[str, float]:
+    """What a feasible trial has at most zero of.
+
+    ``collapse``: points of success by which the worst training's last window is below the bound of a collapse.
+    ``unsound``: trainings that ended in a verdict that fails them.
+    """
+    fraction = config.monitor.collapse_fraction
+    return {
+        "collapse": max(fraction * run.peak - run.final for run in runs),
+        "unsound": float(sum(run.verdict in FATAL for run in runs)),
+    }
+
+
+def _train(config: Config, out: Path, lineage: Lineage, watcher: Watcher) -> TrialRun:
+    from hlynr.rl.train import train
+
+    try:
+        stopped = threading.Event()
+        result = train(config, out, lineage, watcher, resume=False, on_stop=stopped.set)
+    except TrainingError:  # it broke before its first evaluation
+        return TrialRun(seed=config.train_seed, verdict="nan", timesteps=0, seconds=0.0, final=0.0, peak=0.0, points=())
+    if result.interrupted or stopped.is_set():  # in its last rollout, where the training has ended anyway
+        raise Interrupted
+    return summed_up(result, config)
+
+
+def summed_up(result: TrainResult, config: Config) -> TrialRun:
+    """A training as a trial remembers it."""
+    from hlynr.rl.monitor import window_means
+
+    means = window_means(result.evaluations, config.monitor.window) or [0.0]
+    return TrialRun(
+        seed=config.train_seed,
+        verdict=result.verdict.status,
+        timesteps=result.timesteps,
+        seconds=result.seconds,
+        final=means[-1],
+        peak=max(means),
+        points=tuple(
+            StudyPoint(**point.model_dump(include=set(StudyPoint.model_fields))) for point in result.evaluations
+        ),
+    )
+
+
+def recorded(trial: FrozenTrial) -> TrialRecord:
+    """A trial of the study as a record."""
+    attributes = trial.user_attrs
+    return TrialRecord(
+        number=trial.number,
+        state=_state(trial),
+        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        train=attributes.get(TRAIN, {}),
+        params=dict(trial.params),
+        course=dict(sorted(trial.intermediate_values.items())),
+        runs=tuple(TrialRun.model_validate_json(json.dumps(run)) for run in attributes.get(RUNS, ())),
+        constraints=dict(trial.constraints),
+        retry_of=retries.retry_of(trial),
+        place=attributes.get(PLACE),
+        started=_time(trial.datetime_start),
+        ended=_time(trial.datetime_complete),
+        seconds=trial.duration.total_seconds() if trial.duration else None,
+    )
+
+
+def _state(trial: FrozenTrial) -> State:
+    if trial.state == TrialState.COMPLETE and any(value > 0 for value in trial.constraints.values()):
+        return "infeasible"
+    names: dict[TrialState, State] = {
+        TrialState.COMPLETE: "complete",
+        TrialState.PRUNED: "pruned",
+        TrialState.FAIL: "failed",
+        TrialState.RUNNING: "running",
+        TrialState.WAITING: "waiting",
+    }
+    return names[trial.state]
+
+
+def _time(moment: datetime | None) -> str | None:
+    """Optuna has local times without a zone."""
+    return None if moment is None else moment.astimezone().isoformat(timespec="seconds")
+
+
+def best(trials: Sequence[TrialRecord], top: int) -> list[TrialRecord]:
+    """The feasible trials of the highest values, no two alike."""
+    found: list[TrialRecord] = []
+    for trial in sorted(trials, key=lambda trial: (-(trial.value or 0.0), trial.number)):
+        if trial.state == "complete" and all(trial.train != other.train for other in found):
+            found.append(trial)
+    return found[:top]
+
+
+def named(reference: str, setting: Setting) -> TrialRecord:
+    """The trial that ``STUDY:N`` means, its study being that of ``setting``.
+
+    Raises:
+        hlynr.runtime.errors.InputError: if there is none, it has not begun, or the study is of something else.
+    """
+    study = studies.find(setting)
+    studies.require_same(study, setting)
+    number = reference.rpartition(":")[2]
+    trials = study.get_trials(deepcopy=False)
+    if not number.isdigit() or int(number) >= len(trials):
+        raise studies.LostStudyError(f"--trial: {reference}: the study has the trials 0 to {len(trials) - 1}")
+    found = recorded(trials[int(number)])
+    if not found.train:
+        raise studies.LostStudyError(f"--trial: {reference}: has not begun yet")
+    return found

@@ -1,0 +1,254 @@
+"""params.yaml: what it may hold, and that every fault is one line naming key, value and what is allowed."""
+
+import copy
+import itertools
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from support import ROOT
+from support.malformed import BROKEN, EDITS, MISSING, PINNED
+
+from hlynr.cli import app
+from hlynr.config import params, strict_yaml
+from hlynr.config.params import ConfigError
+
+FILE = ROOT / "params.yaml"
+TREE = params.read(FILE)
+
+
+def _edited(edits):
+    """params.yaml with the values at dotted keys replaced, as text."""
+    tree = copy.deepcopy(TREE)
+    for key, value in (PINNED | edits).items():
+        *sections, last = key.split(".")
+        node = tree
+        for section in sections:
+            node = node.setdefault(section, {})
+        if value is MISSING:
+            del node[last]
+        else:
+            node[last] = value
+    return strict_yaml.dump(tree).encode()
+
+
+CASES = [(_edited(edits), lines) for edits, lines in EDITS] + [(text, [f"FILE{line}"]) for text, line in BROKEN]
+IDS = [", ".join(edits) for edits, _ in EDITS] + [repr(text[:20]) for text, _ in BROKEN]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def _validate(monkeypatch, capsys, *options):
+    """The command in this process; (exit code, standard output, standard error)."""
+    monkeypatch.setattr(sys, "argv", ["hlynr", "validate", *options])
+    with pytest.raises(SystemExit) as exit_:
+        app.main()
+    captured = capsys.readouterr()
+    return exit_.value.code, captured.out, captured.err
+
+
+def test_there_are_enough_malformed_files():
+    assert len({text for text, _ in CASES}) == len(CASES) >= 50
+
+
+@pytest.mark.parametrize(("text", "lines"), CASES, ids=IDS)
+def test_every_fault_of_a_malformed_file_is_one_line(text, lines, folder, monkeypatch, capsys):
+    file = folder / "bad.yaml"
+    file.write_bytes(text)
+    expected = [line.replace("FILE", "bad.yaml", 1) for line in lines]
+    with pytest.raises(ConfigError) as error:
+        params.load(Path("bad.yaml"))
+    assert error.value.faults == str(error.value).splitlines() == expected
+    code, out, err = _validate(monkeypatch, capsys, "--params", "bad.yaml")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [f"hlynr: {line}" for line in expected]
+    assert [path.name for path in folder.iterdir()] == ["bad.yaml"]
+
+
+@pytest.mark.parametrize("number", [0, len(EDITS) // 2, len(CASES) - 1])
+def test_the_real_command_refuses_a_malformed_file(number, folder):
+    text, lines = CASES[number]
+    (folder / "bad.yaml").write_bytes(text)
+    command = [sys.executable, "-c", "from hlynr.cli.app import main; main()", "validate", "--params", "bad.yaml"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "".join(f"hlynr: {line}\n" for line in lines).replace("FILE", "bad.yaml")
+    assert [path.name for path in folder.iterdir()] == ["bad.yaml"]
+
+
+def test_the_command_says_that_a_file_is_valid(folder, monkeypatch, capsys):
+    code, out, err = _validate(monkeypatch, capsys, "--params", str(FILE))
+    assert (code, err) == (0, "")
+    assert f"is valid: {len(params.load(FILE).flat())} settings" in out
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize("name", ["absent.yaml", "."])
+def test_a_file_that_cannot_be_read_is_named(name, folder):
+    with pytest.raises(ConfigError, match=r"^(absent\.yaml|\.): cannot be read: \w[\w ]+$"):
+        params.load(Path(name))
+
+
+def test_all_faults_are_listed_at_once():
+    edits = {
+        "trian": {},
+        "policy.axial": 1.5,
+        "gate.p_value": 0,
+        "scenarios.hard.extends": "refrence",
+        "evaluation.heldout_seed": 2000003,
+        "monitor.selection_seed": 2000004,
+    }
+    with pytest.raises(ConfigError) as error:
+        params.parse(strict_yaml.load(_edited(edits).decode()), ["monitr.window=1"])
+    assert [line.partition(": ")[0] for line in error.value.faults] == [
+        "monitr",
+        "scenarios.hard.extends",
+        "policy.axial",
+        "gate.p_value",
+        "trian",
+        "evaluation.report_seed",
+        "evaluation.heldout_seed",
+        "evaluation.heldout_seed",
+    ]
+
+
+def test_an_inherited_fault_is_blamed_on_the_scenario_that_wrote_it():
+    chain = {"scenarios.middle": {"extends": "hard", "wind": {"gust": -1}}, "scenarios.last": {"extends": "middle"}}
+    with pytest.raises(ConfigError) as error:
+        params.parse(strict_yaml.load(_edited(chain | {"scenarios.hard.wind": {"gust": -2}}).decode()))
+    assert error.value.faults == [
+        "scenarios.hard.wind.gust: -2 is not in [0, inf)",
+        "scenarios.middle.wind.gust: -1 is not in [0, inf)",
+    ]
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("1e-4", 1e-4), ("1E3", 1000.0), ("3_000.5", 3000.5), (".5", 0.5), ("2", 2.0), ("+1.", 1.0), ("0.30", 0.3)],
+)
+def test_every_spelling_of_a_number_is_one(text, value):
+    read = params.load(FILE, [f"retrain.retry_delay={text}"]).retrain.retry_delay
+    assert (read, type(read)) == (value, float)
+
+
+@pytest.mark.parametrize(
+    "text", ["on", "yes", "1:30", "010", "0x10", "2026-11-23", "'3'", "_1", "1e", "--1", "=", "0b1"]
+)
+def test_what_yaml_1_1_takes_for_numbers_is_text(text):
+    with pytest.raises(ConfigError, match=r'^retrain\.retries: "[^"]+" is not a whole number in \[0, 100\]$'):
+        params.load(FILE, [f"retrain.retries={text}"])
+
+
+def test_negative_zero_is_zero():
+    assert params.load(FILE, ["sim.gravity=-0.0"]).digest() == params.load(FILE, ["sim.gravity=0"]).digest()
+
+
+def test_round_trip():
+    odd = ["tracking.experiment='1e4'", "run.outputs='on'", "train.target_kl=null", "train.learning_rate.end=1e-7"]
+    for overrides in ([], odd):
+        config = params.load(FILE, overrides)
+        again = params.parse(strict_yaml.load(params.dump(config)))
+        assert again == config
+        assert again.digest() == config.digest()
+
+
+def test_digest_depends_on_values_alone(tmp_path):
+    config = params.load(FILE)
+    reordered = tmp_path / "params.yaml"
+    reordered.write_text(json.dumps(dict(reversed(TREE.items()))), encoding="utf-8")
+    assert params.load(reordered).digest() == config.digest()
+    assert len({params.load(FILE, [o]).digest() for o in ("run.night=0", "run.night=1", "train.gamma=1")}) == 3
+
+
+def test_nights_never_share_engagements():
+    """Whatever the nights, no seed of one use meets a seed of another."""
+    last = params.load(FILE, ["run.night=99999"])
+    first = params.load(FILE)
+    spans = sorted(zip(_seeds(first), _seeds(last), strict=True))
+    assert all(high < low for (_, high), (low, _) in itertools.pairwise(spans))
+
+
+def _seeds(config):
+    return config.train_seed, config.monitor.selection_seed, config.report_seed, config.heldout_seed
+
+
+# Overrides
+
+
+def test_overrides_reach_heirs_and_inherited_sections():
+    config = params.load(FILE, ["scenarios.reference.wind.gust=1.5", "scenarios.precision.spawn.range=4000"])
+    assert {scenario.wind.gust for scenario in config.scenarios.values()} == {1.5}
+    assert {name: s.spawn.range for name, s in config.scenarios.items()} == {
+        "reference": 3000.0,
+        "precision": 4000.0,
+        "hard": 3000.0,
+    }
+
+
+def test_the_last_override_of_a_key_counts():
+    assert params.load(FILE, ["train.seed=3", " train.seed =4"]).train.seed == 4
+
+
+def test_an_override_may_add_a_scenario():
+    config = params.load(FILE, ["scenarios.windy={extends: hard, wind: {gust: 9}}", "train.scenario=windy"])
+    assert config.scenarios["windy"].wind.gust == 9
+    assert config.scenarios["windy"].capture_radius == config.scenarios["hard"].capture_radius
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("train.seed", '--set "train.seed": is not of the form section.key=value'),
+        ("=3", '--set "=3": is not of the form section.key=value'),
+        ("trian.seed=3", "trian: unknown key (value 3); did you mean train?"),
+        ("train.sed=3", "train.sed: unknown key (value 3); did you mean seed?"),
+        ("scenarios.hrd.target.jink=1", "scenarios.hrd: unknown key (value 1); did you mean hard?"),
+        ("scenarios.hard.tarjet.jink=1", "scenarios.hard.tarjet: unknown key (value 1); did you mean target?"),
+        ("train.seed.low=1", "train.seed.low: 1 cannot be set: train.seed has no keys"),
+        ("train..seed=1", 'train."": unknown key (value 1); allowed: '),
+        ("train.seed=[1", 'train.seed: "[1" is not valid YAML: 1:3: while parsing a flow sequence: '),
+        ("train.seed=a: b: c", 'train.seed: "a: b: c" is not valid YAML: 1:5: mapping values are not allowed here'),
+        ("train.seed=\udcff", 'train.seed: "\\udcff" is not valid YAML: 1:1: the character U+DCFF is not allowed'),
+        ("train.seed=", "train.seed: null is not a whole number in [0, 2147483648)"),
+        ("train=", "train: null is not a mapping of scenario, "),
+    ],
+)
+def test_a_wrong_override_is_one_line(override, line):
+    with pytest.raises(ConfigError) as error:
+        params.load(FILE, [override])
+    assert len(error.value.faults) == 1
+    assert str(error.value).startswith(line)
+
+
+# JSON schema
+
+# Pairs, numbers that are not finite, and keys that a scenario may inherit.
+BEYOND_SCHEMA = re.compile(
+    r"NaN|Infinity|PATH|spawn: is missing|not in order|not below|not at (least|most)|\.extends|\.scenario:|"
+    r"batch_size|monitor\.interval|not a multiple|not enough|last phase|the phase before|log_std_min = |"
+    r"schedule\.(cron|timezone)|a password"
+)
+
+
+def test_the_json_schema_accepts_what_is_valid_and_refuses_what_is_not(monkeypatch, capsys):
+    jsonschema = pytest.importorskip("jsonschema")
+    code, out, _ = _validate(monkeypatch, capsys, "--schema")
+    assert code == 0
+    schema = json.loads(out)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    validator = jsonschema.Draft202012Validator(schema)
+    assert validator.is_valid(TREE)
+    assert validator.is_valid(params.load(FILE).model_dump(mode="json"))
+    for edits, lines in EDITS:
+        if validator.is_valid(strict_yaml.load(_edited(edits).decode())):
+            assert BEYOND_SCHEMA.search(lines[0]), f"the schema accepts {edits}"

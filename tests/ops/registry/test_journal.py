@@ -1,0 +1,222 @@
+"""A process killed before any of its writes: what it leaves is valid, and the same call again completes it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from support import stores
+from support.mortal import Killed, mortal, survives
+
+from hlynr.ops.registry.journal import PENDING_TAG, history, unfinished
+from hlynr.ops.registry.promotion import apply_decision, rollback
+from hlynr.ops.registry.versions import VersionInfo, by_alias, fetch_bundle, find, register, registered
+from hlynr.ops.tracking.runs import start_run
+from hlynr.ops.tracking.store import Store
+from hlynr.records.evaluation import GateDecision
+from hlynr.records.retraining import Promotion
+from hlynr.records.training import Lineage
+from hlynr.rl import bundle
+
+
+class Registry(NamedTuple):
+    """Where the aliases point, how many versions there are, and all that has been decided."""
+
+    champion: int | None
+    previous: int | None
+    challenger: int | None
+    versions: int
+    history: list[Promotion]
+
+
+def look(store: Store) -> Registry:
+    found = [by_alias(store, name) for name in ("champion", "previous_champion", "challenger")]
+    pointers = [version.version if version else None for version in found]
+    return Registry(*pointers, len(store.client.search_model_versions(f"name = '{store.model}'")), history(store))
+
+
+@dataclass
+class Line:
+    """A registry in which version after version can be made from one bundle."""
+
+    store: Store
+    folder: Path
+    logged: tuple[str, str] = field(init=False)
+    sha: str = field(init=False)
+    nights: int = 0
+
+    def __post_init__(self) -> None:
+        self.sha = stores.make_bundle(self.folder / "bundle")
+        run_id = start_run(self.store, self.lineage(0), stores.config())
+        found = stores.evaluation(bundle_sha256=self.sha)
+        self.logged = stores.log_model(self.store, run_id, self.folder / "bundle", found)
+
+    def lineage(self, number: int) -> Lineage:
+        return stores.lineage(id=f"20261123-180530-{number:06x}", night=number)
+
+    def register(self, store: Store, number: int) -> int:
+        """As a night does it: nothing is made that an earlier try has made."""
+        run_id, found = f"{number:032x}", stores.evaluation(bundle_sha256=self.sha)
+        known = registered(store, run_id, self.sha)
+        return known or register(store, run_id, self.logged[1], self.logged[0], self.sha, found, self.lineage(number))
+
+    def contender(self) -> int:
+        self.nights += 1
+        return self.register(self.store, self.nights)
+
+    def decide(self, store: Store, version: int, decision: GateDecision) -> Promotion:
+        return apply_decision(store, decision, version, stores.evaluation(), self.lineage(version), f"{version:032x}")
+
+    def crown(self) -> int:
+        version = self.contender()
+        now = look(self.store).champion
+        assert self.decide(self.store, version, stores.decision(champion=now)).action == "promoted"
+        return version
+
+
+@pytest.fixture
+def line(store: Store, project: Path) -> Line:
+    made = Line(store, project)
+    for _ in range(2):
+        made.crown()
+    return made
+
+
+def intact(version: VersionInfo, folder: Path) -> str:
+    return f"version {version.version} is {bundle.digest(folder)}"
+
+
+def check_valid(line: Line, before: Registry, after: Registry, place: Path) -> None:
+    """What holds after a kill: one champion that loads, old or new; no version lost, the history readable."""
+    left = look(line.store)
+    assert left.champion in (before.champion, after.champion)
+    assert left.previous in (before.previous, after.previous, left.champion)
+    assert left.versions == before.versions
+    assert left.history[: len(before.history)] == before.history
+    assert len(left.history) <= len(before.history) + 1
+    fetch_bundle(line.store, f"models:/{line.store.model}@champion", place)
+
+
+def killed_everywhere(
+    line: Line, begin: Callable[[], tuple[Callable[[Store], Promotion], Registry]], place: Path
+) -> int:
+    """Kill what ``begin`` hands out before its first write, its second, ...; returns how many writes it makes.
+
+    ``begin`` makes the registry ready for the act, and tells what it is to be afterwards, but for the new entry.
+    """
+    lives = 0
+    while True:
+        act, after = begin()
+        before = look(line.store)
+        survived = survives(act, line.store, lives)
+        check_valid(line, before, after, place)
+        if survived:
+            return lives
+        entry = act(line.store)
+        assert look(line.store) == after._replace(history=[*before.history, entry]), f"killed after {lives} writes"
+        assert unfinished(line.store) is None
+        if entry.action != "rolled_back":
+            assert act(line.store) == entry  # told again, nothing new happens
+            assert look(line.store).history == [*before.history, entry]
+        lives += 1
+
+
+def test_a_promotion(line: Line, tmp_path: Path) -> None:
+    def begin() -> tuple[Callable[[Store], Promotion], Registry]:
+        version, now = line.contender(), look(line.store)
+        after = now._replace(champion=version, previous=now.champion, challenger=None)
+        return lambda store: line.decide(store, version, stores.decision(champion=now.champion)), after
+
+    assert killed_everywhere(line, begin, tmp_path / "fetched") >= 7
+    assert {find(line.store, entry.version).tags["hlynr.gate"] for entry in history(line.store)} == {"promoted"}
+
+
+def test_a_refusal(line: Line, tmp_path: Path) -> None:
+    def begin() -> tuple[Callable[[Store], Promotion], Registry]:
+        version, now = line.contender(), look(line.store)
+        return lambda store: line.decide(store, version, stores.decision(False, now.champion)), now
+
+    writes = killed_everywhere(line, begin, tmp_path / "fetched")
+    assert writes >= 5
+    assert [entry.action for entry in history(line.store)] == ["promoted"] * 2 + ["refused"] * (writes + 1)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_rollback(line: Line, first: bool, tmp_path: Path) -> None:
+    """To the first champion of all, and to one that had another before it."""
+    if first:
+        rollback(line.store, intact)
+
+    def begin() -> tuple[Callable[[Store], Promotion], Registry]:
+        earlier = look(line.store)
+        line.crown()
+        after = look(line.store)._replace(champion=earlier.champion, previous=earlier.previous)
+        return lambda store: rollback(store, intact), after
+
+    assert killed_everywhere(line, begin, tmp_path / "fetched") >= 5
+    assert (look(line.store).previous is None) == first
+
+
+def test_a_registration(line: Line) -> None:
+    lives, survived = 0, False
+    while not survived:
+        number, before = line.nights + 1, look(line.store)
+        survived = survives(partial(line.register, number=number), line.store, lives)
+        assert look(line.store).champion == before.champion
+        assert line.contender() == number
+        assert look(line.store) == before._replace(challenger=number, versions=before.versions + 1)
+        lives += 1
+    assert lives > 3
+
+
+def test_whoever_comes_next_finishes_what_was_begun(line: Line) -> None:
+    """The promotion of a machine that does not come back, found by the night of another one."""
+    version, other = line.contender(), line.contender()
+    with pytest.raises(Killed):
+        line.decide(mortal(line.store, 1), version, stores.decision(champion=2))
+    assert look(line.store).champion == 2
+    refused = line.decide(line.store, other, stores.decision(champion=2))
+    assert refused.reason.startswith(f"Refused: the champion changed while version {other} was judged, from version 2")
+    assert [(entry.action, entry.version) for entry in history(line.store)[2:]] == [
+        ("promoted", version),
+        ("refused", other),
+    ]
+    again = line.contender()
+    assert line.decide(line.store, again, stores.decision(champion=version)).action == "promoted"
+    # The machine comes back after all: its decision has been carried out, though it reigns no more.
+    assert line.decide(line.store, version, stores.decision(champion=2)) == history(line.store)[2]
+    assert look(line.store).champion == again
+
+
+@pytest.mark.parametrize("gone", ["version", "champion"])
+def test_what_people_made_impossible_is_dropped(line: Line, gone: str) -> None:
+    line.crown()
+    version, client, model = line.contender(), line.store.client, line.store.model
+    with pytest.raises(Killed):
+        line.decide(mortal(line.store, 1), version, stores.decision(champion=3))
+    assert unfinished(line.store) is not None
+    if gone == "version":
+        client.delete_model_version(model, str(version))
+    else:
+        client.set_registered_model_alias(model, "champion", "1")
+    now = 3 if gone == "version" else 1
+    other = line.contender()
+    assert line.decide(line.store, other, stores.decision(champion=now)).action == "promoted"
+    assert PENDING_TAG not in client.get_registered_model(model).tags
+    assert version not in {entry.version for entry in history(line.store)}
+
+
+def test_a_decision_can_be_taken_anew_after_a_rollback(line: Line) -> None:
+    again = stores.decision(champion=1)
+    assert line.decide(line.store, 2, again) == history(line.store)[1]
+    rollback(line.store, intact)
+    assert line.decide(line.store, 2, again).action == "promoted"
+    assert [(entry.action, entry.champion_after) for entry in history(line.store)[1:]] == [
+        ("promoted", 2),
+        ("rolled_back", 1),
+        ("promoted", 2),
+    ]

@@ -1,0 +1,137 @@
+"""Numbering the nights, going on with one, and one at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support import projects
+
+from hlynr.config.project import Project
+from hlynr.ops.registry import journal
+from hlynr.ops.tracking import abandoned, lineage, runs, store
+from hlynr.pipeline import retraining
+from hlynr.records.training import Lineage
+from hlynr.rl import checkpoint
+from hlynr.runtime import locks
+from hlynr.runtime.errors import EnvironmentNotReady, InputError
+
+History = Callable[..., None]
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """With a store that is not asked for anything but its history, and opens a night's run."""
+    monkeypatch.setattr(store, "open_store", lambda config, root: None)
+    monkeypatch.setattr(journal, "history", lambda opened: [])
+    monkeypatch.setattr(runs, "failed_nights", lambda opened: set())
+    monkeypatch.setattr(runs, "start_night", lambda opened, begun, plan: "above")
+    monkeypatch.setattr(abandoned, "claim", lambda opened, above, root: None)
+    monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
+    return Project(tmp_path, projects.config(projects.OURS))
+
+
+@pytest.fixture
+def history(monkeypatch: pytest.MonkeyPatch) -> History:
+    """Set the decisions taken so far, as (action, lineage id)."""
+
+    def be(*decisions: tuple[str, str]) -> None:
+        entries = [SimpleNamespace(action=action, lineage_id=lineage_id) for action, lineage_id in decisions]
+        monkeypatch.setattr(journal, "history", lambda opened: entries)
+
+    return be
+
+
+@pytest.fixture
+def left(project: Project, monkeypatch: pytest.MonkeyPatch) -> Lineage:
+    """The lineage of a checkpoint that lies in the project."""
+    begun = lineage.start(project.config, project.root, "flow-1")
+    monkeypatch.setattr(checkpoint, "lineage_of", lambda folder, digest: begun)
+    return begun
+
+
+def test_every_decision_advances_the_night_and_a_rollback_does_not(project: Project, history: History) -> None:
+    assert retraining.begin([project]).lineage.night == 0
+    history(("promoted", "a"), ("refused", "b"), ("rolled_back", "a"))
+    night = retraining.begin([project], "flow-1")
+    assert night.projects[0].config.run.night == night.lineage.night == 2
+    assert night.lineage.params_digest == night.projects[0].config.digest()
+    assert night.lineage.flow_run_id == "flow-1"
+    assert night.lineage.mlflow_night_id == "above"
+
+
+def test_a_night_whose_every_attempt_failed_advances_the_night(
+    project: Project, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the same seeds the next one would fail in the same way."""
+    history(("promoted", "a"))
+    monkeypatch.setattr(runs, "failed_nights", lambda opened: {"b"})
+    assert retraining.begin([project]).lineage.night == 2
+
+
+def test_resume_goes_on_with_the_interrupted_night(project: Project, left: Lineage) -> None:
+    assert retraining.begin([project], "flow-2", resume=True).lineage == left.model_copy(
+        update={"flow_run_id": "flow-2"}
+    )
+    assert retraining.begin([project]).lineage.id != left.id
+
+
+def test_resume_begins_a_new_night_where_none_was_interrupted(
+    project: Project, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert retraining.begin([project], resume=True).lineage.night == 0  # there is no checkpoint at all
+    decided = lineage.start(project.config, project.root)
+    history(("refused", decided.id))
+    finished = SimpleNamespace(lineage=decided)
+    monkeypatch.setattr(retraining.TrainResult, "read", lambda path: finished)
+    monkeypatch.setattr(checkpoint, "lineage_of", lambda *_: pytest.fail("another night's checkpoint was opened"))
+    assert retraining.begin([project], resume=True).lineage.night == 1
+
+
+def test_resume_refuses_a_night_begun_under_other_settings(project: Project, left: Lineage) -> None:
+    changed = Project(project.root, projects.config(projects.OURS, "gate.baseline=0.5"))
+    with pytest.raises(InputError, match="the configuration has changed since"):
+        retraining.begin([changed], resume=True)
+
+
+def test_a_retry_takes_no_other_nights_checkpoint(project: Project, left: Lineage) -> None:
+    """The child was killed before it had cleared what an earlier night had left."""
+    other = lineage.start(project.config, project.root)
+    assert retraining.begun(project, other, project.train) is None
+    assert retraining.begun(project, left, project.train) == left
+    assert retraining.begun(project, None, project.train) == left
+
+
+def test_a_retry_is_not_stopped_by_a_checkpoint_it_cannot_use(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(folder: Path, digest: str) -> Any:
+        raise checkpoint.CheckpointError("belongs to another configuration")
+
+    monkeypatch.setattr(checkpoint, "lineage_of", damaged)
+    given = lineage.start(project.config, project.root)
+    assert retraining.begun(project, given, project.train) is None
+    with pytest.raises(checkpoint.CheckpointError):
+        retraining.begun(project, None, project.train)
+
+
+def test_one_retraining_at_a_time_until_its_process_is_gone(tmp_path: Path) -> None:
+    script = (
+        "import sys, time; from pathlib import Path; from hlynr.runtime import locks\n"
+        "with locks.one_at_a_time(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(EnvironmentNotReady, match="another retraining"), locks.one_at_a_time(tmp_path):
+            pass
+        other.kill()
+        other.wait()
+        with locks.one_at_a_time(tmp_path):
+            pass

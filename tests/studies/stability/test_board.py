@@ -1,0 +1,116 @@
+"""What the waiting see of the study."""
+
+from __future__ import annotations
+
+import io
+import math
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from support import stability_samples
+
+from hlynr.config.config import Config
+from hlynr.records.training import TrainProgress
+from hlynr.studies.live_board import shown
+from hlynr.studies.stability import board as boards
+from hlynr.studies.stability.board import Board
+
+
+@pytest.fixture
+def board(configure: Callable[..., Config], tmp_path: Path) -> Board:
+    """Two strategies with two seeds each, a million timesteps; two at a time."""
+    config = configure("train.timesteps=1000000")
+    named = [("default", 1), ("default", 2), ("large-mlp", 1), ("large-mlp", 2)]
+    return Board([stability_samples.assignment(tmp_path, config, name, seed) for name, seed in named], workers=2)
+
+
+def progress(timesteps: int, speed: float) -> TrainProgress:
+    return TrainProgress(
+        device="cpu",
+        timesteps=timesteps,
+        budget=1_000_000,
+        success_rate=0.5,
+        best_success=0.6,
+        mean_reward=0.1,
+        timesteps_per_second=speed,
+        eta_seconds=(1_000_000 - timesteps) / speed,
+    )
+
+
+def at_work(board: Board) -> None:
+    """One is done, one is half through at 1,000 timesteps a second."""
+    board.done(stability_samples.run("large-mlp", 1, timesteps_per_second=2000.0))
+    board.rows["default-1"].state = "running"
+    board.rows["default-1"].progress(progress(500_000, 1000.0))
+
+
+def test_the_time_left_follows_from_the_speeds_of_each_strategy(board: Board) -> None:
+    assert math.isinf(board.eta())
+    at_work(board)
+    # 500 s of the one at work, 1,000 s of its like, 500 s of the other strategy's, on two workers.
+    assert board.eta() == pytest.approx((500 + 1000 + 500) / 2)
+    board.rows["large-mlp-2"].state = board.rows["default-1"].state = "done"
+    assert board.eta() == pytest.approx(1000)  # one run is not shared by two workers
+    board.failed("default-2", "why")
+    assert board.eta() == 0.0
+
+
+def test_a_strategy_that_has_not_begun_is_expected_to_be_like_the_others(board: Board) -> None:
+    board.rows["default-1"].progress(progress(500_000, 1000.0))
+    board.failed("default-2", "why")
+    board.failed("large-mlp-1", "why")
+    assert board.eta() == pytest.approx(1000)
+
+
+def test_a_log_says_what_stands_and_what_happens(
+    board: Board, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = 1000.0
+    monkeypatch.setattr(boards.time, "monotonic", lambda: now)
+    with shown(board) as look:
+        look()
+        look()
+        at_work(board)
+        look()
+        now += boards.LINE_INTERVAL
+        look()
+    lines = capsys.readouterr().err.splitlines()
+    begun, happened, later, last = lines
+    assert begun == "Stability study: 0 done, 0 running, 4 waiting, 0 FAILED; ETA -"
+    assert happened.startswith("large-mlp-1 is done: success 90.0% at the end")
+    assert later == (
+        "Stability study: 1 done, 1 running, 2 waiting, 0 FAILED; ETA 16:40; default-1 50% of 1.00 M, success 50.0%"
+    )
+    assert last == later
+
+
+def test_the_table_fits_a_terminal(board: Board) -> None:
+    at_work(board)
+    stream = io.StringIO()
+    Console(file=stream, width=80).print(board.table())
+    text = stream.getvalue()
+    assert "Stability study, 2 at a time, ETA 16:40" in text
+    row = next(line.split() for line in text.splitlines() if line.startswith("default-1"))
+    assert row == ["default-1", "running", "50%", "of", "1.00", "M", "50.0%", "60.0%", "1,000", "8:20"]
+    assert "…" not in text
+
+
+class _Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_on_a_terminal_the_table_lives_below_what_happens(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = _Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with shown(board) as look:
+        at_work(board)
+        board.notes.append("a [note]")
+        look()
+    text = terminal.getvalue()
+    assert "large-mlp-1 is done" in text
+    assert "a [note]" in text
+    assert text.rindex("default-2") > text.rindex("a [note]")

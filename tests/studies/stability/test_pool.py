@@ -1,0 +1,164 @@
+"""Runs side by side in processes that crash, refuse, are stopped and are orphaned; a stand-in for the training."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from support import projects, stability_samples
+
+from hlynr.config.config import Config
+from hlynr.studies.stability import pool
+from hlynr.studies.stability.assignments import Assignment
+from hlynr.studies.stability.board import Board
+
+PREAMBLE = """
+import os, signal, sys, time
+from pathlib import Path
+from hlynr.runtime import errors, processes
+from hlynr.records.training import TrainProgress
+from hlynr.records.stability import StudyRun
+from hlynr.studies.stability.assignments import Assignment
+
+def done(run):
+    sample = StudyRun.read(Path({sample!r}))
+    changes = {{"strategy": run.config.run.strategy, "seed": run.config.train_seed}}
+    sample.model_copy(update=changes).write(run.out / "run.json")
+
+def count(run):
+    with open(run.out / "begun", "a") as file:
+        file.write("x")
+    return (run.out / "begun").stat().st_size
+
+def work(text, channel):
+    run = Assignment.model_validate_json(text)
+    begun = count(run)
+    channel.progress(TrainProgress(device="cpu", timesteps=500, budget=1000, success_rate=0.5, best_success=0.6,
+                                   mean_reward=0.0, timesteps_per_second=10.0, eta_seconds=50.0))
+    {body}
+
+sys.exit(processes.serve(work))
+"""
+Crew = Callable[..., Board]
+
+
+@pytest.fixture
+def runs(configure: Callable[..., Config], tmp_path: Path) -> list[Assignment]:
+    config = configure()
+    return [stability_samples.assignment(tmp_path, config, seed=seed) for seed in (1, 2, 3)]
+
+
+@pytest.fixture
+def command(tmp_path: Path) -> Callable[[str], list[str]]:
+    sample = stability_samples.run().write(tmp_path / "sample.json")
+    return lambda body: [sys.executable, "-c", PREAMBLE.format(sample=str(sample), body=body)]
+
+
+@pytest.fixture
+def carry_out(runs: list[Assignment], command: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch) -> Crew:
+    def call(body: str, look: Callable[[], None] = lambda: None) -> Board:
+        monkeypatch.setattr(pool, "COMMAND", command(body))
+        board = Board(runs, workers=2)
+        pool.work(runs, board, look)
+        return board
+
+    return call
+
+
+def begun(run: Assignment) -> int:
+    """How often the run's process was started."""
+    return (run.out / "begun").stat().st_size if (run.out / "begun").exists() else 0
+
+
+def test_every_run_is_carried_out_once(carry_out: Crew, runs: list[Assignment]) -> None:
+    board = carry_out("done(run)")
+    assert [row.record.seed for row in board.rows.values() if row.record] == [1, 2, 3]
+    assert {row.state for row in board.rows.values()} == {"done"}
+    assert [begun(run) for run in runs] == [1, 1, 1]
+    assert board.missing == {}
+
+
+def test_a_crash_is_survived_twice(carry_out: Crew, runs: list[Assignment]) -> None:
+    board = carry_out("begun == 3 or run.name == 'default-2' or os.kill(os.getpid(), signal.SIGKILL); done(run)")
+    assert [begun(run) for run in runs] == [3, 1, 3]
+    assert board.missing == {}
+
+
+def test_a_run_that_keeps_crashing_is_named_and_the_others_go_on(carry_out: Crew, runs: list[Assignment]) -> None:
+    told: list[str] = []
+    board = carry_out("print('last words', file=sys.stderr); run.name != 'default-1' or os._exit(7); done(run)")
+    board.tell(told.append)
+    assert [begun(run) for run in runs] == [3, 1, 1]
+    assert [row.state for row in board.rows.values()] == ["FAILED", "done", "done"]
+    messages = runs[0].out / "messages.log"
+    reason = f"the training process ended with exit code 7, in the last of 3 tries; see {messages}"
+    assert board.missing == {"default-1": reason}
+    assert f"default-1 failed: {reason}" in told
+    again = "default-1: the training process ended with exit code 7; it goes on from its last checkpoint"
+    assert told.count(again) == 2
+    assert messages.read_text() == 3 * "last words\n"
+
+
+def test_what_repeating_cannot_mend_is_not_repeated(carry_out: Crew, runs: list[Assignment]) -> None:
+    board = carry_out("if run.name == 'default-2': raise errors.TrainingError('no usable policy')\n    done(run)")
+    assert [begun(run) for run in runs] == [1, 1, 1]
+    assert board.missing == {"default-2": "no usable policy"}
+
+
+def test_an_interrupt_lets_those_at_work_stop_and_begins_no_other(carry_out: Crew, runs: list[Assignment]) -> None:
+    body = """
+    stopped = []
+    signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
+    (run.out / "ready").touch()
+    while not stopped: time.sleep(0.05)
+    time.sleep(0.3)
+    (run.out / "saved").touch()
+    raise KeyboardInterrupt
+    """
+    before = set(psutil.Process().children())
+
+    def interrupt() -> None:
+        projects.until(lambda: all((run.out / "ready").exists() for run in runs[:2]), "both at work")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(body)
+    thread.join()
+    assert [(run.out / "saved").exists() for run in runs] == [True, True, False]
+    assert [begun(run) for run in runs] == [1, 1, 0]
+    assert set(psutil.Process().children()) <= before
+
+
+def test_a_killed_study_leaves_no_orphans(runs: list[Assignment], command: Callable[[str], list[str]]) -> None:
+    body = "(run.out / 'process').write_text(str(os.getpid())); time.sleep(60)"
+    parent = (
+        "import json, sys\n"
+        "from hlynr.studies.stability import pool\n"
+        "from hlynr.studies.stability.board import Board\n"
+        "from hlynr.studies.stability.assignments import Assignment\n"
+        "command, given = json.load(open(sys.argv[1]))\n"
+        "pool.COMMAND = command\n"
+        "runs = [Assignment.model_validate_json(text) for text in given]\n"
+        "pool.work(runs, Board(runs, 2), lambda: None)\n"
+    )
+    root = Path(runs[0].root)
+    request = root / "request.json"
+    request.write_text(json.dumps([command(body), [run.model_dump_json() for run in runs]]))
+    with projects.start(root, sys.executable, "-c", parent, str(request)) as process:
+        written = [run.out / "process" for run in runs[:2]]
+        projects.until(lambda: all(path.exists() and path.read_text() for path in written), "both at work")
+        children = [psutil.Process(int(path.read_text())) for path in written]
+        process.kill()
+        process.communicate()
+    _, alive = psutil.wait_procs(children, timeout=20)
+    assert not alive
+    assert begun(runs[2]) == 0

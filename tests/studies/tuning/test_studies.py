@@ -1,0 +1,163 @@
+"""The Optuna study: what is given up, who works on it with which chance, and what becomes of lost trials."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import optuna
+import pytest
+from optuna.trial import TrialState
+from support import ROOT, searches
+
+from hlynr.config.config import Config
+from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.studies.tuning import setting, studies
+from hlynr.studies.tuning.setting import Setting
+
+FILE = ROOT / "params.yaml"
+
+ASKED = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
+"""Nothing is trained in these tests, so no trial of theirs needs a sign of life."""
+
+
+@pytest.fixture
+def brief(tmp_path: Path) -> Setting:
+    return Setting(root=str(tmp_path), config=setting.load(searches.FILE).config)
+
+
+def changed(brief: Setting, *overrides: str) -> Setting:
+    return Setting(root=brief.root, config=setting.load(searches.FILE, overrides).config)
+
+
+@ASKED
+def test_the_study_begins_with_the_strategy_itself_and_goes_on_under_its_name(brief: Setting) -> None:
+    first, again = studies.begin(brief), studies.begin(brief)
+    assert [trial.state for trial in again.trials] == [TrialState.WAITING]
+    assert first.study_name == again.study_name == "stability"
+    trial = studies.join(brief).ask()
+    assert trial.suggest_categorical("n_steps", (16, 32)) == brief.config.train.n_steps
+
+
+def test_a_study_of_something_else_is_not_gone_on_with(brief: Setting) -> None:
+    studies.begin(brief)
+    other = changed(brief, "tune.space.gamma.low=0.986", "reward.effort=0.06")
+    for door in (studies.begin, studies.join):
+        with pytest.raises(studies.LostStudyError) as refusal:
+            door(other)
+        assert str(refusal.value) == (
+            "tune.study: stability was begun with reward.effort = 0.05, not 0.06 (and 1 more); give the new one "
+            "another name, or undo the change"
+        )
+
+
+def test_a_study_that_is_not_there_is_not_joined_and_nothing_is_made(brief: Setting, tmp_path: Path) -> None:
+    with pytest.raises(studies.LostStudyError, match="there is no study yet in sqlite:///"):
+        studies.join(brief)
+    assert not list(tmp_path.iterdir())
+    studies.begin(brief)
+    with pytest.raises(studies.LostStudyError, match=r"tune\.study: other: is no study in .*; known: stability"):
+        studies.join(changed(brief, "tune.study=other"))
+
+
+def test_a_database_that_does_not_answer_is_told_in_one_line(brief: Setting) -> None:
+    away = changed(brief, "tune.storage=postgresql://nobody@127.0.0.1:9/nothing")
+    with pytest.raises(
+        EnvironmentNotReady, match=r"^tune.storage: postgresql://nobody@127.0.0.1:9/nothing cannot be"
+    ) as told:
+        studies.begin(away)
+    assert "\n" not in str(told.value)
+
+
+@ASKED
+def test_workers_have_chances_of_their_own_and_another_one_when_the_study_goes_on(brief: Setting) -> None:
+    studies.begin(brief)
+
+    def next_rate(worker: int) -> float:
+        study = studies.join(brief, worker)
+        sampler = study.sampler
+        trial = optuna.create_study(sampler=sampler).ask()
+        return trial.suggest_float("learning_rate", 0.0, 1.0)
+
+    before = [next_rate(0), next_rate(0), next_rate(1)]
+    assert before[0] == before[1] != before[2]
+    studies.join(brief).ask()
+    studies.join(brief).ask()
+    assert next_rate(0) != before[0]
+
+
+# Giving up
+
+
+def hopeless(brief: Setting, rate: float, others: list[float], timesteps: int = 4096) -> bool:
+    """Whether a trial with ``rate`` is given up where the finished ones had ``others`` at the same time."""
+    study = optuna.create_study()
+    for other in others:
+        trial = study.ask()
+        trial.report(other, timesteps)
+        study.tell(trial, other)
+    trial = study.ask()
+    trial.report(rate, timesteps)
+    return studies.HopelessPruner(brief.config.tune).prune(study, study.trials[-1])
+
+
+def test_only_what_is_below_the_fraction_of_the_median_is_given_up(brief: Setting) -> None:
+    assert hopeless(brief, 0.19, [0.4, 0.1, 0.8])
+    assert not hopeless(brief, 0.21, [0.4, 0.1, 0.8])
+
+
+def test_nothing_is_given_up_early_or_with_too_few_to_compare_with(brief: Setting) -> None:
+    assert not hopeless(brief, 0.0, [0.4, 0.4], timesteps=2048)
+    assert hopeless(brief, 0.0, [0.4, 0.4], timesteps=4096)
+    assert not hopeless(brief, 0.0, [0.4])
+    second = brief.config.tune.timesteps
+    assert not hopeless(brief, 0.0, [0.4, 0.4], timesteps=second + 2048)
+    assert hopeless(brief, 0.0, [0.4, 0.4], timesteps=second + 4096)
+    assert hopeless(brief, 0.0, [0.4, 0.4], timesteps=second)
+
+
+@pytest.mark.parametrize(("rate", "least", "most"), [(0.5, 0.0, 0.001), (0.4, 0.0, 0.01), (0.1, 0.999, 1.0)])
+def test_how_often_a_trial_is_given_up_by_chance(
+    brief: Setting, config: Config, rate: float, least: float, most: float
+) -> None:
+    """Beside eleven that are at 50 %, in evaluations of as many episodes as by default: one as good never, one at 10 %
+    always."""
+    rng, episodes, rounds = np.random.default_rng(1), config.monitor.episodes, 3000
+    fraction = config.tune.prune_below
+    medians = np.median(rng.binomial(episodes, 0.5, (rounds, 11)), axis=1)
+    given_up = rng.binomial(episodes, rate, rounds) < fraction * medians
+    assert least <= given_up.mean() <= most
+    # The rule that was simulated is the pruner's.
+    others = list(rng.binomial(episodes, 0.5, 11) / episodes)
+    for found in rng.binomial(episodes, rate, 5) / episodes:
+        assert hopeless(brief, found, others) == (found < brief.config.tune.prune_below * float(np.median(others)))
+
+
+Objective = Callable[[optuna.Trial], float]
+
+
+def test_the_sampler_avoids_what_collapses(brief: Setting) -> None:
+    """The highest values lie where the constraint is broken: without it the sampler goes there, with it it stays away,
+    and the best trial is a feasible one."""
+
+    def sound(name: str, *, constrained: bool) -> tuple[optuna.Study, float]:
+        """The study, and the share of its later trials that keep the constraint."""
+        own = changed(brief, f"tune.study={name}")
+        studies.begin(own)
+        study = studies.join(own)
+
+        def objective(trial: optuna.Trial) -> float:
+            rate = trial.suggest_float("learning_rate", 0.0, 1.0)
+            if constrained:
+                trial.set_constraint("collapse", rate - 0.5)
+            return rate
+
+        study.optimize(objective, n_trials=40)
+        late = [trial.params["learning_rate"] for trial in study.trials[20:]]
+        return study, sum(rate <= 0.5 for rate in late) / len(late)
+
+    study, share = sound("held", constrained=True)
+    assert study.best_trial.params["learning_rate"] <= 0.5
+    assert share > 0.4
+    assert sound("free", constrained=False)[1] < 0.2

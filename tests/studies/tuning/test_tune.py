@@ -1,0 +1,253 @@
+"""`hlynr tune` as a person uses it: killed, gone on with, confirmed, shown, written into params.yaml."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import CompletedProcess, Popen
+from typing import Any
+from urllib.request import urlopen
+
+import psutil
+import pytest
+from support import projects, searches
+
+from hlynr.ops.tracking import store
+from hlynr.records.tuning import FINISHED, TrialRecord, TuneRecord
+from hlynr.service import prefect_server
+from hlynr.studies.tuning import figures, setting, studies
+from hlynr.studies.tuning import run as tuning_run
+from hlynr.studies.tuning.setting import Setting
+
+TRIALS = 10
+COMMAND = ("hlynr", "tune", "--trials", str(TRIALS), "--workers", "2")
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A search that was killed twice on its way."""
+
+    setting: Setting
+    before: list[TrialRecord]
+    """The trials as they stood when all was killed."""
+    done: CompletedProcess[str]
+    record: TuneRecord
+
+    @property
+    def root(self) -> Path:
+        return Path(self.setting.root)
+
+
+_OPEN: dict[tuple[str, str, str], Any] = {}
+"""Studies by project, storage and name: each one opened holds connections, of which PostgreSQL has a hundred."""
+
+
+def trials_of(found: Setting) -> list[TrialRecord]:
+    """As they stand; none while there is no study."""
+    key = (str(found.root), found.config.tune.storage, found.config.tune.study)
+    try:
+        _OPEN[key] = _OPEN.get(key) or studies.find(found)
+    except studies.LostStudyError:
+        return []
+    return tuning_run.read(_OPEN[key])
+
+
+def finished(found: Setting) -> int:
+    return sum(trial.state in FINISHED for trial in trials_of(found))
+
+
+def workers_of(process: Popen[str]) -> list[psutil.Process]:
+    return [
+        child for child in psutil.Process(process.pid).children() if "hlynr.studies.tuning.worker" in child.cmdline()
+    ]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
+    """One worker killed after the first trial, everything after some more, then the same command again."""
+    # Beginners that hardly succeed: none is given up, and only one that forgets everything has collapsed.
+    lenient = ("tune.prune_below=0.0", "monitor.collapse_fraction=0.01")
+    root = searches.make(tmp_path_factory.mktemp("search") / "project", *lenient)
+    found = setting.load(root / "params.yaml")
+    process = projects.start(root, *COMMAND)
+    projects.until(lambda: finished(found) >= 1, "a first trial")
+    os.kill(workers_of(process)[0].pid, signal.SIGKILL)
+    projects.until(lambda: finished(found) >= 4, "some more trials")
+    for every in (psutil.Process(process.pid), *workers_of(process)):
+        every.kill()
+    process.communicate()
+    before = trials_of(found)
+    done = projects.run(root, *COMMAND, "--json", "record.json")
+    assert done.returncode == 0, done.stderr
+    return Searched(found, before, done, TuneRecord.read(root / "record.json"))
+
+
+def test_no_finished_trial_is_lost_or_repeated(searched: Searched) -> None:
+    kept = [trial for trial in searched.before if trial.state in FINISHED]
+    now = {trial.number: trial for trial in searched.record.trials}
+    assert len(kept) >= 4
+    assert [now[trial.number] for trial in kept] == kept
+    done = [trial for trial in now.values() if trial.state in FINISHED]
+    assert TRIALS <= len(done) <= TRIALS + 1  # two workers may end at the same moment
+    assert len({json.dumps(trial.params, sort_keys=True) for trial in done}) == len(done)
+
+
+def test_every_lost_trial_is_tried_again_as_it_was(searched: Searched) -> None:
+    trials = {trial.number: trial for trial in searched.record.trials}
+    lost = [trial for trial in trials.values() if trial.state == "failed"]
+    assert len(lost) >= 2  # one killed alone, one at least with everything
+    for trial in lost:
+        heirs = [other for other in trials.values() if other.retry_of in (trial.number, trial.retry_of)]
+        assert any(heir.state in FINISHED and trial.params.items() <= heir.params.items() for heir in heirs)
+    assert {trial.state for trial in trials.values()} <= FINISHED | {"failed"}
+
+
+def test_a_killed_worker_is_replaced_and_told_of(searched: Searched) -> None:
+    assert len({trial.place for trial in searched.record.trials if trial.place}) >= 4
+
+
+def test_the_winner_is_confirmed_on_fresh_seeds_beside_the_strategy(searched: Searched) -> None:
+    record, tune = searched.record, searched.setting.config.tune
+    assert [candidate.trial is None for candidate in record.candidates] == [True, False]
+    for candidate in record.candidates:
+        assert tuple(run.seed for run in candidate.runs) == tune.confirm.seeds
+        assert {run.heldout_seed for run in candidate.runs} == {tune.confirm.heldout_seed}
+    assert not set(tune.confirm.seeds) & set(tune.seeds)
+    base, best = record.candidates
+    assert best.gain is not None
+    assert record.winner == (best.name if best.gain > 0 and not best.collapsed else base.name)
+    assert record.winner in searched.done.stdout
+
+
+def test_mlflow_has_a_run_for_each_trial_below_one_for_the_search(searched: Searched) -> None:
+    opened = store.open_store(searched.setting.config, searched.root)
+    (above,) = opened.client.search_runs([opened.experiment_id], "tags.`hlynr.study` = 'stability'")
+    below = opened.client.search_runs([opened.experiment_id], f"tags.`mlflow.parentRunId` = '{above.info.run_id}'")
+    states = {int(run.data.tags["hlynr.trial.number"]): run.data.tags["hlynr.trial.state"] for run in below}
+    assert states == {trial.number: trial.state for trial in searched.record.trials}
+    assert above.info.status == "FINISHED"
+    assert above.data.tags["hlynr.winner"] == searched.record.winner
+    assert searched.record.reason in above.data.tags["mlflow.note.content"]
+    artifacts = {entry.path for entry in opened.client.list_artifacts(above.info.run_id, "report")}
+    assert {f"report/{name}" for name in ("README.md", "tune.json", "learning.png")} <= artifacts
+    drawn = sum(trial.state in ("complete", "infeasible") for trial in searched.record.trials) >= figures.LEAST
+    assert ("report/history.png" in artifacts) == drawn
+    one = next(trial for trial in searched.record.trials if trial.state == "complete")
+    (run,) = (run for run in below if run.data.tags["hlynr.trial.number"] == str(one.number))
+    assert run.data.metrics["objective"] == one.value
+    assert run.data.params["train.gamma"] == json.dumps(one.train["gamma"])
+    curve = opened.client.get_metric_history(run.info.run_id, "eval/success_rate/seed_101")
+    assert {entry.step: entry.value for entry in curve} == {
+        point.timesteps: point.success_rate for point in one.runs[0].points
+    }
+
+
+def test_a_search_that_is_done_is_only_written_down_again(searched: Searched) -> None:
+    again = projects.run(searched.root, *COMMAND, "--json", "again.json")
+    assert again.returncode == 0, again.stderr
+    known = TuneRecord.read(searched.root / "again.json")
+    assert known.model_copy(update={"created": searched.record.created}) == searched.record
+    opened = store.open_store(searched.setting.config, searched.root)
+    assert len(opened.client.search_runs([opened.experiment_id], "tags.`hlynr.study` = 'stability'")) == 1
+
+
+@pytest.mark.parametrize(("seed", "place"), [((), 0), (("--set", "train.seed=102"), 1)])
+def test_a_trial_alone_has_the_curve_that_it_had_in_the_study(
+    searched: Searched, seed: tuple[str, ...], place: int
+) -> None:
+    best = max((trial for trial in searched.record.trials if trial.state == "complete"), key=lambda one: one.value or 0)
+    done = projects.run(searched.root, "hlynr", "train", "--trial", f"stability:{best.number}", *seed, "--json", "-")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1] == "hlynr: the same curve as in the study, 4 evaluations"
+    curve = [(point["timesteps"], point["success_rate"]) for point in json.loads(done.stdout)["evaluations"]]
+    assert curve == [(point.timesteps, point.success_rate) for point in best.runs[place].points]
+
+
+@pytest.mark.parametrize(
+    ("reference", "line"),
+    [
+        ("stability", "hlynr: --trial: stability: is not STUDY:N, like stability:7"),
+        ("stability:999", "hlynr: --trial: stability:999: the study has the trials 0 to "),
+        ("other:1", "hlynr: tune.study: other: is no study in "),
+    ],
+)
+def test_a_trial_that_is_not_there_is_refused(searched: Searched, reference: str, line: str) -> None:
+    done = projects.run(searched.root, "hlynr", "train", "--trial", reference)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(line)
+
+
+def test_applying_shows_the_diff_and_asks(searched: Searched) -> None:
+    before = (searched.root / "params.yaml").read_text()
+    if searched.record.stands:
+        done = projects.run(searched.root, *COMMAND, "--apply", "--yes")
+        assert (done.returncode, (searched.root / "params.yaml").read_text()) == (0, before)
+        assert done.stderr.splitlines()[-1].endswith("; nothing is written")
+        return
+    refused = projects.run(searched.root, *COMMAND, "--apply")
+    assert refused.returncode == 2
+    assert refused.stderr.splitlines()[-1] == "hlynr: --apply: needs --yes where nobody can be asked"
+    assert "+  stability:" in refused.stdout
+    assert (searched.root / "params.yaml").read_text() == before
+    done = projects.run(searched.root, *COMMAND, "--apply", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert projects.run(searched.root, "hlynr", "validate", "--strategy", "stability").returncode == 0
+    (searched.root / "params.yaml").write_text(before)
+
+
+def test_a_study_of_something_else_is_refused_and_left_alone(searched: Searched) -> None:
+    before = trials_of(searched.setting)
+    done = projects.run(searched.root, *COMMAND, "--set", "tune.drop_penalty=0.5")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hlynr: tune.study: stability was begun with tune.drop_penalty = 1.0, not 0.5; ")
+    assert trials_of(searched.setting) == before
+
+
+def test_ctrl_c_puts_the_trials_back_and_leaves_no_process(searched: Searched) -> None:
+    found = setting.load(searched.root / "params.yaml", ["tune.study=another"])
+    process = projects.start(searched.root, *COMMAND, "--study", "another")
+    projects.until(lambda: finished(found) >= 1, "a first trial")
+    busy = [searched.root, *workers_of(process)]
+    elsewhere = projects.run(searched.root, *COMMAND, "--study", "third")
+    assert elsewhere.returncode == 4
+    assert "another search is going on here" in elsewhere.stderr
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=90)
+    assert process.returncode == 130, stderr
+    assert stderr.splitlines()[-1] == "hlynr: interrupted; the same command goes on from here"
+    assert not any(worker.is_running() for worker in busy[1:])  # type: ignore[union-attr]
+    states = {trial.state for trial in trials_of(found)}
+    assert "running" not in states
+    assert "waiting" in states
+    again = projects.run(searched.root, *COMMAND[:3], str(finished(found) + 1), "--study", "another")
+    assert again.returncode == 0, again.stderr
+
+
+def test_the_dashboard_opens_on_the_searches_and_goes_when_told(searched: Searched) -> None:
+    port = prefect_server.free_port()
+    server = projects.start(searched.root, "hlynr", "ui", "--tune", "--port", str(port))
+
+    def studies_shown() -> list[str]:
+        try:
+            with urlopen(f"http://127.0.0.1:{port}/api/studies", timeout=10) as response:
+                return [found["study_name"] for found in json.load(response)["study_summaries"]]
+        except OSError:
+            return []
+
+    try:
+        projects.until(lambda: "stability" in studies_shown(), "the dashboard")
+        everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]
+    finally:
+        server.send_signal(signal.SIGTERM)
+        server.communicate(timeout=30)
+    projects.until(lambda: not any(process.is_running() for process in everything), "its end", 30)
+
+
+def test_without_a_search_there_is_no_dashboard(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_text(searches.FILE.read_text())
+    done = projects.run(tmp_path, "hlynr", "ui", "--tune")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("hlynr: --tune: there is no search in sqlite:///")
