@@ -1,4 +1,4 @@
-"""When a night makes somebody's phone ring: a new champion, a training that failed, a run that failed or crashed."""
+"""When a retraining makes somebody's phone ring: a new champion, a training that failed, a run that failed or crashed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,9 @@ _ALL = Alerts(send=("failed", "crashed", "collapsed", "promoted"), timeout=10.0)
 def decided(project: Project, promotion: Promotion) -> None:
     """A new champion is worth a message; a refusal is in the history."""
     if promotion.action == "promoted":
-        text = f"night {project.config.run.night}: version {promotion.version} is champion. {promotion.reason}"
+        text = (
+            f"retraining {project.config.run.retraining}: version {promotion.version} is champion. {promotion.reason}"
+        )
         alerts.tell(project.root, project.config.alerts, "promoted", text, runtime.flow_run.id)
 
 
@@ -34,7 +36,9 @@ def attempted(project: Project, attempt: Attempt) -> None:
     """A training that came to nothing, even if the next strategy makes up for it."""
     if attempt.failed:
         kind: AlertKind = "collapsed" if attempt.status == "collapse" else "failed"
-        text = f"night {attempt.lineage.night}, attempt {attempt.lineage.attempt}, {attempt.lineage.strategy}: "
+        text = (
+            f"retraining {attempt.lineage.retraining}, attempt {attempt.lineage.attempt}, {attempt.lineage.strategy}: "
+        )
         alerts.tell(project.root, project.config.alerts, kind, text + attempt.outcome, runtime.flow_run.id)
 
 
@@ -49,7 +53,7 @@ def crashed(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
 
 
 def _ended(kind: AlertKind, flow_run: FlowRun, state: State[Any]) -> None:
-    """Who runs a night by hand sees how it ends."""
+    """Who runs a retraining by hand sees how it ends."""
     given = flow_run.parameters
     if not given.get("unattended"):
         return

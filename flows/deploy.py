@@ -1,4 +1,4 @@
-"""What a Prefect server has to know before workers can take nights from it; the same again changes nothing."""
+"""What a Prefect server has to know before workers can take retrainings from it; the same again changes nothing."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from flows.tune import deploy as deploy_tune
 from hlynr.config import params
 from hlynr.config.config import Config
 from hlynr.runtime.errors import explained
-from hlynr.service.paths import Place
+from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import NIGHTLY, SILENT
 
 LOST = "hlynr: a run without a sign of life has crashed"
@@ -39,7 +39,7 @@ ENDS = {f"prefect.flow-run.{state}" for state in ("Completed", "Failed", "Cancel
 def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -> None:
     """Pool, GPU slot, the automation that finds lost runs, and the deployments of ``root``'s flows with the schedule.
 
-    A night that came due while the machine was off stays in the queue; what another schedule had queued is removed.
+    A retraining that came due while the machine was off stays in the queue; what another schedule had queued is removed.
     """
     pool = config.service.pool
     with get_client(sync_client=True) as client:
@@ -60,7 +60,7 @@ def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -
                 "unattended": True,
             },
             job_variables={"working_dir": str(root)},
-            description="Validate, train, version, evaluate, gate, promote: one night.",
+            description="Validate, train, version, evaluate, gate, promote: one retraining.",
             tags=["hlynr"],
             print_next_steps=False,
             ignore_warnings=True,
@@ -136,7 +136,7 @@ def main(arguments: list[str]) -> Config:
     """Deploy a project: its folder, name of the params file. What cannot be is one line and an exit code."""
     root, params_file = arguments
     try:
-        overrides = json.loads(Place(Path(root)).overrides_file.read_text(encoding="utf-8"))
+        overrides = json.loads(ServicePaths(Path(root)).overrides_file.read_text(encoding="utf-8"))
         config = params.load(Path(root, params_file), overrides)
         deploy(config, Path(root), params_file, overrides)
     except Exception as error:

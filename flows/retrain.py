@@ -1,6 +1,6 @@
 """The nightly retraining: validate -> train -> version -> evaluate -> gate -> promote.
 
-``train`` goes through the strategies of the plan until one does not fail; when all have, the night ends in a diagnosis.
+``train`` goes through the strategies of the plan until one does not fail; when all have, the retraining ends in a diagnosis.
 """
 
 import sys
@@ -39,10 +39,12 @@ def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> b
 
 
 @task(name="validate", cache_policy=NO_CACHE)
-def validate(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> retraining.Night:
-    """Read the configuration under every strategy of the plan, check the machine, number the night.
+def validate(
+    root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool
+) -> retraining.Retraining:
+    """Read the configuration under every strategy of the plan, check the machine, number the retraining.
 
-    Unattended, an interrupted night that cannot be gone on with is given up.
+    Unattended, an interrupted retraining that cannot be gone on with is given up.
     """
     folder = Path(root).resolve()
     projects = [Project(folder, config) for config in params.load_plan(folder / params_file, overrides)]
@@ -53,7 +55,7 @@ def validate(root: str, params_file: str, overrides: list[str], resume: bool, un
     except InputError as error:
         if not unattended:
             raise
-        _tell(f"a new night, since {error}")
+        _tell(f"a new retraining, since {error}")
         return retraining.begin(projects, flow_run_id)
 
 
@@ -97,14 +99,14 @@ def retrain(
     resume: bool = False,
     unattended: bool = False,
 ) -> RetrainRecord | State[Any]:
-    """One night, from params.yaml to a decision about the champion; one at a time in a project, and on the GPU.
+    """One retraining, from params.yaml to a decision about the champion; one at a time in a project, and on the GPU.
 
     Args:
         root: the project folder.
         params_file: relative to ``root``.
         overrides: as the CLI's ``--set``.
-        resume: go on with the night that was interrupted, if there is one.
-        unattended: nobody is there to be turned away or asked: wait for the project, give way to a later night that
+        resume: go on with the retraining that was interrupted, if there is one.
+        unattended: nobody is there to be turned away or asked: wait for the project, give way to a later retraining that
             has come due meanwhile, end with the worker, send alerts.
 
     Returns:
@@ -115,15 +117,15 @@ def retrain(
     with scheduling.turn(Path(root).resolve(), wait=unattended) as missed:
         if missed:
             return missed
-        record = _night(root, params_file, overrides or [], resume, unattended)
+        record = _retraining(root, params_file, overrides or [], resume, unattended)
     return Completed(message=record.promotion.reason, data=record)
 
 
-def _night(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> RetrainRecord:
+def _retraining(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> RetrainRecord:
     seconds: dict[str, float] = {}
-    night = _timed(seconds, "validate", validate, root, params_file, overrides, resume, unattended)
-    with steps.reported_night(night.projects[0], night.lineage):
-        project, result, attempts = _trained(seconds, night, resume)
+    retraining = _timed(seconds, "validate", validate, root, params_file, overrides, resume, unattended)
+    with steps.reported_retraining(retraining.projects[0], retraining.lineage):
+        project, result, attempts = _trained(seconds, retraining, resume)
         _timed(seconds, "version", version, project, result.lineage)
         report = _timed(seconds, "evaluate", evaluate, project)
         saved = _timed(seconds, "version", version, project, result.lineage)
@@ -131,13 +133,13 @@ def _night(root: str, params_file: str, overrides: list[str], resume: bool, unat
         promotion = _timed(seconds, "promote", promote, project, result, report, decision, saved)
         alerts.decided(project, promotion)
         record = steps.conclude(project, result, report, decision, promotion, saved, seconds, attempts)
-    if unattended and project.config.retention.after_night:
+    if unattended and project.config.retention.after_retraining:
         _pruned(project)
     return record
 
 
 def _pruned(project: Project) -> None:
-    """Prune; the night has its decision and stands by it, whatever comes of this."""
+    """Prune; the retraining has its decision and stands by it, whatever comes of this."""
     try:
         faults = _timed({}, "prune", prune, project).faults
     except Exception as error:  # whatever the stores, git and the disk raise
@@ -147,14 +149,14 @@ def _pruned(project: Project) -> None:
 
 
 def _trained(
-    seconds: dict[str, float], night: retraining.Night, resume: bool
+    seconds: dict[str, float], retraining: retraining.Retraining, resume: bool
 ) -> tuple[Project, TrainResult, list[Attempt]]:
     """One strategy of the plan after another until a training does not fail."""
-    attempts, lineage = list(night.earlier), night.lineage
-    for project in night.projects[len(attempts) :]:
-        if len(attempts) > len(night.earlier):
-            lineage = plan.following(night.projects, attempts)
-            _tell(f"attempt {lineage.attempt} of {len(night.projects)}, {lineage.strategy}: {lineage.reason}")
+    attempts, lineage = list(retraining.earlier), retraining.lineage
+    for project in retraining.projects[len(attempts) :]:
+        if len(attempts) > len(retraining.earlier):
+            lineage = plan.following(retraining.projects, attempts)
+            _tell(f"attempt {lineage.attempt} of {len(retraining.projects)}, {lineage.strategy}: {lineage.reason}")
         settings = project.config.retrain
         training = train.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
         try:
@@ -167,7 +169,7 @@ def _trained(
         alerts.attempted(project, attempts[-1])
         if isinstance(ended, TrainResult) and not attempts[-1].failed:
             return project, ended, attempts
-    raise _timed(seconds, "diagnose", diagnose, night.projects[-1], attempts)
+    raise _timed(seconds, "diagnose", diagnose, retraining.projects[-1], attempts)
 
 
 def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args: Any) -> Any:

@@ -1,4 +1,4 @@
-"""When a night may begin: it has the GPU slot, no other is at work in the project, and no later one stands for it.
+"""When a retraining may begin: it has the GPU slot, no other is at work in the project, and no later one stands for it.
 
 The slot is a global concurrency limit of the Prefect server, so it holds over all machines; the project's lock keeps
 out who does not ask that server. A run that has to wait shows so in its state.
@@ -59,12 +59,12 @@ def missed() -> State[None] | None:
     if not later:
         return None
     newest = datetime.fromtimestamp(max(map(_time, later)), UTC)
-    return Cancelled(name="Missed", message=f"The night of {newest:%Y-%m-%d %H:%M} UTC stands for this one.")
+    return Cancelled(name="Missed", message=f"The retraining of {newest:%Y-%m-%d %H:%M} UTC stands for this one.")
 
 
 @contextmanager
 def turn(root: Path, *, wait: bool) -> Iterator[State[None] | None]:
-    """Hold the GPU slot and the project; yields the state to end in at once, where the night has been missed.
+    """Hold the GPU slot and the project; yields the state to end in at once, where the retraining has been missed.
 
     Args:
         wait: for the project, too; otherwise who comes second there is turned away.
@@ -114,7 +114,7 @@ def gpu() -> Iterator[None]:
 def _slot() -> Iterator[None]:
     """The GPU slot, if the server knows of one; a TimeoutError where it is taken.
 
-    A lease that cannot be renewed does not end the night: the server may be away for a moment, and on one machine
+    A lease that cannot be renewed does not end the retraining: the server may be away for a moment, and on one machine
     the project's lock holds all the same.
     """
     if not _limited():

@@ -24,7 +24,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 from support import projects
-from support.projects import Night
+from support.projects import Retraining
 
 from hlynr.ops.registry import versions
 from hlynr.ops.tracking import store, views
@@ -90,12 +90,12 @@ def _rows(table: WebElement) -> list[WebElement]:
 
 
 @pytest.fixture(scope="module")
-def server(night: Night) -> Iterator[str]:
+def server(retraining: Retraining) -> Iterator[str]:
     """`hlynr ui` over the project, on a port that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = projects.start(night.root, "hlynr", "ui", "--port", str(port))
+    process = projects.start(retraining.root, "hlynr", "ui", "--port", str(port))
     address = f"http://127.0.0.1:{port}"
     try:
         projects.until(lambda: _answers(address), "the MLflow UI")
@@ -135,17 +135,19 @@ def page(browser: webdriver.Chrome, server: str, tmp_path: Path) -> Page:
 
 
 @pytest.fixture(scope="module")
-def opened(night: Night) -> store.Store:
-    return store.open_store(night.project.config, night.root)
+def opened(retraining: Retraining) -> store.Store:
+    return store.open_store(retraining.project.config, retraining.root)
 
 
-def test_the_list_shows_the_night_and_its_attempts_below_it(page: Page, night: Night, opened: store.Store) -> None:
-    lineage, rate = night.record.lineage, night.record.evaluation.heldout.success_rate
-    above = opened.client.get_run(str(lineage.mlflow_night_id)).info.run_name
+def test_the_list_shows_the_retraining_and_its_attempts_below_it(
+    page: Page, retraining: Retraining, opened: store.Store
+) -> None:
+    lineage, rate = retraining.record.lineage, retraining.record.evaluation.heldout.success_rate
+    above = opened.client.get_run(str(lineage.mlflow_parent_run_id)).info.run_name
     below = opened.client.get_run(str(lineage.mlflow_run_id)).info.run_name
-    assert above.startswith("night 0 · promoted · ")
+    assert above.startswith("retraining 0 · promoted · ")
     page.open(views.address("", opened.experiment_id))
-    page.shows(above, "heldout/success_rate", "One run per night")
+    page.shows(above, "heldout/success_rate", "One run per retraining")
     assert below not in page.text()
     cells = page.all("[role=gridcell][col-id='metrics.`heldout/success_rate`']")
     assert f"{rate:.3g}" in [cell.text for cell in cells]
@@ -154,13 +156,13 @@ def test_the_list_shows_the_night_and_its_attempts_below_it(page: Page, night: N
 
 
 def test_the_attempts_page_tells_the_verdict_its_figures_and_every_rule(
-    page: Page, night: Night, opened: store.Store
+    page: Page, retraining: Retraining, opened: store.Store
 ) -> None:
-    record = night.record
-    page.open(_run(night, opened))
+    record = retraining.record
+    page.open(_run(retraining, opened))
     page.shows("Version 1 is the first champion.", text.reason(record.decision.reason))
     page.click("Show more")
-    assert page.table("rule") == _rules(night)
+    assert page.table("rule") == _rules(retraining)
     (search,) = page.until("the search of metrics", lambda: page.all("input[placeholder='Search metrics']"))
     search.send_keys("heldout/success_rate")
     row = page.until("the metric's row", lambda: page.browser.find_element(By.XPATH, _row("heldout/success_rate")))
@@ -172,8 +174,10 @@ def _row(metric: str) -> str:
     return f"//*[@role='row'][.//a[normalize-space()='{metric}']]"
 
 
-def test_the_curves_of_the_training_come_first_among_the_charts(page: Page, night: Night, opened: store.Store) -> None:
-    page.open(f"{_run(night, opened)}/model-metrics")
+def test_the_curves_of_the_training_come_first_among_the_charts(
+    page: Page, retraining: Retraining, opened: store.Store
+) -> None:
+    page.open(f"{_run(retraining, opened)}/model-metrics")
     page.until("a chart", lambda: page.all(".js-plotly-plot .ytick text"))
     first, _, others = page.text().partition("Add chart")
     assert "eval" in first.split()
@@ -181,8 +185,8 @@ def test_the_curves_of_the_training_come_first_among_the_charts(page: Page, nigh
 
 
 @pytest.mark.parametrize("figure", ["learning-curve.png", "comparison.png"])
-def test_figures_are_shown(page: Page, night: Night, opened: store.Store, figure: str) -> None:
-    page.open(f"{_run(night, opened)}/artifacts/figures/{figure}")
+def test_figures_are_shown(page: Page, retraining: Retraining, opened: store.Store, figure: str) -> None:
+    page.open(f"{_run(retraining, opened)}/artifacts/figures/{figure}")
     page.shows("miss-distance.png", "trajectories.png", figure)
     wide = "return [...document.images].some(image => image.naturalWidth > 800)"
     page.until(f"the picture {figure}", lambda: page.browser.execute_script(wide))
@@ -202,17 +206,18 @@ def test_the_models_page_tells_who_is_champion(page: Page, opened: store.Store) 
     assert "hlynr.history" not in page.text()
 
 
-def test_the_versions_page_has_every_rule_of_the_gate(page: Page, night: Night, opened: store.Store) -> None:
-    page.open(f"/models/{opened.model}/versions/{night.record.promotion.version}")
-    page.shows(night.record.decision.reason, night.record.lineage.id, "hlynr.gate")
-    assert page.table("rule") == _rules(night)
+def test_the_versions_page_has_every_rule_of_the_gate(page: Page, retraining: Retraining, opened: store.Store) -> None:
+    page.open(f"/models/{opened.model}/versions/{retraining.record.promotion.version}")
+    page.shows(retraining.record.decision.reason, retraining.record.lineage.id, "hlynr.gate")
+    assert page.table("rule") == _rules(retraining)
 
 
-def _run(night: Night, opened: store.Store) -> str:
-    return f"/experiments/{opened.experiment_id}/runs/{night.record.lineage.mlflow_run_id}"
+def _run(retraining: Retraining, opened: store.Store) -> str:
+    return f"/experiments/{opened.experiment_id}/runs/{retraining.record.lineage.mlflow_run_id}"
 
 
-def _rules(night: Night) -> list[list[str]]:
+def _rules(retraining: Retraining) -> list[list[str]]:
     return [
-        [rule.name, rule.value, rule.bound, "pass" if rule.passed else "FAIL"] for rule in night.record.decision.rules
+        [rule.name, rule.value, rule.bound, "pass" if rule.passed else "FAIL"]
+        for rule in retraining.record.decision.rules
     ]

@@ -111,7 +111,7 @@ def evaluate(
 
     project = _project(params, set_)
     if out is None:
-        chosen = commands.Choice(policy, bundle, model, truth)
+        chosen = commands.PolicyChoice(policy, bundle, model, truth)
         judgement = commands.judge(project, chosen, scenario=scenario, episodes=episodes, seed=seed)
         _show(commands.tables().judgement(judgement), judgement, json)
         return
@@ -221,7 +221,7 @@ def retrain(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],
     strategy: options.OnlyStrategy = None,
-    resume: options.ResumeNight = False,
+    resume: options.ResumeRetraining = False,
     json: options.Json = None,
 ) -> None:
     """Run the whole pipeline once: validate, train, version, evaluate, gate, promote."""
@@ -233,7 +233,7 @@ def retrain(
 
     set_ = [*set_, f"retrain.plan=[{strategy}]"] if strategy else set_
     project = _project(params, set_, strategy)
-    load_plan(params, set_)  # a fault of the third strategy is told now and not in the middle of the night
+    load_plan(params, set_)  # a fault of the third strategy is told now and not in the middle of the retraining
     with locks.one_at_a_time(project.root):
         pass  # to be turned away now and not when Prefect has started; the flow itself takes the lock again
     server = prefect_server.start(project)
@@ -246,7 +246,7 @@ def retrain(
     try:
         record = cast("RetrainRecord", flow(str(project.root), params.name, set_, resume))
     except KeyboardInterrupt:  # the training has stopped cleanly by the time it arrives here
-        _say("interrupted; hlynr retrain --resume goes on with this night")
+        _say("interrupted; hlynr retrain --resume goes on with this retraining")
         raise typer.Exit(INTERRUPTED) from None
     _show(commands.tables().summary(record, project.config), record, json)
     raise typer.Exit(steps.exit_code(record.train))
@@ -274,7 +274,7 @@ def down(
     params: options.Params = DEFAULT_PARAMS,
     set_: options.Set = [],
 ) -> None:
-    """Stop what `hlynr up` keeps running; a night that is under way comes to its checkpoint first."""
+    """Stop what `hlynr up` keeps running; a retraining that is under way comes to its checkpoint first."""
     from hlynr.service import control
 
     _say("stopped" if control.down(_project(params, set_)) else "nothing was up")
@@ -286,7 +286,7 @@ def status(
     set_: options.Set = [],
     json: options.Json = None,
 ) -> None:
-    """Show the services, the next and the last nights, the champion and the disk; exits with 0 when all is well."""
+    """Show the services, the next and the last retrainings, the champion and the disk; exits with 0 when all is well."""
     from hlynr.runtime.errors import DONE, NOT_READY
 
     raise typer.Exit(DONE if _status(_project(params, set_), json) else NOT_READY)
@@ -342,7 +342,7 @@ def study(
     from hlynr.studies.stability import run as stability
 
     command = shlex.join(["hlynr", "study", *(part for change in set_ for part in ("--set", change))])
-    set_ = [*set_, f"study.workers={workers}"] if workers else set_
+    set_ = [*set_, f"stability.workers={workers}"] if workers else set_
     try:
         found, page = stability.study(params, set_, command)
     except KeyboardInterrupt:  # every training has written its checkpoint by the time it arrives here

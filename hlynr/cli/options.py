@@ -94,8 +94,11 @@ EvaluateOut = Annotated[
     ),
 ]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last training checkpoint.")]
-ResumeNight = Annotated[
-    bool, typer.Option("--resume", help="Go on with the night that was interrupted; without one, begin a new night.")
+ResumeRetraining = Annotated[
+    bool,
+    typer.Option(
+        "--resume", help="Go on with the retraining that was interrupted; without one, begin a new retraining."
+    ),
 ]
 Target = Annotated[
     str,
@@ -129,7 +132,7 @@ Quick = Annotated[bool, typer.Option("--quick", help="Leave out the brief traini
 Revision = Annotated[str, typer.Argument(metavar="REVISION", help="A DVC experiment, branch, tag or commit.")]
 Destination = Annotated[Path, typer.Option("--to", metavar="DIR", callback=_new_folder, help="A new or empty folder.")]
 Workers = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Trainings at a time; default: study.workers of params.yaml.")
+    int | None, typer.Option(metavar="N", min=1, help="Trainings at a time; default: stability.workers of params.yaml.")
 ]
 Trial = Annotated[
     str | None,

@@ -50,5 +50,5 @@ def overlay_of(section: type[Section]) -> type[Overlay]:
 
 
 SEED_DISTANCE = 100_000
-"""Least distance between two seeds. Some are shifted by ``run.night``, which stays below it: with less, the
-engagements that one night trains on would judge another night's policy."""
+"""Least distance between two seeds. Some are shifted by ``run.retraining``, which stays below it: with less, the
+engagements that one retraining trains on would judge another retraining's policy."""

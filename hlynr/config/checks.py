@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         Run,
         Scenario,
         Sim,
+        Stability,
         Strategy,
-        Study,
         Train,
         Tune,
     )
@@ -44,11 +44,13 @@ def faults(sections: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _strategies_exist(run: Run, strategies: Mapping[str, Strategy], retrain: Retrain, study: Study) -> Iterator[str]:
+def _strategies_exist(
+    run: Run, strategies: Mapping[str, Strategy], retrain: Retrain, stability: Stability
+) -> Iterator[str]:
     known = ["default", *sorted(strategies)]
     named = {"run.strategy": run.strategy}
     named |= {f"retrain.plan[{number}]": name for number, name in enumerate(retrain.plan)}
-    named |= {f"study.runs[{number}].strategy": runs.strategy for number, runs in enumerate(study.runs)}
+    named |= {f"stability.runs[{number}].strategy": runs.strategy for number, runs in enumerate(stability.runs)}
     for key, name in named.items():
         if name not in known:
             yield f"{key}: {_not_one_of(name, known)}"
@@ -105,13 +107,13 @@ def _judging(monitor: Monitor, evaluation: Evaluation) -> dict[str, int]:
     }
 
 
-def _study_runs_differ(study: Study, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
+def _stability_runs_differ(stability: Stability, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
     """Its seeds are training seeds, and two runs alike would count as two witnesses."""
     judging = _judging(monitor, evaluation)
     known: set[tuple[str, int]] = set()
-    for number, runs in enumerate(study.runs):
+    for number, runs in enumerate(stability.runs):
         for place, seed in enumerate(runs.seeds):
-            key = f"study.runs[{number}].seeds[{place}]"
+            key = f"stability.runs[{number}].seeds[{place}]"
             if (runs.strategy, seed) in known:
                 yield f"{key}: {json.dumps(runs.strategy)} with seed {seed} stands in the study before"
             known.add((runs.strategy, seed))
@@ -204,11 +206,11 @@ def _champion_beatable(evaluation: Evaluation, gate: Gate) -> Iterator[str]:
 
 
 _CHECKS: tuple[tuple[Callable[..., Iterator[str]], tuple[str, ...]], ...] = (
-    (_strategies_exist, ("run", "strategies", "retrain", "study")),
+    (_strategies_exist, ("run", "strategies", "retrain", "stability")),
     (_scenarios_exist, ("train", "evaluation", "scenarios")),
     (_curriculum_ends_as_declared, ("train", "scenarios")),
     (_seeds_apart, ("train", "monitor", "evaluation")),
-    (_study_runs_differ, ("study", "monitor", "evaluation")),
+    (_stability_runs_differ, ("stability", "monitor", "evaluation")),
     (_search_is_confirmed_afresh, ("tune", "monitor", "evaluation")),
     (_search_has_a_course, ("tune", "monitor")),
     (_horizon, ("train", "sim", "scenarios")),

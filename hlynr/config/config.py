@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from hlynr.config import checks
+from hlynr.config import checks, former_names
 from hlynr.config.base import Section
 from hlynr.config.sections import (
     Evaluation,
@@ -22,9 +22,9 @@ from hlynr.config.sections import (
     Scenario,
     ScenarioName,
     Sim,
+    Stability,
     Strategy,
     StrategyName,
-    Study,
     Tracker,
     Tracking,
     Train,
@@ -51,7 +51,7 @@ class Config(Section):
     tracking: Tracking
     versioning: Versioning
     retrain: Retrain
-    study: Study
+    stability: Stability
     tune: Tune
     schedule: Schedule
     service: Service
@@ -67,23 +67,24 @@ class Config(Section):
 
     @property
     def train_seed(self) -> int:
-        return self.train.seed + self.run.night
+        return self.train.seed + self.run.retraining
 
     @property
     def report_seed(self) -> int:
-        return self.evaluation.report_seed + self.run.night
+        return self.evaluation.report_seed + self.run.retraining
 
     @property
     def heldout_seed(self) -> int:
-        """Shifted every night: engagements that chose a champion never judge its challengers again."""
-        return self.evaluation.heldout_seed + self.run.night
+        """Shifted every retraining: engagements that chose a champion never judge its challengers again."""
+        return self.evaluation.heldout_seed + self.run.retraining
 
     def digest(self) -> str:
         """sha256 of the canonical JSON of the values; equal for equal configurations whatever the file's layout.
 
-        Without the sections of the service: a night is the same night whenever it is scheduled.
+        Without the sections of the service: a retraining is the same retraining whenever it is scheduled.
         """
         values = self.model_dump(mode="json", exclude=set(SECTIONS))
+        former_names.to_former(values)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
     def flat(self) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 from hlynr.config.messages import dotted, shown
 
 
-class Family:
+class ScenarioInheritance:
     """The scenarios as written, and the chains by which they extend each other.
 
     Args:

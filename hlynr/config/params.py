@@ -14,9 +14,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from hlynr.config import checks, messages, strategies, strict_yaml
+from hlynr.config import checks, former_names, messages, strategies, strict_yaml
 from hlynr.config.config import Config
-from hlynr.config.inheritance import Family
+from hlynr.config.inheritance import ScenarioInheritance
 from hlynr.runtime.errors import InputError
 
 
@@ -57,22 +57,22 @@ def load_strategies(path: Path) -> list[Config]:
     return _under(tree, ((name, []) for name in parse(tree).strategies))
 
 
-def load_study(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
+def load_stability(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
     """The configuration of each run of the study, in its order.
 
-    Night 0, whatever the project's: the seeds are those that the study names. On the CPU and one thread, so that the
+    Retraining 0, whatever the project's: the seeds are those that the study names. On the CPU and one thread, so that the
     numbers are the same on every machine's next try and the cores are for the other runs.
 
     Raises:
         ConfigError: listing every fault found in any of them.
     """
     tree, overrides = read(path), list(overrides)
-    fixed = ["run.night=0", "train.device=cpu", "train.torch_threads=1"]
+    fixed = ["run.retraining=0", "train.device=cpu", "train.torch_threads=1"]
     return _under(
         tree,
         (
             (runs.strategy, [*overrides, *fixed, f"train.seed={seed}", f"train.timesteps={runs.timesteps}"])
-            for runs in parse(tree, overrides).study.runs
+            for runs in parse(tree, overrides).stability.runs
             for seed in runs.seeds
         ),
     )
@@ -106,11 +106,12 @@ def parse(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
     """
     whole = json.loads(json.dumps(tree, default=str))  # a deep copy in which every key is a string
     overrides = list(overrides)
-    found = [fault for override in overrides for fault in _apply(whole, override)]
+    found = former_names.to_present(whole)
+    found += [fault for override in overrides for fault in _apply(whole, override)]
     followed = None if found else strategies.follow(whole)
     if followed:
         found = [fault for override in overrides for fault in _apply(whole, override)]  # they have the last word
-    family = Family(whole.get("scenarios"))
+    family = ScenarioInheritance(whole.get("scenarios"))
     found += family.faults
     if isinstance(whole.get("scenarios"), dict):
         whole["scenarios"] = family.resolved()
@@ -164,7 +165,7 @@ def _apply(tree: dict[str, Any], override: str) -> list[str]:
     path, equals, text = override.partition("=")
     if not equals or not path.strip():
         return [f"--set {messages.shown(override)}: is not of the form section.key=value"]
-    keys = path.strip().split(".")
+    keys = former_names.present(path.strip().split("."))
     try:
         value = strict_yaml.load(text)
     except strict_yaml.YamlError as error:
@@ -185,14 +186,14 @@ def _apply(tree: dict[str, Any], override: str) -> list[str]:
     return []
 
 
-def _explained(error: ValidationError, whole: Mapping[str, Any], family: Family) -> list[str]:
+def _explained(error: ValidationError, whole: Mapping[str, Any], family: ScenarioInheritance) -> list[str]:
     details = error.errors(include_url=False)
     kept = [detail for detail in details if not _follows(detail, family)]
     lines = [line for detail in kept for line in messages.explain(detail, json_schema())]
     return family.own(lines + _contradictions(whole, details))
 
 
-def _follows(detail: ErrorDetails, family: Family) -> bool:
+def _follows(detail: ErrorDetails, family: ScenarioInheritance) -> bool:
     """Whether the complaint only follows from an ``extends`` or from items of a list that are faults of their own."""
     location = detail["loc"]
     if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:

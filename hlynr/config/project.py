@@ -32,11 +32,11 @@ class Project:
 
     @property
     def attempts(self) -> Path:
-        """What the failed trainings of a night's plan left."""
+        """What the failed trainings of a retraining's plan left."""
         return self.root / self.config.run.outputs / "attempts"
 
     @property
-    def study(self) -> Path:
+    def stability(self) -> Path:
         """The trainings of the stability study, a folder each."""
         return self.root / self.config.run.outputs / "study"
 
@@ -55,7 +55,7 @@ class Project:
         """The newest retraining's record."""
         return self.root / self.config.run.outputs / "retrain.json"
 
-    def at_night(self, night: int) -> Project:
-        """The same project with its seeds shifted to ``night``."""
-        run = self.config.run.model_copy(update={"night": night})
+    def at_retraining(self, retraining: int) -> Project:
+        """The same project with its seeds shifted to ``retraining``."""
+        run = self.config.run.model_copy(update={"retraining": retraining})
         return Project(self.root, self.config.model_copy(update={"run": run}))

@@ -33,7 +33,7 @@ DEFAULT = "default"
 
 
 class Run(Section):
-    night: int = Field(ge=0, lt=base.SEED_DISTANCE)
+    retraining: int = Field(ge=0, lt=base.SEED_DISTANCE)
     outputs: str = Field(min_length=1)
     strategy: str = Field(min_length=1)
 
@@ -284,8 +284,8 @@ class Gate(_Ranges):
     min_gain: Fraction
     min_mean_reward: float
     max_final_distance: Positive
-    canary_random: tuple[Fraction, Fraction]
-    canary_pn: tuple[Fraction, Fraction]
+    evaluator_check_random: tuple[Fraction, Fraction]
+    evaluator_check_pn: tuple[Fraction, Fraction]
 
 
 class Tracking(Section):
@@ -318,7 +318,7 @@ class Retrain(Section):
     diagnosis_timesteps: int = Field(ge=0)
 
 
-class StudyRuns(Section):
+class StabilityRuns(Section):
     """One training per seed."""
 
     strategy: str = Field(min_length=1)
@@ -326,10 +326,10 @@ class StudyRuns(Section):
     timesteps: Count
 
 
-class Study(Section):
+class Stability(Section):
     folder: str = Field(min_length=1)
     workers: int = Field(ge=0, le=256)
-    runs: Annotated[tuple[StudyRuns, ...], Field(min_length=1, max_length=100)]
+    runs: Annotated[tuple[StabilityRuns, ...], Field(min_length=1, max_length=100)]
 
 
 class Confirm(Section):

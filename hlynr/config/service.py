@@ -83,7 +83,7 @@ class Alerts(Section):
 class Retention(Section):
     days: int = Field(ge=1, le=100_000)
     remote: bool
-    after_night: bool
+    after_retraining: bool
 
 
 def _fits(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:

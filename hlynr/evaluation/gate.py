@@ -62,8 +62,8 @@ def decide(
         *_baseline_rules(evaluation, gate),
         *_champion_rules(comparison, gate),
         *_quality_rules(evaluation, verdict, gate),
-        _canary("canary_random", evaluation, "random", gate.canary_random),
-        _canary("canary_pn", evaluation, "pn", gate.canary_pn),
+        _evaluator_check("evaluator_check_random", evaluation, "random", gate.evaluator_check_random),
+        _evaluator_check("evaluator_check_pn", evaluation, "pn", gate.evaluator_check_pn),
     )
     failed = [rule for rule in rules if not rule.passed]
     reason = _refusal(failed) if failed else _praise(evaluation, comparison, gate)
@@ -101,7 +101,7 @@ def _quality_rules(
         _rule("mean_reward", heldout.mean_reward, ">", gate.min_mean_reward, _number),
         _rule("final_distance", heldout.mean_final_distance, "<", gate.max_final_distance, _metres),
         GateRule(
-            name="training_sound",
+            name="training_healthy",
             value=verdict.status,
             bound=" or ".join(SOUND),
             passed=verdict.status in SOUND,
@@ -109,7 +109,7 @@ def _quality_rules(
     )
 
 
-def _canary(name: str, evaluation: EvaluationReport, policy: str, interval: tuple[float, float]) -> GateRule:
+def _evaluator_check(name: str, evaluation: EvaluationReport, policy: str, interval: tuple[float, float]) -> GateRule:
     """A law of known strength outside its interval means that the judge has changed, not the policy."""
     bound = f"in [{_percent(interval[0])}, {_percent(interval[1])}]"
     if policy not in evaluation.baselines:

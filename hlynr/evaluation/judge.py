@@ -10,7 +10,7 @@ import numpy as np
 from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.metrics import summarise
-from hlynr.evaluation.rollout import Flights, Trajectory, fly, trace
+from hlynr.evaluation.rollout import EpisodeResults, Trajectory, run_episodes, trace
 from hlynr.records.evaluation import EvaluationReport, PolicyReport, TargetRow
 from hlynr.records.training import Lineage
 
@@ -40,9 +40,9 @@ def heldout_set(config: Config) -> SeedSet:
     return SeedSet(config.evaluation.scenario, config.heldout_seed, config.evaluation.heldout_episodes)
 
 
-def fly_set(policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool = False) -> Flights:
+def run_seed_set(policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool = False) -> EpisodeResults:
     """Fly a policy through a seed set."""
-    return fly(
+    return run_episodes(
         policy,
         config,
         chosen.scenario,
@@ -55,27 +55,27 @@ def fly_set(policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool
 
 def report_on(
     policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool = False
-) -> tuple[PolicyReport, Flights]:
+) -> tuple[PolicyReport, EpisodeResults]:
     """Fly and summarise."""
-    flights = fly_set(policy, config, chosen, omniscient=omniscient)
-    return summarise(flights, config, chosen.scenario, policy=policy.name, seed=chosen.seed), flights
+    results = run_seed_set(policy, config, chosen, omniscient=omniscient)
+    return summarise(results, config, chosen.scenario, policy=policy.name, seed=chosen.seed), results
 
 
-def baselines(config: Config, chosen: SeedSet) -> tuple[dict[str, PolicyReport], dict[str, Flights]]:
+def baselines(config: Config, chosen: SeedSet) -> tuple[dict[str, PolicyReport], dict[str, EpisodeResults]]:
     """The reference laws on the same engagements, always on the radar estimate."""
-    reports, flights = {}, {}
+    reports, results = {}, {}
     for name in BASELINES:
-        reports[name], flights[name] = report_on(law(name, config, chosen.scenario), config, chosen)
-    return reports, flights
+        reports[name], results[name] = report_on(law(name, config, chosen.scenario), config, chosen)
+    return reports, results
 
 
 def evaluate(
     policy: Policy, config: Config, lineage: Lineage, bundle_sha256: str
-) -> tuple[EvaluationReport, dict[str, Flights]]:
-    """The whole judgement of a policy, and the held-out flights by policy name ("policy" is the judged one)."""
+) -> tuple[EvaluationReport, dict[str, EpisodeResults]]:
+    """The whole judgement of a policy, and the held-out results by policy name ("policy" is the judged one)."""
     report, _ = report_on(policy, config, report_set(config))
-    heldout, flights = report_on(policy, config, heldout_set(config))
-    laws, law_flights = baselines(config, heldout_set(config))
+    heldout, results = report_on(policy, config, heldout_set(config))
+    laws, law_results = baselines(config, heldout_set(config))
     evaluation = EvaluationReport(
         lineage=lineage,
         bundle_sha256=bundle_sha256,
@@ -84,7 +84,7 @@ def evaluate(
         baselines=laws,
         targets=_targets(report, config),
     )
-    return evaluation, {"policy": flights, **law_flights}
+    return evaluation, {"policy": results, **law_results}
 
 
 def samples(policy: Policy, config: Config, count: int = 6) -> list[Trajectory]:
@@ -134,4 +134,4 @@ def _targets(report: PolicyReport, config: Config) -> tuple[TargetRow, ...]:
 def compile_kernels(config: Config) -> None:
     """Compile the simulation, unless it lies compiled in its cache."""
     scenario = config.train.scenario
-    fly(law("zero", config, scenario), config, scenario, seed=0, episodes=1, batch_size=1)
+    run_episodes(law("zero", config, scenario), config, scenario, seed=0, episodes=1, batch_size=1)

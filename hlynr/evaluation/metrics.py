@@ -1,4 +1,4 @@
-"""From flights to figures."""
+"""From results to figures."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from hlynr.sim.engagement import OUTCOMES, RUNNING
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
-    from hlynr.evaluation.rollout import Flights
+    from hlynr.evaluation.rollout import EpisodeResults
 
 QUANTILES = (5, 25, 50, 75, 95)
 
 
-def summarise(flights: Flights, config: Config, scenario: str, *, policy: str, seed: int) -> PolicyReport:
+def summarise(results: EpisodeResults, config: Config, scenario: str, *, policy: str, seed: int) -> PolicyReport:
     """The report of one policy on one seed set."""
-    success, confidence = flights.success, config.gate.confidence
+    success, confidence = results.success, config.gate.confidence
     episodes, wins = len(success), int(success.sum())
     return PolicyReport(
         policy=policy,
@@ -30,29 +30,29 @@ def summarise(flights: Flights, config: Config, scenario: str, *, policy: str, s
         capture_radius=config.scenarios[scenario].capture_radius,
         success_rate=wins / episodes,
         success_rate_ci=wilson_interval(wins, episodes, confidence),
-        mean_reward=float(flights.reward.mean()),
-        mean_final_distance=float(flights.final_distance.mean()),
-        miss_distance_quantiles={str(q): float(np.percentile(flights.miss_distance, q)) for q in QUANTILES},
-        outcomes={name: int((flights.outcome == code).sum()) for code, name in enumerate(OUTCOMES) if code != RUNNING},
-        mean_fuel_left=float(flights.fuel.mean()),
-        mean_time_to_intercept=float(flights.seconds[success].mean()) if wins else None,
-        mean_episode_seconds=float(flights.seconds.mean()),
-        reward_terms={term: float(flights.terms[:, k].mean()) for k, term in enumerate(TERMS)},
-        slices=_slices(flights, config, scenario),
+        mean_reward=float(results.reward.mean()),
+        mean_final_distance=float(results.final_distance.mean()),
+        miss_distance_quantiles={str(q): float(np.percentile(results.miss_distance, q)) for q in QUANTILES},
+        outcomes={name: int((results.outcome == code).sum()) for code, name in enumerate(OUTCOMES) if code != RUNNING},
+        mean_fuel_left=float(results.fuel.mean()),
+        mean_time_to_intercept=float(results.seconds[success].mean()) if wins else None,
+        mean_episode_seconds=float(results.seconds.mean()),
+        reward_terms={term: float(results.terms[:, k].mean()) for k, term in enumerate(TERMS)},
+        slices=_slices(results, config, scenario),
     )
 
 
-def _slices(flights: Flights, config: Config, scenario: str) -> dict[str, tuple[Slice, ...]]:
+def _slices(results: EpisodeResults, config: Config, scenario: str) -> dict[str, tuple[Slice, ...]]:
     """Success by equal parts of the range from which each quantity is drawn."""
     settings = config.scenarios[scenario]
     near, far = (settings.spawn.range * (1 + sign * settings.spawn.range_spread) for sign in (-1, 1))
     sliced = {
-        "range": (flights.range, (near, far)),
-        "azimuth": (np.degrees(flights.azimuth), (0.0, 360.0)),
-        "elevation": (np.degrees(flights.elevation), settings.spawn.elevation),
-        "target_speed": (flights.target_speed, settings.target.speed),
+        "range": (results.range, (near, far)),
+        "azimuth": (np.degrees(results.azimuth), (0.0, 360.0)),
+        "elevation": (np.degrees(results.elevation), settings.spawn.elevation),
+        "target_speed": (results.target_speed, settings.target.speed),
     }
-    return {name: _parts(values, bounds, flights.success, config) for name, (values, bounds) in sliced.items()}
+    return {name: _parts(values, bounds, results.success, config) for name, (values, bounds) in sliced.items()}
 
 
 def _parts(values: np.ndarray, bounds: tuple[float, float], success: np.ndarray, config: Config) -> tuple[Slice, ...]:

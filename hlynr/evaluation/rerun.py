@@ -1,11 +1,11 @@
-"""The 100 episodes of a night flown again, years or a code change later: does the policy still do what it did?"""
+"""The 100 episodes of a retraining flown again, years or a code change later: does the policy still do what it did?"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hlynr.evaluation.judge import fly_set, report_set
+from hlynr.evaluation.judge import report_set, run_seed_set
 from hlynr.evaluation.statistics import wilson_interval
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class Rerun:
 
 
 def rerun(policy: Policy, config: Config, recorded: float | None) -> Rerun:
-    """Fly the report's engagements of the configuration's night."""
-    success = fly_set(policy, config, report_set(config)).success
+    """Fly the report's engagements of the configuration's retraining."""
+    success = run_seed_set(policy, config, report_set(config)).success
     return Rerun(int(success.sum()), len(success), recorded)
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Flights:
+class EpisodeResults:
     """How N engagements ended; every array has N rows, in the order of the episode numbers."""
 
     outcome: np.ndarray
@@ -66,7 +66,7 @@ class Trajectory:
     """What the interceptor took for the target's position."""
 
 
-def fly(
+def run_episodes(
     policy: Policy,
     config: Config,
     scenario: str,
@@ -75,18 +75,18 @@ def fly(
     episodes: int,
     batch_size: int,
     omniscient: bool = False,
-) -> Flights:
+) -> EpisodeResults:
     """Fly episodes 0 .. ``episodes`` - 1 of ``seed``, ``batch_size`` at a time; the result does not depend on it."""
     parts = [
         _fly_batch(policy, config, scenario, seed, np.arange(first, min(first + batch_size, episodes)), omniscient)
         for first in range(0, episodes, batch_size)
     ]
-    return Flights(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Flights)))
+    return EpisodeResults(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(EpisodeResults)))
 
 
 def _fly_batch(
     policy: Policy, config: Config, scenario: str, seed: int, episodes: np.ndarray, omniscient: bool
-) -> Flights:
+) -> EpisodeResults:
     batch = EngagementBatch(config, scenario, count=len(episodes), seed=seed, omniscient=omniscient)
     batch.start(np.arange(len(episodes)), episodes)
     terms = np.zeros((len(episodes), len(TERMS)))
@@ -114,10 +114,10 @@ def timesteps(policy: Policy, batch: EngagementBatch) -> Iterator[tuple[np.ndarr
         yield seen, action, earned
 
 
-def _ended(batch: EngagementBatch, terms: np.ndarray) -> Flights:
+def _ended(batch: EngagementBatch, terms: np.ndarray) -> EpisodeResults:
     state, dt = batch.state, float(batch.params["dt"][0])
     detected = state["first_detection_tick"]
-    return Flights(
+    return EpisodeResults(
         outcome=state["outcome"].copy(),
         miss_distance=state["min_distance"].copy(),
         final_distance=np.linalg.norm(state["target_pos"] - state["own_pos"], axis=1),

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Choice:
+class PolicyChoice:
     """Which policy to judge: exactly one of a law, a bundle's folder, and a registered model."""
 
     policy: str | None = None
@@ -52,7 +52,7 @@ def doctor(project: Project) -> list[Check]:
 
 def judge(
     project: Project,
-    chosen: Choice,
+    chosen: PolicyChoice,
     *,
     scenario: str | None = None,
     episodes: int | None = None,
@@ -89,7 +89,7 @@ def _check_engagements(project: Project, scenario: str, episodes: int, seed: int
 
 
 @contextmanager
-def _policy(project: Project, chosen: Choice, scenario: str) -> Iterator[Policy]:
+def _policy(project: Project, chosen: PolicyChoice, scenario: str) -> Iterator[Policy]:
     from hlynr.evaluation.laws import LAWS, law
 
     given = [name for name in ("policy", "bundle", "model") if getattr(chosen, name) is not None]
@@ -232,7 +232,7 @@ def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
         raise InputError(f"{error.filename}: is missing; run hlynr train and hlynr evaluate --out first") from None
     if result.bundle_sha256 != report.bundle_sha256:
         raise InputError(f"{project.evaluate / 'report.json'}: judges another bundle than the newest; evaluate again")
-    numbered = project.at_night(result.lineage.night)
+    numbered = project.at_retraining(result.lineage.retraining)
     decision = steps.gate(numbered, result, report)
     return decision, steps.promote(numbered, result, report, decision)
 
@@ -257,13 +257,13 @@ def rollback(project: Project) -> Promotion:
 
 
 def _flown_again(project: Project, opened: Store, version: VersionInfo, bundle: Path) -> str:
-    """What flying the report of the version's own night gave, under today's configuration."""
+    """What flying the report of the version's own retraining gave, under today's configuration."""
     from hlynr.evaluation.rerun import rerun
     from hlynr.ops.registry import versions
     from hlynr.rl.bundle import load_policy
 
     policy = load_policy(bundle, threads=project.config.train.torch_threads)
-    own = project if version.night is None else project.at_night(version.night)
+    own = project if version.retraining is None else project.at_retraining(version.retraining)
     found = rerun(policy, own.config, versions.reported_success(opened, version))
     fault = found.fault(project.config.gate)
     if fault:

@@ -1,4 +1,4 @@
-"""Diagnosing a bundle: what `hlynr diagnose` does once the bundle is at hand, and a night whose attempts all failed."""
+"""Diagnosing a bundle: what `hlynr diagnose` does once the bundle is at hand, and a retraining whose attempts all failed."""
 
 from __future__ import annotations
 

@@ -82,7 +82,7 @@ def _first(project: Project, run: str | None, source: Look) -> TrainingStatus:
 
 
 def _left_in(project: Project) -> list[TrainingStatus]:
-    """Of the newest training, and of those before it that a night's plan has put aside."""
+    """Of the newest training, and of those before it that a retraining's plan has put aside."""
     folders = [project.train, *project.attempts.glob("*")]
     return [status for folder in folders if (status := _read(folder))]
 
@@ -164,7 +164,7 @@ def _rebuilt(opened: Store, run_id: str, fallback: Monitor) -> TrainingStatus:
             strategy=recorded.lineage.strategy,
             algorithm=train["algorithm"],
             scenario=train["scenario"],
-            seed=train["seed"] + run["night"],
+            seed=train["seed"] + run["retraining"],
             state=STATES.get(recorded.status, "running"),
             updated=recorded.newest,
             seconds=(recorded.newest - recorded.started).total_seconds(),

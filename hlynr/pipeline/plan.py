@@ -1,6 +1,6 @@
-"""The action plan of a night: strategies tried one after another, each only when the training before it has failed.
+"""The action plan of a retraining: strategies tried one after another, each only when the training before it has failed.
 
-A failed attempt's folder is moved aside in one step with what came of it, so that a killed night knows where it was.
+A failed attempt's folder is moved aside in one step with what came of it, so that a killed retraining knows where it was.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class PlanFailedError(TrainingError):
 
 
 def opening(projects: Sequence[Project], lineage: Lineage) -> Lineage:
-    """The lineage of a night's first attempt."""
+    """The lineage of a retraining's first attempt."""
     names = ", ".join(project.config.run.strategy for project in projects)
     return lineage.model_copy(update={"reason": f"first of the plan {names}"})
 
@@ -34,7 +34,7 @@ def following(projects: Sequence[Project], earlier: Sequence[Attempt]) -> Lineag
     last, project = earlier[-1], projects[len(earlier)]
     number = len(earlier) + 1
     changed = {
-        "id": f"{last.lineage.night_id}-{number}",
+        "id": f"{last.lineage.retraining_id}-{number}",
         "attempt": number,
         "strategy": project.config.run.strategy,
         "params_digest": project.config.digest(),
@@ -102,7 +102,7 @@ def earlier(project: Project) -> tuple[Attempt, ...]:
 
 
 def clear(project: Project) -> None:
-    """Forget the failed attempts of an earlier night; MLflow has their bundles."""
+    """Forget the failed attempts of an earlier retraining; MLflow has their bundles."""
     shutil.rmtree(project.attempts, ignore_errors=True)
 
 

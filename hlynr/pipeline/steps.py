@@ -1,6 +1,6 @@
 """The use cases: a project in, a record out. CLI, DVC and Prefect all open onto this file.
 
-These are the steps of a night; `hlynr.pipeline.commands` holds what a person asks for beside them. Heavy libraries are
+These are the steps of a retraining; `hlynr.pipeline.commands` holds what a person asks for beside them. Heavy libraries are
 imported inside the use cases, so that a door opens quickly.
 """
 
@@ -72,8 +72,8 @@ def train(
         watching.progress(TrainProgress.at_end(result))
     runs.set_lineage(opened, run_id, result.lineage)
     runs.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", descriptions.run(result))
-    if result.interrupted and lineage.mlflow_night_id:
-        runs.finish_run(opened, lineage.mlflow_night_id, "KILLED", "Interrupted; it can be gone on with.")
+    if result.interrupted and lineage.mlflow_parent_run_id:
+        runs.finish_run(opened, lineage.mlflow_parent_run_id, "KILLED", "Interrupted; it can be gone on with.")
     return result
 
 
@@ -92,15 +92,15 @@ def evaluate(project: Project, *, bundle: Path | None = None, out: Path | None =
     bundle, out = bundle or project.bundle, out or project.evaluate
     lineage = Lineage.model_validate(bundles.read_manifest(bundle)["lineage"])
     policy, sha = bundles.load_policy(bundle, threads=project.config.train.torch_threads), bundles.digest(bundle)
-    report, flights = judge.evaluate(policy, project.config, lineage, sha)
+    report, results = judge.evaluate(policy, project.config, lineage, sha)
     samples = judge.samples(policy, project.config)
-    figures = stage.write(project.config, report, flights, samples, _training_of(bundle, sha), out)
+    figures = stage.write(project.config, report, results, samples, _training_of(bundle, sha), out)
     _log_evaluation(project, report, figures)
     return report
 
 
 def version(project: Project, lineage: Lineage) -> VersionRecord | None:
-    """Save what the stages have made so far as this night's DVC experiment; None where versioning is off.
+    """Save what the stages have made so far as this retraining's DVC experiment; None where versioning is off.
 
     Called after the training, so that the checkpoint is safe, and again after the evaluation.
     """
@@ -109,7 +109,7 @@ def version(project: Project, lineage: Lineage) -> VersionRecord | None:
     settings = project.config.versioning
     if not settings.enabled:
         return None
-    return experiments.save(project.root, f"night-{lineage.id}", project.config, push=settings.push)
+    return experiments.save(project.root, f"retraining-{lineage.id}", project.config, push=settings.push)
 
 
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
@@ -187,7 +187,7 @@ def conclude(
     seconds: Mapping[str, float],
     attempts: Sequence[Attempt] = (),
 ) -> RetrainRecord:
-    """Write the whole night as one record, and onto its MLflow run."""
+    """Write the whole retraining as one record, and onto its MLflow run."""
     from hlynr.ops.tracking import metrics as tracking_metrics
     from hlynr.ops.tracking import runs, store
     from hlynr.report import descriptions
@@ -209,20 +209,20 @@ def conclude(
         seconds=dict(seconds),
     )
     record.write(project.record)
-    if result.lineage.mlflow_night_id:
+    if result.lineage.mlflow_parent_run_id:
         opened = store.open_store(project.config, project.root)
         figures = {
             "attempts": len(attempts),
             "report/success_rate": report.report.success_rate,
             **tracking_metrics.prefixed("heldout", tracking_metrics.merits(report.heldout)),
         }
-        told = descriptions.night(attempts, promotion, decision, report)
-        runs.conclude_night(opened, result.lineage.mlflow_night_id, promotion.action, figures, told)
+        told = descriptions.retraining(attempts, promotion, decision, report)
+        runs.conclude_retraining(opened, result.lineage.mlflow_parent_run_id, promotion.action, figures, told)
     return record
 
 
 def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFailedError:
-    """What a night comes to whose every attempt failed: the best of their bundles examined, the night's run closed.
+    """What a retraining comes to whose every attempt failed: the best of their bundles examined, the retraining's run closed.
 
     Returns:
         The error with which it ends.
@@ -238,12 +238,12 @@ def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFaile
         budget = project.config.retrain.diagnosis_timesteps
         found = diagnosis.examine(project, project.root / str(chosen.bundle), name=name, budget=budget)
     error = plan.failure(attempts, found)
-    opened, run_id = store.open_store(project.config, project.root), attempts[0].lineage.mlflow_night_id
+    opened, run_id = store.open_store(project.config, project.root), attempts[0].lineage.mlflow_parent_run_id
     if run_id:
         if found:
             runs.log_folder(opened, run_id, project.diagnose, "diagnosis")
         figures = {"attempts": len(attempts)}
-        runs.conclude_night(opened, run_id, "failed", figures, descriptions.night(attempts, diagnosis=found))
+        runs.conclude_retraining(opened, run_id, "failed", figures, descriptions.retraining(attempts, diagnosis=found))
     return error
 
 
@@ -266,14 +266,14 @@ def _reported(opened: Store, lineage: Lineage) -> Iterator[None]:
     except BaseException as error:
         status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
         with suppress(Exception):  # the store may be what ended it
-            for run_id in filter(None, (lineage.mlflow_run_id, lineage.mlflow_night_id)):
+            for run_id in filter(None, (lineage.mlflow_run_id, lineage.mlflow_parent_run_id)):
                 runs.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
         raise
 
 
 @contextmanager
-def reported_night(project: Project, lineage: Lineage) -> Iterator[None]:
-    """Close the night's MLflow run when a step of it is interrupted or fails."""
+def reported_retraining(project: Project, lineage: Lineage) -> Iterator[None]:
+    """Close the retraining's MLflow run when a step of it is interrupted or fails."""
     from hlynr.ops.tracking import runs, store
 
     try:
@@ -284,7 +284,7 @@ def reported_night(project: Project, lineage: Lineage) -> Iterator[None]:
         status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
         with suppress(Exception):
             opened = store.open_store(project.config, project.root)
-            runs.finish_run(opened, str(lineage.mlflow_night_id), status, f"Ended without a decision: {error!r}")
+            runs.finish_run(opened, str(lineage.mlflow_parent_run_id), status, f"Ended without a decision: {error!r}")
         raise
 
 
@@ -338,7 +338,7 @@ def _against_champion(project: Project, opened: Store, report: EvaluationReport)
     with tempfile.TemporaryDirectory(prefix="hlynr-champion-") as folder:
         reigning = versions.fetch_bundle(opened, champion.version, Path(folder) / "bundle")
         success = [
-            judge.fly_set(bundles.load_policy(path, threads=threads), project.config, chosen).success
+            judge.run_seed_set(bundles.load_policy(path, threads=threads), project.config, chosen).success
             for path in (project.bundle, reigning)
         ]
     return gates.pair(success[0], success[1], champion.version)

@@ -1,4 +1,4 @@
-"""Training in a process of its own, so that whatever kills the training does not kill the night.
+"""Training in a process of its own, so that whatever kills the training does not kill the retraining.
 
 The parent hands over a request on standard input and reads one JSON line of progress per rollout. The child
 lies in a session of its own: it hears of Ctrl-C through the parent, which waits for its checkpoint, and it
@@ -15,14 +15,14 @@ from hlynr.config.config import Config
 from hlynr.config.project import Project
 from hlynr.records.base import Record
 from hlynr.records.training import Lineage, TrainResult
-from hlynr.runtime.processes import Channel, TrainingCrashedError, converse, kill, serve, start, stop
+from hlynr.runtime.processes import MessageChannel, TrainingCrashedError, converse, kill, serve, start, stop
 from hlynr.runtime.progress import TrainObserver
 
 COMMAND = [sys.executable, "-P", "-m", "hlynr.pipeline.training_process"]
 """-P: this package, not one of the same name that lies in the working directory."""
 
 
-class Request(Record):
+class TrainingRequest(Record):
     """What the child needs to know."""
 
     root: str
@@ -39,7 +39,7 @@ def train(project: Project, lineage: Lineage, *, resume: bool, observers: Sequen
         hlynr.runtime.errors.UserError: what the child itself reported; repeating would not help.
         KeyboardInterrupt: after the child has stopped cleanly; likewise what Prefect makes of a SIGTERM.
     """
-    request = Request(root=str(project.root), config=project.config, lineage=lineage, resume=resume)
+    request = TrainingRequest(root=str(project.root), config=project.config, lineage=lineage, resume=resume)
     with start(COMMAND) as child:
         try:
             converse(child, request, observers)
@@ -61,10 +61,10 @@ def main() -> int:
     return serve(_train)
 
 
-def _train(text: str, channel: Channel) -> None:
+def _train(text: str, channel: MessageChannel) -> None:
     from hlynr.pipeline import steps
 
-    request = Request.model_validate_json(text)
+    request = TrainingRequest.model_validate_json(text)
     project = Project(Path(request.root), request.config)
     steps.train(project, request.lineage, resume=request.resume, observers=[channel])
 

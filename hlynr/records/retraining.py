@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import BeforeValidator
 
 from hlynr.records.base import Record
 from hlynr.records.evaluation import EvaluationReport, GateDecision
@@ -19,12 +21,17 @@ class VersionRecord(Record):
     """Read back from the remote and found to hold the same bundle."""
 
 
+def _present_action(action: str) -> str:
+    """Earlier versions wrote ``refused``."""
+    return "not_promoted" if action == "refused" else action
+
+
 class Promotion(Record):
     """One entry of the registry's history."""
 
     when: str
     """UTC, ISO 8601."""
-    action: Literal["promoted", "refused", "rolled_back"]
+    action: Annotated[Literal["promoted", "not_promoted", "rolled_back"], BeforeValidator(_present_action)]
     version: int
     champion_before: int | None
     champion_after: int | None
@@ -37,7 +44,7 @@ class Promotion(Record):
 
 
 class Attempt(Record):
-    """One training of a night's plan, and what came of it."""
+    """One training of a retraining's plan, and what came of it."""
 
     lineage: Lineage
     status: str
@@ -53,7 +60,7 @@ class Attempt(Record):
 
 
 class RetrainRecord(Record):
-    """One night, from configuration to decision."""
+    """One retraining, from configuration to decision."""
 
     lineage: Lineage
     attempts: tuple[Attempt, ...] = ()

@@ -1,4 +1,4 @@
-"""What `hlynr up` and `hlynr status` hand on: which services run, the nights they made, and what it all weighs."""
+"""What `hlynr up` and `hlynr status` hand on: which services run, the retrainings they made, and what it all weighs."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pydantic import AwareDatetime
 from hlynr.records.base import Record
 from hlynr.records.retraining import Promotion
 
-PartState = Literal["starting", "healthy", "not answering", "down", "elsewhere"]
+ComponentState = Literal["starting", "healthy", "not answering", "down", "elsewhere"]
 """``elsewhere``: another machine's server that is used from here."""
 
 
-class PartStatus(Record):
+class ComponentStatus(Record):
     """One service."""
 
     name: str
-    state: PartState
+    state: ComponentState
     url: str | None
     """Where people open it."""
     pid: int | None
@@ -36,14 +36,14 @@ class ServiceState(Record):
     prefect_api: str
     took: float | None = None
     """[s] until everything was well for the first time; None before that."""
-    parts: tuple[PartStatus, ...]
+    parts: tuple[ComponentStatus, ...]
 
     @property
     def healthy(self) -> bool:
         return all(part.state in ("healthy", "elsewhere") for part in self.parts)
 
 
-class NightRun(Record):
+class RetrainingRun(Record):
     """One run of the nightly flow."""
 
     id: str
@@ -65,7 +65,7 @@ class DiskUse(Record):
 
 
 class Load(Record):
-    """What the service's processes take, a night that is under way included."""
+    """What the service's processes take, a retraining that is under way included."""
 
     memory: int
     """[bytes], what processes share counted once."""
@@ -79,19 +79,19 @@ class ServiceStatus(Record):
     healthy: bool
     reason: str
     """Why it is healthy or not, in a line."""
-    parts: tuple[PartStatus, ...]
+    parts: tuple[ComponentStatus, ...]
     since: AwareDatetime | None
     took: float | None
     """[s] from the start until all was well; None until it is."""
     load: Load | None
     next_run: AwareDatetime | None
     schedule: str
-    runs: tuple[NightRun, ...]
+    runs: tuple[RetrainingRun, ...]
     """The newest first."""
     champion: Promotion | None
     """The decision that made it."""
     review: str | None
-    """Where the nights are listed in MLflow's UI; None while that is not up."""
+    """Where the retrainings are listed in MLflow's UI; None while that is not up."""
     disk: tuple[DiskUse, ...]
     disk_free: int
     """[bytes]"""
@@ -100,8 +100,8 @@ class ServiceStatus(Record):
 class PrunedItem(Record):
     """One thing that `hlynr prune` removed, or would."""
 
-    kind: Literal["night", "search", "training", "run", "experiment", "worktree", "objects"]
-    """A night with its attempts, a search with its trials, a training alone, a run deleted in the UI; of DVC an
+    kind: Literal["retraining", "search", "training", "run", "experiment", "worktree", "objects"]
+    """A retraining with its attempts, a search with its trials, a training alone, a run deleted in the UI; of DVC an
     experiment, the folder of a killed save, the objects that nothing uses any more."""
     name: str
     reason: str

@@ -8,7 +8,7 @@ from hlynr.records.base import Record
 from hlynr.records.training import Alarm
 
 
-class StudyPoint(Record):
+class StabilityPoint(Record):
     """One evaluation of a training of the study; see `EvaluationPoint`."""
 
     timesteps: int
@@ -18,7 +18,7 @@ class StudyPoint(Record):
     action_saturation: float | None
 
 
-class StudyRun(Record):
+class StabilityRun(Record):
     """One training of the stability study, watched to its end, and its best bundle on the held-out engagements."""
 
     strategy: str
@@ -64,7 +64,7 @@ class StudyRun(Record):
     confidence: float
     heldout_mean_reward: float
     heldout_mean_final_distance: float
-    points: tuple[StudyPoint, ...]
+    points: tuple[StabilityPoint, ...]
 
     @property
     def name(self) -> str:
@@ -72,7 +72,7 @@ class StudyRun(Record):
         return f"{self.strategy}-{self.seed}"
 
 
-class StudyGroup(Record):
+class StabilityGroup(Record):
     """All runs of one strategy of the study."""
 
     strategy: str
@@ -96,7 +96,7 @@ class Stretch(Record):
     success_rate: tuple[float, float]
 
 
-class StudyDocument(Record):
+class StabilityDocument(Record):
     """The training this project started from, as its analysis tells it."""
 
     ticks_per_timestep: int
@@ -106,7 +106,7 @@ class StudyDocument(Record):
     """Of the best checkpoint, judged after the training."""
 
 
-class StudyRecord(Record):
+class StabilityRecord(Record):
     """The stability study."""
 
     command: str
@@ -118,8 +118,8 @@ class StudyRecord(Record):
     capture_radius: dict[str, float]
     """By scenario, as declared [m]."""
     heldout_episodes: int
-    strategies: tuple[StudyGroup, ...]
-    runs: tuple[StudyRun, ...]
+    strategies: tuple[StabilityGroup, ...]
+    runs: tuple[StabilityRun, ...]
     missing: dict[str, str]
     """By run, why it has come to no end."""
-    document: StudyDocument
+    document: StabilityDocument

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Self
+from typing import Literal, Self
 
-from pydantic import AwareDatetime
+from pydantic import AliasChoices, AwareDatetime, Field
 
 from hlynr.records.base import Record
-
-if TYPE_CHECKING:
-    pass
 
 
 class Lineage(Record):
@@ -18,10 +15,11 @@ class Lineage(Record):
     id: str
     created: str
     """UTC, ISO 8601."""
-    night: int
+    retraining: int = Field(validation_alias=AliasChoices("retraining", "night"))
+    """Its number; records of earlier versions call it night."""
     strategy: str = "default"
     attempt: int = 1
-    """Which try of the night's plan this is."""
+    """Which try of the retraining's plan this is."""
     reason: str | None = None
     """Why the plan made it."""
     params_digest: str
@@ -29,15 +27,17 @@ class Lineage(Record):
     git_dirty: bool | None = None
     flow_run_id: str | None = None
     mlflow_run_id: str | None = None
-    mlflow_night_id: str | None = None
-    """The run above those of the night's attempts; None for a training that is no part of a night."""
+    mlflow_parent_run_id: str | None = Field(
+        default=None, validation_alias=AliasChoices("mlflow_parent_run_id", "mlflow_night_id")
+    )
+    """The run above those of the retraining's attempts; None for a training that is no part of a retraining."""
     dvc_experiment: str | None = None
     dvc_revision: str | None = None
     bundle_sha256: str | None = None
 
     @property
-    def night_id(self) -> str:
-        """The id of the night's first attempt; the others add their number to it."""
+    def retraining_id(self) -> str:
+        """The id of the retraining's first attempt; the others add their number to it."""
         return self.id.removesuffix(f"-{self.attempt}") if self.attempt > 1 else self.id
 
     def tags(self) -> dict[str, str]:
@@ -85,7 +85,7 @@ FATAL: frozenset[str] = frozenset({"nan", "exploding_loss", "abort", "collapse"}
 """Alarms after which a training counts as failed, though its best bundle is kept."""
 
 
-class Alert(Record):
+class MonitorAlert(Record):
     """One condition that holds, in words."""
 
     kind: Alarm
@@ -100,7 +100,7 @@ class MonitorVerdict(Record):
     reason: str
     stopped: bool
     """Whether an alert ended the training before its budget."""
-    alerts: tuple[Alert, ...] = ()
+    alerts: tuple[MonitorAlert, ...] = ()
     """All that hold, the gravest first."""
     at_timesteps: int
     peak_success: float

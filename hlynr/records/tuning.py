@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from hlynr.records.base import Record
-from hlynr.records.stability import StudyPoint, StudyRun
+from hlynr.records.stability import StabilityPoint, StabilityRun
 from hlynr.records.training import Alarm
 
 TrialState = Literal["running", "complete", "pruned", "infeasible", "failed", "waiting"]
@@ -24,7 +24,7 @@ class TrialRun(Record):
     """Success over the last window of evaluations."""
     peak: float
     """The best such window."""
-    points: tuple[StudyPoint, ...]
+    points: tuple[StabilityPoint, ...]
 
 
 class TrialRecord(Record):
@@ -62,7 +62,7 @@ class Candidate(Record):
     trial: int | None
     """None for the strategy that was searched around."""
     train: dict[str, Any]
-    runs: tuple[StudyRun, ...]
+    runs: tuple[StabilityRun, ...]
     collapsed: int
     success: float
     """Mean over the runs on the held-out engagements."""

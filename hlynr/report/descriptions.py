@@ -1,4 +1,4 @@
-"""What MLflow's pages say of a run, a night, a model version and the registered model, as markdown.
+"""What MLflow's pages say of a run, a retraining, a model version and the registered model, as markdown.
 
 MLflow shows the beginning of a run's words until they are unfolded, and that of a version's in a list, as they are:
 so verdict and reason come first.
@@ -86,14 +86,14 @@ def model(name: str, roles: Mapping[str, int], history: Sequence[Promotion]) -> 
     return _joined(parts)
 
 
-def night(
+def retraining(
     attempts: Sequence[Attempt],
     promotion: Promotion | None = None,
     decision: GateDecision | None = None,
     evaluation: EvaluationReport | None = None,
     diagnosis: Diagnosis | None = None,
 ) -> str:
-    """What a night tried, why, and what came of it; without a promotion, that all has failed."""
+    """What a retraining tried, why, and what came of it; without a promotion, that all has failed."""
     head = text.headline(promotion) if promotion else "Every strategy of the plan failed."
     parts = [f"**{head}**", _why(decision, promotion), _spaced(tables.attempt_rows(attempts))]
     if decision is not None:
@@ -155,7 +155,7 @@ def _origin(source: TrainResult | EvaluationReport) -> str:
     dirty = " with uncommitted changes" if lineage.git_dirty else ""
     saved = "" if lineage.dvc_experiment is None else f", DVC experiment `{lineage.dvc_experiment}`"
     return (
-        f"Lineage `{lineage.id}`, night {lineage.night}, attempt {lineage.attempt} ({lineage.strategy}): "
+        f"Lineage `{lineage.id}`, retraining {lineage.retraining}, attempt {lineage.attempt} ({lineage.strategy}): "
         f"commit `{commit}`{dirty}{saved}, bundle sha256 `{source.bundle_sha256[:12]}`."
     )
 

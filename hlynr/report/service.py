@@ -16,17 +16,17 @@ SIGNS = {"healthy": "ok", "elsewhere": "ok", "starting": "warn", "not answering"
 
 
 def status(found: ServiceStatus) -> RenderableType:
-    """Services, nights, champion and disk, each a short table."""
+    """Services, retrainings, champion and disk, each a short table."""
     from rich.console import Group
     from rich.padding import Padding
     from rich.text import Text
 
     blocks = _section(f"{'Healthy' if found.healthy else 'NOT HEALTHY'}: {found.reason}", _parts(found))
-    upcoming = f"next night {_time(found.next_run)}" if found.next_run else "no night is scheduled"
-    blocks += _section(f"Schedule {found.schedule}, {upcoming}", _nights(found))
+    upcoming = f"next retraining {_time(found.next_run)}" if found.next_run else "no retraining is scheduled"
+    blocks += _section(f"Schedule {found.schedule}, {upcoming}", _retrainings(found))
     champion = text.headline(found.champion) if found.champion else "no champion yet"
     lines = [*_up(found), f"Champion: {champion}", f"Disk: {_disk(found)}"]
-    review = [Text(f" Review the nights: {found.review}", no_wrap=True, overflow="ignore")] if found.review else []
+    review = [Text(f" Review the retrainings: {found.review}", no_wrap=True, overflow="ignore")] if found.review else []
     return Group(*blocks, *(Padding(line, (0, 1)) for line in lines), *review)
 
 
@@ -59,7 +59,7 @@ def _parts(found: ServiceStatus) -> list[dict[str, str]]:
     ]
 
 
-def _nights(found: ServiceStatus) -> list[dict[str, str]]:
+def _retrainings(found: ServiceStatus) -> list[dict[str, str]]:
     return [
         {
             "run": run.name,

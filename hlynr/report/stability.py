@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlynr.records.base import write_text
-from hlynr.records.stability import StudyGroup, StudyRecord, StudyRun
+from hlynr.records.stability import StabilityGroup, StabilityRecord, StabilityRun
 from hlynr.report import stability_figures as figures
 from hlynr.report import stability_rows, tables, text
 from hlynr.report.stability_rows import with_least
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RECORD, PAGE = "study.json", "README.md"
 
 
-def write(record: StudyRecord, folder: Path) -> Path:
+def write(record: StabilityRecord, folder: Path) -> Path:
     """Write record, figures and page into ``folder``; returns the page."""
     record.write(folder / RECORD)
     figures.learning(record, folder / "learning.png")
@@ -27,7 +27,7 @@ def write(record: StudyRecord, folder: Path) -> Path:
     return folder / PAGE
 
 
-def summary(record: StudyRecord) -> RenderableType:
+def summary(record: StabilityRecord) -> RenderableType:
     """What each strategy came to, and what has come to nothing."""
     from rich.console import Group
 
@@ -35,11 +35,11 @@ def summary(record: StudyRecord) -> RenderableType:
     return Group(strategies, tables.grid("Without an end", _missing(record))) if record.missing else strategies
 
 
-def _missing(record: StudyRecord) -> list[dict[str, str]]:
+def _missing(record: StabilityRecord) -> list[dict[str, str]]:
     return [{"run": name, "why it is missing": reason} for name, reason in record.missing.items()]
 
 
-def _page(record: StudyRecord) -> str:
+def _page(record: StabilityRecord) -> str:
     parts = [
         "# Stability study",
         _opening(record),
@@ -69,7 +69,7 @@ def _page(record: StudyRecord) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def _opening(record: StudyRecord) -> str:
+def _opening(record: StabilityRecord) -> str:
     radii = text.listed(f"{radius:g} m in `{scenario}`" for scenario, radius in record.capture_radius.items())
     missing = f" of {len(record.runs) + len(record.missing)}" if record.missing else ""
     return (
@@ -78,7 +78,7 @@ def _opening(record: StudyRecord) -> str:
     )
 
 
-def _finding(record: StudyRecord, group: StudyGroup) -> str:
+def _finding(record: StabilityRecord, group: StabilityGroup) -> str:
     others = text.listed(f"{kind} in {count}" for kind, count in group.alerts.items() if kind != "collapse")
     stops = [run.stopped_at for run in record.runs if run.strategy == group.strategy and run.stopped_at is not None]
     when = f", the first at {text.timesteps(min(stops))} timesteps" if stops else ""
@@ -91,7 +91,7 @@ def _finding(record: StudyRecord, group: StudyGroup) -> str:
     )
 
 
-def _origin(record: StudyRecord) -> str:
+def _origin(record: StabilityRecord) -> str:
     trained = text.listed(sorted({_commit(run) for run in record.runs}))
     versions = text.listed(f"{package} {version}" for package, version in record.versions.items())
     return (
@@ -100,6 +100,6 @@ def _origin(record: StudyRecord) -> str:
     )
 
 
-def _commit(made: StudyRecord | StudyRun) -> str:
+def _commit(made: StabilityRecord | StabilityRun) -> str:
     name = text.UNKNOWN if made.git_commit is None else f"`{made.git_commit[:12]}`"
     return f"{name} with uncommitted changes" if made.git_dirty else name

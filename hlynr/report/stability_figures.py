@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
-from hlynr.records.stability import StudyDocument, StudyRecord, StudyRun
+from hlynr.records.stability import StabilityDocument, StabilityRecord, StabilityRun
 from hlynr.report import style, text
 
 Quantity = Literal["success_rate", "mean_reward", "std", "action_saturation"]
@@ -24,7 +24,7 @@ ROW = 2.7
 """[in] height of one strategy's panels."""
 
 
-def learning(record: StudyRecord, path: Path) -> Path:
+def learning(record: StabilityRecord, path: Path) -> Path:
     """Success and mean reward over timesteps, a row for each strategy, with the analysed run beside the success."""
     figure = style.canvas(
         "Success and mean reward over training",
@@ -47,7 +47,7 @@ def learning(record: StudyRecord, path: Path) -> Path:
     return style.save(figure, path)
 
 
-def spread(record: StudyRecord, path: Path) -> Path:
+def spread(record: StabilityRecord, path: Path) -> Path:
     """The actions' standard deviation and saturation over timesteps, a row for each strategy that has them."""
     known = {run.strategy for run in record.runs if any(point.std is not None for point in run.points)}
     groups = [group for group in record.strategies if group.strategy in known] or record.strategies[:1]
@@ -72,7 +72,7 @@ def spread(record: StudyRecord, path: Path) -> Path:
     return style.save(figure, path)
 
 
-def _curves(axes: Axes, runs: Sequence[StudyRun], quantity: Quantity) -> None:
+def _curves(axes: Axes, runs: Sequence[StabilityRun], quantity: Quantity) -> None:
     """A thin line per run, and mean and range of those that were evaluated at the same time."""
     colour = COLOURS[quantity]
     at: dict[int, list[float]] = {}
@@ -92,7 +92,7 @@ def _curves(axes: Axes, runs: Sequence[StudyRun], quantity: Quantity) -> None:
     axes.plot(times, mean, color=colour, linewidth=2.2, label=label)
 
 
-def _document(axes: Axes, document: StudyDocument) -> None:
+def _document(axes: Axes, document: StabilityDocument) -> None:
     middles = []
     for stretch in document.success:
         begin, end = (ticks / document.ticks_per_timestep for ticks in stretch.ticks)
@@ -102,7 +102,7 @@ def _document(axes: Axes, document: StudyDocument) -> None:
     axes.plot(*zip(*middles, strict=True), color=style.RED, linestyle="--", linewidth=1.5, label="the analysed run")
 
 
-def stability(record: StudyRecord, path: Path) -> Path:
+def stability(record: StabilityRecord, path: Path) -> Path:
     """Best and last window of each run, and its best bundle on the held-out engagements."""
     figure = style.canvas(
         "The end of each training beside its peak",
@@ -123,7 +123,7 @@ def stability(record: StudyRecord, path: Path) -> Path:
     return style.save(figure, path)
 
 
-def _ending(axes: Axes, row: int, run: StudyRun) -> None:
+def _ending(axes: Axes, row: int, run: StabilityRun) -> None:
     peak, final, heldout = run.peak_window_success, run.final_window_success, run.heldout_success_rate
     colour = style.RED if run.collapsed else style.BLUE
     if peak is not None and final is not None:
@@ -139,7 +139,7 @@ def _ending(axes: Axes, row: int, run: StudyRun) -> None:
     axes.text(1.085, row, told, va="center", ha="right", fontsize=10, color=colour)
 
 
-def _floor(runs: Sequence[StudyRun]) -> float:
+def _floor(runs: Sequence[StabilityRun]) -> float:
     """The left end of the axis: a tenth below the least that is shown, so that runs alike can be told apart."""
     shown = [value for run in runs for value in (run.final_window_success, run.heldout_success_rate_ci[0]) if value]
     return max(min(shown, default=0.0) - 0.1, 0.0)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from statistics import fmean
 
-from hlynr.records.stability import Stretch, StudyRecord
+from hlynr.records.stability import StabilityRecord, Stretch
 from hlynr.report import text
 
 TOLERANCE = 0.1
 """By how much of its time an evaluation may lie outside a stretch of the document and still count as in it."""
 
 
-def strategies(record: StudyRecord) -> list[dict[str, str]]:
+def strategies(record: StabilityRecord) -> list[dict[str, str]]:
     """One row per strategy."""
     return [
         {
@@ -26,7 +26,7 @@ def strategies(record: StudyRecord) -> list[dict[str, str]]:
     ]
 
 
-def runs(record: StudyRecord) -> list[dict[str, str]]:
+def runs(record: StabilityRecord) -> list[dict[str, str]]:
     """One row per run."""
     return [
         {
@@ -45,7 +45,7 @@ def runs(record: StudyRecord) -> list[dict[str, str]]:
     ]
 
 
-def over_time(record: StudyRecord) -> list[dict[str, str]]:
+def over_time(record: StabilityRecord) -> list[dict[str, str]]:
     """The document's table with what each strategy's runs had at the same time."""
     document, names = record.document, [group.strategy for group in record.strategies]
     rows = []
@@ -72,7 +72,7 @@ def _row(time: str, document: str, ours: dict[str, str]) -> dict[str, str]:
     return {"timesteps": time, "the analysed run": document, **ours}
 
 
-def _mean_within(record: StudyRecord, strategy: str, begin: int, end: int) -> float | None:
+def _mean_within(record: StabilityRecord, strategy: str, begin: int, end: int) -> float | None:
     low, high = begin * (1 - TOLERANCE), end * (1 + TOLERANCE)
     points = [point for run in record.runs if run.strategy == strategy for point in run.points]
     rates = [point.success_rate for point in points if low <= point.timesteps <= high]

@@ -15,13 +15,13 @@ from hlynr.report import engagements, figures
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
-    from hlynr.evaluation.rollout import Flights, Trajectory
+    from hlynr.evaluation.rollout import EpisodeResults, Trajectory
 
 
 def write(
     config: Config,
     report: EvaluationReport,
-    flights: Mapping[str, Flights],
+    results: Mapping[str, EpisodeResults],
     samples: Sequence[Trajectory],
     training: TrainResult | None,
     out: Path,
@@ -32,7 +32,7 @@ def write(
     (out / "metrics.json").write_text(json.dumps(_metrics(report), indent=2) + "\n", encoding="utf-8")
     (out / "comparison.csv").write_text(_comparison(report), encoding="utf-8")
     pages, baseline = out / "figures", config.gate.baseline
-    distances = {"policy": flights["policy"].miss_distance, "pn": flights["pn"].miss_distance}
+    distances = {"policy": results["policy"].miss_distance, "pn": results["pn"].miss_distance}
     drawn = [
         figures.comparison(report, baseline, pages / "comparison.png"),
         figures.slices(report.heldout, pages / "slices.png"),

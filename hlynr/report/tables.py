@@ -22,7 +22,7 @@ UNITS = {"range": "m", "azimuth": "deg", "elevation": "deg", "target_speed": "m/
 
 
 def summary(record: RetrainRecord, config: Config) -> RenderableType:
-    """What the night brought, why, and where to look next."""
+    """What the retraining brought, why, and where to look next."""
     from rich.console import Group
 
     decision = record.decision
@@ -180,7 +180,7 @@ def slice_rows(report: PolicyReport) -> list[dict[str, str]]:
 
 
 def attempt_rows(attempts: Sequence[Attempt]) -> list[dict[str, str]]:
-    """One row per attempt of a night's plan."""
+    """One row per attempt of a retraining's plan."""
     return [
         {
             "attempt": f"{attempt.lineage.attempt} {attempt.lineage.strategy}",
@@ -207,7 +207,7 @@ def _banner(record: RetrainRecord, model: str) -> RenderableType:
     lines = Text(f"\n{text.headline(record.promotion, model)}\n", style="bold green" if promoted else "bold yellow")
     lines.append(f"{text.reason(record.decision.reason)}\n", style="not bold default")
     verdict = record.train.verdict
-    trained = f"Night {record.lineage.night}, lineage {record.lineage.id}. Training: {verdict.status}, {verdict.reason}"
+    trained = f"Retraining {record.lineage.retraining}, lineage {record.lineage.id}. Training: {verdict.status}, {verdict.reason}"
     return lines.append(f"{trained}\n", style="not bold default")
 
 

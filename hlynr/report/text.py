@@ -98,7 +98,7 @@ def headline(promotion: Promotion | None, model: str = "") -> str:
         return "Not judged: no decision was taken."
     name = f"{model} version {promotion.version}" if model else f"Version {promotion.version}"
     before = promotion.champion_before
-    if promotion.action == "refused":
+    if promotion.action == "not_promoted":
         stays = "there is still no champion" if before is None else f"version {before} stays champion"
         return f"{name} was not promoted; {stays}."
     if promotion.action == "rolled_back":

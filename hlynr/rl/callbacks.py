@@ -18,10 +18,10 @@ from stable_baselines3.common.logger import KVWriter
 from stable_baselines3.common.policies import ActorCriticPolicy
 
 from hlynr.envs.reward import TERMS
-from hlynr.evaluation.rollout import fly
+from hlynr.evaluation.rollout import run_episodes
 from hlynr.records.training import STATUS, EvaluationPoint, MonitorVerdict, TrainingState, TrainingStatus, TrainProgress
 from hlynr.rl import bundle, checkpoint
-from hlynr.rl.curriculum import Curriculum
+from hlynr.rl.curriculum import RadiusCurriculum
 from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 from hlynr.rl.network import NetworkPolicy
 from hlynr.runtime.progress import TrainObserver
@@ -72,7 +72,7 @@ class Supervisor(BaseCallback):
         self.interrupted = False
         self._digest, self._observer, self._stop_requested = digest, observer, stop_requested
         self._halt = self.verdict.stopped  # a checkpoint from the moment of a verdict goes no further
-        self._curriculum = Curriculum(config)
+        self._curriculum = RadiusCurriculum(config)
         if progress.curriculum:
             self._curriculum.load_state_dict(progress.curriculum)
         env.set_capture_radius(self._curriculum.radius)
@@ -135,7 +135,7 @@ class Supervisor(BaseCallback):
         """One evaluation on the selection seeds: point, verdict, and the best bundle if it is the best."""
         monitor, train = self.config.monitor, self.config.train
         policy = NetworkPolicy(train.algorithm, cast(ActorCriticPolicy, self.model.policy))
-        flights = fly(
+        results = run_episodes(
             policy,
             self.config,
             train.scenario,
@@ -146,9 +146,9 @@ class Supervisor(BaseCallback):
         point = EvaluationPoint(
             timesteps=self.num_timesteps,
             episodes=monitor.episodes,
-            success_rate=float(flights.success.mean()),
-            mean_reward=float(flights.reward.mean()),
-            mean_final_distance=float(flights.final_distance.mean()),
+            success_rate=float(results.success.mean()),
+            mean_reward=float(results.reward.mean()),
+            mean_final_distance=float(results.final_distance.mean()),
             training_radius=self._curriculum.radius,
             std=float(policy.std.mean()),
             action_saturation=self._saturation,

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from hlynr.config.config import Config
 
 
-class Curriculum:
+class RadiusCurriculum:
     """Where a training stands in ``train.curriculum``, advanced between rollouts."""
 
     def __init__(self, config: Config) -> None:

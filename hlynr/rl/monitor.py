@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from statistics import NormalDist, fmean, linear_regression, median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from hlynr.records.training import Alarm, Alert, EvaluationPoint, MonitorVerdict
+from hlynr.records.training import Alarm, EvaluationPoint, MonitorAlert, MonitorVerdict
 
 if TYPE_CHECKING:
     from hlynr.config.sections import Monitor
@@ -40,7 +40,7 @@ def judge(points: Points, settings: Monitor) -> MonitorVerdict:
             final_success=0.0,
         )
     newest = points[-1]
-    alerts = tuple(Alert(kind=kind, reason=told) for kind, rule in _RULES if (told := rule(points, settings)))
+    alerts = tuple(MonitorAlert(kind=kind, reason=told) for kind, rule in _RULES if (told := rule(points, settings)))
     peak = max(points, key=lambda point: (point.success_rate, -point.timesteps))
     gravest = alerts[0] if alerts else None
     return MonitorVerdict(
@@ -58,7 +58,7 @@ def judge(points: Points, settings: Monitor) -> MonitorVerdict:
 def not_a_number(points: Points, settings: Monitor, timesteps: int, what: str) -> MonitorVerdict:
     """The verdict when the training itself produced NaN or infinity in ``what``."""
     so_far = judge(points, settings)
-    alert = Alert(kind="nan", reason=f"{what} is not finite at {timesteps:,} timesteps")
+    alert = MonitorAlert(kind="nan", reason=f"{what} is not finite at {timesteps:,} timesteps")
     others = tuple(known for known in so_far.alerts if known.kind != "nan")
     return so_far.model_copy(
         update={

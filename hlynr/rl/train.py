@@ -56,7 +56,8 @@ def training_digest(config: Config) -> str:
     """sha256 of what the course of a training depends on; a checkpoint goes on only under the same one."""
     whole = config.model_dump(mode="json")
     relevant = {key: whole[key] for key in ("sim", "tracker", "reward", "train", "monitor")}
-    relevant |= {"scenario": whole["scenarios"][config.train.scenario], "night": config.run.night}
+    relevant |= {"scenario": whole["scenarios"][config.train.scenario]}
+    relevant |= {"night": config.run.retraining}  # its former name: checkpoints of earlier versions stay resumable
     return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()
 
 

@@ -17,7 +17,7 @@ class BusyError(EnvironmentNotReady):
 def one_at_a_time(root: Path, what: str = "retraining") -> Iterator[None]:
     """Keep a second one out of the project; the operating system frees the lock of a killed one.
 
-    It is turned away and does not wait: after the first one the night is another, and so is what to do.
+    It is turned away and does not wait: after the first one the retraining is another, and so is what to do.
 
     Raises:
         BusyError: if another one is going on.

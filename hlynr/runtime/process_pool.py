@@ -16,11 +16,11 @@ PAUSE = 0.2
 """[s] between two looks at how things stand."""
 
 
-class StoppingError(Exception):
+class PoolStoppedError(Exception):
     """Nothing more is begun."""
 
 
-class Children:
+class ProcessPool:
     """The processes at work, to be stopped together."""
 
     def __init__(self) -> None:
@@ -36,11 +36,11 @@ class Children:
             messages: the file for what it has to say beside its progress.
 
         Raises:
-            StoppingError: if all have been told to stop.
+            PoolStoppedError: if all have been told to stop.
         """
         with self._lock:
             if self.stopping:
-                raise StoppingError
+                raise PoolStoppedError
             messages.parent.mkdir(parents=True, exist_ok=True)
             process = processes.start(command, messages)
             self._living.add(process)
@@ -64,7 +64,7 @@ class Children:
                 processes.kill(process)
 
 
-def together(jobs: Sequence[Callable[[Children], None]], at_once: int, look: Callable[[], None]) -> None:
+def together(jobs: Sequence[Callable[[ProcessPool], None]], at_once: int, look: Callable[[], None]) -> None:
     """Do all jobs, begun in their order, ``at_once`` at a time.
 
     Args:
@@ -75,7 +75,7 @@ def together(jobs: Sequence[Callable[[Children], None]], at_once: int, look: Cal
         KeyboardInterrupt: after all processes have stopped cleanly.
         Exception: the first that came out of a job, when the others have ended.
     """
-    children = Children()
+    children = ProcessPool()
     with ThreadPoolExecutor(at_once) as pool:
         futures = [pool.submit(partial(job, children)) for job in jobs]
         try:

@@ -26,7 +26,7 @@ class TrainingCrashedError(TrainingError):
     """The training process ended without a result; its last checkpoint is there to go on from."""
 
 
-class Refusal(Record):
+class ReportedError(Record):
     """What the child says instead of a result."""
 
     exit_code: int
@@ -71,11 +71,11 @@ def converse(child: subprocess.Popen[str], request: Record, observers: Sequence[
         raise TrainingCrashedError(f"the training process ended with {ending}")
 
 
-def _listen(lines: Iterable[str], observers: Sequence[TrainObserver]) -> Refusal | None:
+def _listen(lines: Iterable[str], observers: Sequence[TrainObserver]) -> ReportedError | None:
     """Pass progress on until the child closes its output; returns its refusal, if its last line is one."""
     for line in lines:
         if "exit_code" in line:
-            return Refusal.model_validate_json(line)
+            return ReportedError.model_validate_json(line)
         progress = TrainProgress.model_validate_json(line)
         for observer in observers:
             observer.progress(progress)
@@ -99,7 +99,7 @@ def kill(child: subprocess.Popen[str]) -> None:
         child.wait()
 
 
-class Channel:
+class MessageChannel:
     """The child's side of its standard output; nobody may be listening any more."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -129,10 +129,10 @@ def watch_parent(parent: int, patience: float) -> None:
     os._exit(1)
 
 
-def serve(work: Callable[[str, Channel], None]) -> int:
+def serve(work: Callable[[str, MessageChannel], None]) -> int:
     """The child's side of `converse`: do what the text on standard input asks for, and return the exit code."""
     threading.Thread(target=watch_parent, args=(os.getppid(), PATIENCE), daemon=True).start()
-    channel = Channel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
+    channel = MessageChannel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no message to the parent
     try:
         work(sys.stdin.read(), channel)
@@ -142,6 +142,6 @@ def serve(work: Callable[[str, Channel], None]) -> int:
         told = explained(error)
         if told is None:
             raise
-        channel.send(Refusal(exit_code=told.exit_code, message=str(told)))
+        channel.send(ReportedError(exit_code=told.exit_code, message=str(told)))
         return told.exit_code
     return DONE

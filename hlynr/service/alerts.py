@@ -25,7 +25,7 @@ PAUSE = 2.0
 """[s] between two tries."""
 
 
-class Alert(Record):
+class AlertMessage(Record):
     """The message as the webhook gets it, as JSON; chat services show ``text``."""
 
     kind: AlertKind
@@ -71,13 +71,13 @@ def tell(root: Path, settings: Alerts, kind: AlertKind, text: str, flow_run: str
         return
     try:
         if url := webhook():
-            alert = Alert(kind=kind, text=f"{name}: {line}", project=name, flow_run=flow_run, when=now)
+            alert = AlertMessage(kind=kind, text=f"{name}: {line}", project=name, flow_run=flow_run, when=now)
             _send(url, alert, settings.timeout)
     except EnvironmentNotReady as error:
         _write(log_file(root), f"{now:%Y-%m-%d %H:%M:%S} not sent  {error}")
 
 
-def _send(url: str, alert: Alert, timeout: float) -> None:
+def _send(url: str, alert: AlertMessage, timeout: float) -> None:
     """Raises `EnvironmentNotReady` if nobody takes it; the address stays out of that, it may be a secret."""
     request = Request(url, alert.model_dump_json().encode(), {"Content-Type": "application/json"})
     fault = "no answer"

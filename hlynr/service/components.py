@@ -22,7 +22,7 @@ HEARTBEAT = 30
 
 
 @dataclass(frozen=True)
-class Part:
+class Component:
     """One service: a command to keep running, or a server elsewhere that is only looked at."""
 
     name: str
@@ -39,16 +39,16 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Components:
     """All parts, and the environment of those that speak to Prefect."""
 
-    parts: tuple[Part, ...]
+    parts: tuple[Component, ...]
     api: PrefectApi
     worker: str
     """Name of this project's worker."""
 
 
-def plan(project: Project, params: str) -> Plan:
+def plan(project: Project, params: str) -> Components:
     """What has to run here: a server that the environment or the configuration names elsewhere is used instead."""
     settings = project.config.service
     given = os.environ.get("PREFECT_API_URL")
@@ -58,11 +58,11 @@ def plan(project: Project, params: str) -> Plan:
     name = worker_name(project.root)
     worker = (sys.executable, "-P", "-m", "flows.worker", name, str(project.root), params)
     parts = (
-        Part("prefect", api.healthy, given.removesuffix("/api"))
+        Component("prefect", api.healthy, given.removesuffix("/api"))
         if given
-        else Part("prefect", api.healthy, local, _prefect(project), environment=common | _server(project)),
+        else Component("prefect", api.healthy, local, _prefect(project), environment=common | _server(project)),
         _mlflow(project),
-        Part(
+        Component(
             "worker",
             lambda: api.worker_online(settings.pool, name),
             command=worker,
@@ -71,10 +71,10 @@ def plan(project: Project, params: str) -> Plan:
             patience=300.0,
         ),
     )
-    return Plan(parts, api, name)
+    return Components(parts, api, name)
 
 
-def require_ports(parts: tuple[Part, ...], project: Project) -> None:
+def require_ports(parts: tuple[Component, ...], project: Project) -> None:
     """Raises `EnvironmentNotReady` if one of the ports to listen on is taken."""
     settings = project.config.service
     ports = {
@@ -132,17 +132,17 @@ def _prefect(project: Project) -> tuple[str, ...]:
     return (sys.executable, "-P", "-m", "hlynr.service.prefect_server", *where)
 
 
-def _mlflow(project: Project) -> Part:
+def _mlflow(project: Project) -> Component:
     from hlynr.ops.tracking import server
 
     uri, settings = project.config.tracking.uri, project.config.service
     if uri.startswith(("http://", "https://")):
-        return Part("mlflow", lambda: answers(f"{uri}/health"), uri)
+        return Component("mlflow", lambda: answers(f"{uri}/health"), uri)
     url = f"http://{_reached(settings.host)}:{settings.mlflow_port}"
     command = server.command(
         project.config, project.root, settings.host, settings.mlflow_port, list(settings.allowed_hosts)
     )
-    return Part("mlflow", lambda: answers(f"{url}/health"), url, tuple(command), environment=server.ENVIRONMENT)
+    return Component("mlflow", lambda: answers(f"{url}/health"), url, tuple(command), environment=server.ENVIRONMENT)
 
 
 def _reached(host: str) -> str:

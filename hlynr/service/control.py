@@ -14,11 +14,11 @@ from hlynr.config.project import Project
 from hlynr.records.base import write_text
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service import prefect_server, supervisor
-from hlynr.service.paths import Place, lives
+from hlynr.service.paths import ServicePaths, lives
 
 PAUSE = 0.2
 STOP_TIMEOUT = 180.0
-"""[s] for a night to come to its checkpoint and everything to end."""
+"""[s] for a retraining to come to its checkpoint and everything to end."""
 
 
 def up(project: Project, params_file: str, overrides: list[str], *, detach: bool, tell: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ def up(project: Project, params_file: str, overrides: list[str], *, detach: bool
     Raises:
         EnvironmentNotReady: if it does not come up.
     """
-    place = Place(project.root)
+    place = ServicePaths(project.root)
     place.folder.mkdir(parents=True, exist_ok=True)
     write_text(place.overrides_file, json.dumps(overrides) + "\n")
     if up := place.running():
@@ -52,7 +52,7 @@ def down(project: Project) -> bool:
     Raises:
         EnvironmentNotReady: if it does not end.
     """
-    place = Place(project.root)
+    place = ServicePaths(project.root)
     state = place.running()
     if state is None:
         return False
@@ -66,7 +66,7 @@ def down(project: Project) -> bool:
 
 
 def _detached(project: Project, params_file: str, overrides: list[str]) -> None:
-    place = Place(project.root)
+    place = ServicePaths(project.root)
     log = place.log("service")
     command = [sys.executable, "-P", "-m", "hlynr.service.supervisor", str(project.root / params_file), *overrides]
     with log.open("ab") as output:

@@ -13,13 +13,13 @@ import psutil
 
 from hlynr.config.project import Project
 from hlynr.service import alerts
-from hlynr.service.prefect_api import SILENT, NoAnswerError, PrefectApi
+from hlynr.service.prefect_api import SILENT, PrefectApi, PrefectUnavailableError
 
 PENDING_PATIENCE = 120.0
 """[s] a run may take from being taken by the worker to having a process."""
 
 
-class Orphans:
+class LostRuns:
     """What is known of the worker's runs from one look to the next."""
 
     def __init__(self, project: Project, api: PrefectApi, worker: str) -> None:
@@ -33,7 +33,7 @@ class Orphans:
             ended = [lost[run_id] for run_id in self._suspects & lost.keys()]
             for run in ended:
                 self._api.crash(run["id"], "Its process is gone: it was killed together with its worker.")
-        except NoAnswerError:
+        except PrefectUnavailableError:
             return []  # the keeper tells that the server is away
         self._suspects = lost.keys() - {run["id"] for run in ended}
         for run in ended:
@@ -45,7 +45,7 @@ class Orphans:
         """Of the runs that are under way, with all their children."""
         try:
             pids = [_pid(run) for run in self._api.unfinished(self._worker)]
-        except NoAnswerError:
+        except PrefectUnavailableError:
             return []
         own = [psutil.Process(pid) for pid in pids if pid is not None and _is_run(pid)]
         return [process for each in own for process in (each, *each.children(recursive=True))]
@@ -72,7 +72,7 @@ def _is_run(pid: int) -> bool:
         return False
 
 
-class Silenced:
+class CrashedRuns:
     """What has been told since this service, which has the server, is up; while it is not, no run is ended so."""
 
     def __init__(self, project: Project, api: PrefectApi) -> None:
@@ -84,7 +84,7 @@ class Silenced:
         """Tell of each once, as an alert; returns a line for each."""
         try:
             crashed = self._api.crashed(self._since)
-        except NoAnswerError:
+        except PrefectUnavailableError:
             return []  # the keeper tells that the server is away
         found = [
             run

@@ -16,7 +16,7 @@ class AlreadyUpError(EnvironmentNotReady):
 
 
 @dataclass(frozen=True)
-class Place:
+class ServicePaths:
     """The service's files below a project's folder."""
 
     root: Path

@@ -25,7 +25,7 @@ SILENT = "No sign of life for"
 WORKER_LABEL = "prefect.worker.name"
 
 
-class NoAnswerError(EnvironmentNotReady):
+class PrefectUnavailableError(EnvironmentNotReady):
     """Prefect's server does not answer, or not with what was asked for."""
 
 
@@ -45,7 +45,7 @@ class PrefectApi:
         """Whether the worker has lately told the server that it is there."""
         try:
             found = self._post(f"/work_pools/{quote(pool)}/workers/filter", {})
-        except NoAnswerError:
+        except PrefectUnavailableError:
             return False
         return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found)
 
@@ -59,19 +59,19 @@ class PrefectApi:
         chosen = {"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since.isoformat()}}
         return self._runs(chosen, limit=200)
 
-    def nights(self, limit: int) -> list[dict[str, Any]]:
+    def retrainings(self, limit: int) -> list[dict[str, Any]]:
         """The newest runs of the nightly flow that have begun or ended, the newest first."""
         begun = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
         return self._runs(begun, flow=FLOW, sort="EXPECTED_START_TIME_DESC", limit=limit)
 
-    def next_night(self) -> dict[str, Any] | None:
+    def next_retraining(self) -> dict[str, Any] | None:
         """The run that is due next; None if none is scheduled."""
         waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
         found = self._runs(waiting, flow=FLOW, sort="EXPECTED_START_TIME_ASC", limit=1)
         return found[0] if found else None
 
     def schedule(self) -> str:
-        """By what the nights are scheduled, as cron has it, and the time zone."""
+        """By what the retrainings are scheduled, as cron has it, and the time zone."""
         found = self._get(f"/deployments/name/{FLOW}/{NIGHTLY}")["schedules"]
         each = [f"{entry['schedule'].get('cron')} ({entry['schedule'].get('timezone')})" for entry in found]
         return ", ".join(each) or "none"
@@ -104,7 +104,7 @@ class PrefectApi:
                 return json.loads(response.read())
         except (URLError, OSError, ValueError) as error:
             detail = f"{error.code} {error.reason}" if isinstance(error, HTTPError) else str(error)
-            raise NoAnswerError(f"Prefect's server does not answer {request.full_url}: {detail}") from None
+            raise PrefectUnavailableError(f"Prefect's server does not answer {request.full_url}: {detail}") from None
 
 
 def answers(url: str, timeout: float = 10.0) -> bool:

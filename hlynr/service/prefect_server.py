@@ -21,7 +21,7 @@ from urllib.request import urlopen
 from hlynr.config.project import Project
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import watch_parent
-from hlynr.service.paths import Place
+from hlynr.service.paths import ServicePaths
 
 START_TIMEOUT = 120.0
 """[s] it takes 10 to 40 on a busy machine."""
@@ -83,7 +83,7 @@ def start(project: Project) -> Server | None:
     os.environ.update(settings(project))
     if "PREFECT_API_URL" in os.environ:
         return None
-    if up := Place(project.root).running():
+    if up := ServicePaths(project.root).running():
         os.environ["PREFECT_API_URL"] = up.prefect_api
         return None
     home = Path(os.environ["PREFECT_HOME"])

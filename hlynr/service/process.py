@@ -13,8 +13,8 @@ from pathlib import Path
 
 import psutil
 
-from hlynr.records.service import PartState, PartStatus
-from hlynr.service.components import Part
+from hlynr.records.service import ComponentState, ComponentStatus
+from hlynr.service.components import Component
 
 LOOK = 5.0
 """[s] between two looks at whether it is well."""
@@ -26,26 +26,26 @@ GRACE = 15.0
 LOG_BYTES = 5_000_000
 
 
-class Keeper:
+class SupervisedProcess:
     """One part; `tend` is called again and again."""
 
-    def __init__(self, part: Part, root: Path, log: Path) -> None:
+    def __init__(self, part: Component, root: Path, log: Path) -> None:
         self.part = part
         self.restarts = 0
         self._root, self._log = root, log
         self._process: subprocess.Popen[bytes] | None = None
         self._begun = 0.0
-        self._state: PartState = "elsewhere" if part.command is None else "down"
+        self._state: ComponentState = "elsewhere" if part.command is None else "down"
         self._next_look = 0.0
         self._well_at = 0.0
         self._fell: float | None = None
         """When it ended; None while it runs."""
 
     @property
-    def status(self) -> PartStatus:
+    def status(self) -> ComponentStatus:
         log = os.path.relpath(self._log, self._root) if self.part.command else None
         pid = self._process.pid if self._process else None
-        return PartStatus(
+        return ComponentStatus(
             name=self.part.name, state=self._state, url=self.part.url, pid=pid, restarts=self.restarts, log=log
         )
 
@@ -126,7 +126,7 @@ class Keeper:
 
     def _fallen(self, now: float, code: int) -> str | None:
         if self._fell is None:
-            if self.part.url and self._process:  # the worker's nights come to their checkpoint by themselves
+            if self.part.url and self._process:  # the worker's retrainings come to their checkpoint by themselves
                 _end_session(self._process.pid)
             self._fell, self._state = now, "down"
             self.restarts = 0 if now - self._begun > FORGIVEN else self.restarts
@@ -137,7 +137,7 @@ class Keeper:
         self.start()
         return f"{self.part.name} is started anew"
 
-    def _become(self, state: PartState) -> str | None:
+    def _become(self, state: ComponentState) -> str | None:
         before, self._state = self._state, state
         return None if before == state else f"{self.part.name} is {state}"
 

@@ -1,4 +1,4 @@
-"""How the service is: its parts, the next night, the last nights, the champion, the disk."""
+"""How the service is: its parts, the next retraining, the last retrainings, the champion, the disk."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import psutil
 
 from hlynr.config.project import Project
 from hlynr.records.retraining import Promotion
-from hlynr.records.service import DiskUse, Load, NightRun, ServiceState, ServiceStatus
+from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, ServiceStatus
 from hlynr.runtime.errors import explained
-from hlynr.service.paths import Place
-from hlynr.service.prefect_api import NoAnswerError, PrefectApi
+from hlynr.service.paths import ServicePaths
+from hlynr.service.prefect_api import PrefectApi, PrefectUnavailableError
 
 RUNS = 5
 _ENDED = "Flow run encountered an exception: "
@@ -24,7 +24,7 @@ _ENDED = "Flow run encountered an exception: "
 
 def look(project: Project) -> ServiceStatus:
     """All of it; what cannot be found out because nothing is up stays empty."""
-    state = Place(project.root).running()
+    state = ServicePaths(project.root).running()
     meter = Meter(state.pid) if state else None
     wanted = project.config.schedule
     schedule = f"{wanted.cron} ({wanted.timezone})" if wanted.cron else "none"
@@ -32,9 +32,9 @@ def look(project: Project) -> ServiceStatus:
     if state is not None:
         api = PrefectApi(state.prefect_api)
         try:
-            schedule, upcoming = api.schedule(), api.next_night()
-            runs = [_night(run) for run in api.nights(RUNS)]
-        except NoAnswerError as error:
+            schedule, upcoming = api.schedule(), api.next_retraining()
+            runs = [_retraining(run) for run in api.retrainings(RUNS)]
+        except PrefectUnavailableError as error:
             reason = reason or str(error)
     champion, review = _registry(project, state)
     return ServiceStatus(
@@ -63,19 +63,19 @@ def _condition(state: ServiceState | None) -> str:
     )
 
 
-def _night(run: dict[str, Any]) -> NightRun:
+def _retraining(run: dict[str, Any]) -> RetrainingRun:
     begin = run["start_time"] or run["expected_start_time"]
     seconds = None
     if run["start_time"] and run["end_time"]:
         seconds = (datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(begin)).total_seconds()
     message = str((run["state"] or {}).get("message") or "").removeprefix(_ENDED)
-    return NightRun(
+    return RetrainingRun(
         id=run["id"], name=run["name"], state=run["state_name"], began=begin, seconds=seconds, verdict=message
     )
 
 
 def _registry(project: Project, state: ServiceState | None) -> tuple[Promotion | None, str | None]:
-    """The decision that made the champion, and the address of the list of nights."""
+    """The decision that made the champion, and the address of the list of retrainings."""
     from hlynr.ops.registry import journal
     from hlynr.ops.tracking import store, views
 
@@ -87,7 +87,7 @@ def _registry(project: Project, state: ServiceState | None) -> tuple[Promotion |
         if explained(error) is None:
             raise
         return None, None  # that MLflow is away is told as the state of its part
-    made = [entry for entry in history if entry.action != "refused"]
+    made = [entry for entry in history if entry.action != "not_promoted"]
     url = next((part.url for part in state.parts if part.name == "mlflow"), None) if state else None
     return made[-1] if made else None, views.address(url, opened.experiment_id) if opened and url else None
 

@@ -22,9 +22,9 @@ from hlynr.config.project import Project
 from hlynr.records.service import ServiceState
 from hlynr.runtime.errors import DONE, EnvironmentNotReady, UserError
 from hlynr.service import components
-from hlynr.service.lost_runs import Orphans, Silenced
-from hlynr.service.paths import Place
-from hlynr.service.process import Keeper
+from hlynr.service.lost_runs import CrashedRuns, LostRuns
+from hlynr.service.paths import ServicePaths
+from hlynr.service.process import SupervisedProcess
 
 TICK = 0.5
 SWEEP = 10.0
@@ -32,7 +32,7 @@ SWEEP = 10.0
 START_TIMEOUT = 180.0
 """[s] for all parts to be well at first."""
 FLOW_GRACE = 60.0
-"""[s] for a night that is under way to come to its checkpoint when the service is stopped."""
+"""[s] for a retraining that is under way to come to its checkpoint when the service is stopped."""
 FAILED_STARTS = 3
 
 Tell = Callable[[str], None]
@@ -45,12 +45,12 @@ def run(project: Project, params_file: str, tell: Tell) -> None:
         AlreadyUpError: if it is up.
         EnvironmentNotReady: if a port is taken, or a part does not come up.
     """
-    place = Place(project.root)
+    place = ServicePaths(project.root)
     with place.held():
         plan = components.plan(project, params_file)
         components.require_ports(plan.parts, project)
         _prepare_store(project)
-        service = _Service(place, plan, tell, Orphans(project, plan.api, plan.worker), Silenced(project, plan.api))
+        service = _Service(place, plan, tell, LostRuns(project, plan.api, plan.worker), CrashedRuns(project, plan.api))
         with _stopped_by_signals(service):
             try:
                 service.serve()
@@ -59,10 +59,12 @@ def run(project: Project, params_file: str, tell: Tell) -> None:
 
 
 class _Service:
-    def __init__(self, place: Place, plan: components.Plan, tell: Tell, orphans: Orphans, silenced: Silenced) -> None:
+    def __init__(
+        self, place: ServicePaths, plan: components.Components, tell: Tell, orphans: LostRuns, silenced: CrashedRuns
+    ) -> None:
         self.stopping = False
         self._place, self._plan, self._tell, self._orphans, self._silenced = place, plan, tell, orphans, silenced
-        self._keepers = {part.name: Keeper(part, place.root, place.log(part.name)) for part in plan.parts}
+        self._keepers = {part.name: SupervisedProcess(part, place.root, place.log(part.name)) for part in plan.parts}
         self._since = datetime.now(UTC)
         self._born = psutil.Process().create_time()
         self._took: float | None = None
@@ -154,7 +156,7 @@ def _stopped_by_signals(service: _Service) -> Iterator[None]:
 
 
 def _prepare_store(project: Project) -> None:
-    """Make MLflow's database once, before its server and a night race for it; in a process that is gone afterwards."""
+    """Make MLflow's database once, before its server and a retraining race for it; in a process that is gone afterwards."""
     if project.config.tracking.uri.startswith(("http://", "https://")):
         return
     script = "import sys; from hlynr.service.supervisor import make_store; make_store(sys.stdin.read())"

@@ -29,7 +29,7 @@ def serve_ui(project: Project, port: int) -> NoReturn:
         os.environ.setdefault(name, value)
     address = f"http://127.0.0.1:{port}"
     print(f"MLflow UI on {address}, Ctrl-C stops it", flush=True)
-    print(f"The nights: {views.address(address, opened.experiment_id)}", flush=True)
+    print(f"The retrainings: {views.address(address, opened.experiment_id)}", flush=True)
     # No child, so that whatever stops this stops it.
     os.execv(sys.executable, server.command(project.config, project.root, "127.0.0.1", port))
 

@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 from support import projects
-from support.projects import Night
+from support.projects import Retraining
 
 from hlynr.cli import app
 from hlynr.records.retraining import Promotion
@@ -238,11 +238,11 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(root: Path, hlynr: Hlynr, mo
     [("no database, certainly not one of MLflow's", "file is not a database"), (None, "database is locked")],
 )
 def test_a_store_that_cannot_be_used_is_one_line(
-    night: Night, hlynr: Hlynr, root: Path, content: str | None, complaint: str
+    retraining: Retraining, hlynr: Hlynr, root: Path, content: str | None, complaint: str
 ) -> None:
     (root / "mlruns" / "mlflow.db").parent.mkdir(exist_ok=True)
     if content is None:
-        shutil.copy(night.root / "mlruns" / "mlflow.db", root / "mlruns" / "mlflow.db")
+        shutil.copy(retraining.root / "mlruns" / "mlflow.db", root / "mlruns" / "mlflow.db")
     else:
         (root / "mlruns" / "mlflow.db").write_text(content)
     with _held(root / "mlruns" / "mlflow.db") if content is None else closing(sqlite3.connect(":memory:")):
@@ -285,11 +285,11 @@ def _runs(root: Path) -> list[tuple[str, str]]:
 
 
 def test_an_aborted_training_is_exit_3_with_its_record_and_best_bundle(
-    night: Night, hlynr: Hlynr, tmp_path: Path
+    retraining: Retraining, hlynr: Hlynr, tmp_path: Path
 ) -> None:
     out, record = tmp_path / "train", tmp_path / "record.json"
     aborted = ("--set", "monitor.abort_after=4096", "--set", "monitor.abort_below=0.99")
-    answer = hlynr(night.root, "train", "--out", str(out), "--json", str(record), *aborted)
+    answer = hlynr(retraining.root, "train", "--out", str(out), "--json", str(record), *aborted)
     assert answer.code == TRAINING_FAILED, answer.err
     result = TrainResult.model_validate_json(record.read_text())
     assert result.verdict.status == "abort"
@@ -297,62 +297,62 @@ def test_an_aborted_training_is_exit_3_with_its_record_and_best_bundle(
     assert bundle.digest(out / "bundle") == result.bundle_sha256
 
 
-def test_retrain_shows_its_steps_and_writes_one_record(night: Night) -> None:
-    steps = [line.removesuffix(" ...") for line in night.done.stderr.splitlines() if line.endswith(" ...")]
+def test_retrain_shows_its_steps_and_writes_one_record(retraining: Retraining) -> None:
+    steps = [line.removesuffix(" ...") for line in retraining.done.stderr.splitlines() if line.endswith(" ...")]
     assert steps == ["validate", "train", "version", "evaluate", "version", "gate", "promote"]
-    progress = [line for line in night.done.stderr.splitlines() if "timesteps/s" in line]
+    progress = [line for line in retraining.done.stderr.splitlines() if "timesteps/s" in line]
     assert len(progress) >= 2
     assert progress[-1].split()[:3] == ["16,384", "/", "16,384"]
-    assert json.loads(night.done.stdout) == json.loads((night.outputs / "retrain.json").read_text())
+    assert json.loads(retraining.done.stdout) == json.loads((retraining.outputs / "retrain.json").read_text())
 
 
-def test_the_champion_can_be_judged_and_is_in_the_history(night: Night, hlynr: Hlynr) -> None:
+def test_the_champion_can_be_judged_and_is_in_the_history(retraining: Retraining, hlynr: Hlynr) -> None:
     history = [
-        Promotion.model_validate(entry) for entry in json.loads(hlynr(night.root, "champions", "--json", "-").out)
+        Promotion.model_validate(entry) for entry in json.loads(hlynr(retraining.root, "champions", "--json", "-").out)
     ]
-    assert history[0] == night.record.promotion
+    assert history[0] == retraining.record.promotion
     assert history[0].action == "promoted"
-    assert "promoted" in hlynr(night.root, "champions").out
+    assert "promoted" in hlynr(retraining.root, "champions").out
     options = ("--episodes", "200", "--json", "-")
-    by_name = json.loads(hlynr(night.root, "evaluate", "--model", "models:/hlynr-intercept/1", *options).out)
-    assert by_name["success_rate"] == night.record.evaluation.heldout.success_rate
+    by_name = json.loads(hlynr(retraining.root, "evaluate", "--model", "models:/hlynr-intercept/1", *options).out)
+    assert by_name["success_rate"] == retraining.record.evaluation.heldout.success_rate
     for unknown in ("models:/hlynr-intercept/99", "models:/hlynr-intercept@nobody", "hlynr-intercept"):
-        refused = hlynr(night.root, "evaluate", "--model", unknown)
+        refused = hlynr(retraining.root, "evaluate", "--model", unknown)
         assert (refused.code, len(refused.lines)) == (BAD_INPUT, 1)
 
 
-def test_promote_takes_what_the_outputs_hold(night: Night, hlynr: Hlynr, tmp_path: Path) -> None:
-    newest = TrainResult.read(night.project.train / "result.json")
-    answer = hlynr(night.root, "promote", "--json", "-")
+def test_promote_takes_what_the_outputs_hold(retraining: Retraining, hlynr: Hlynr, tmp_path: Path) -> None:
+    newest = TrainResult.read(retraining.project.train / "result.json")
+    answer = hlynr(retraining.root, "promote", "--json", "-")
     assert answer.code == DONE, answer.err
     assert Promotion.model_validate_json(answer.out).lineage_id == newest.lineage.id
-    mixed = shutil.copytree(night.root / "outputs", night.root / "mixed")
+    mixed = shutil.copytree(retraining.root / "outputs", retraining.root / "mixed")
     newest.model_copy(update={"bundle_sha256": "0" * 64}).write(mixed / "train" / "result.json")
-    refused = hlynr(night.root, "promote", "--set", "run.outputs=mixed")
+    refused = hlynr(retraining.root, "promote", "--set", "run.outputs=mixed")
     shutil.rmtree(mixed)
     assert refused.code == BAD_INPUT
     assert "judges another bundle than the newest; evaluate again" in refused.err
 
 
-def test_the_evaluate_stage_writes_the_same_bytes_again(night: Night, hlynr: Hlynr, tmp_path: Path) -> None:
-    judged, out = night.outputs / "train" / "bundle", tmp_path / "evaluate"
-    answer = hlynr(night.root, "evaluate", "--bundle", str(judged), "--out", str(out))
+def test_the_evaluate_stage_writes_the_same_bytes_again(retraining: Retraining, hlynr: Hlynr, tmp_path: Path) -> None:
+    judged, out = retraining.outputs / "train" / "bundle", tmp_path / "evaluate"
+    answer = hlynr(retraining.root, "evaluate", "--bundle", str(judged), "--out", str(out))
     assert answer.code == DONE, answer.err
     for name in ("report.json", "metrics.json", "comparison.csv"):
-        assert (out / name).read_bytes() == (night.outputs / "evaluate" / name).read_bytes()
+        assert (out / name).read_bytes() == (retraining.outputs / "evaluate" / name).read_bytes()
 
 
-def test_the_ui_serves_runs_and_artifacts_and_goes_when_told(night: Night) -> None:
+def test_the_ui_serves_runs_and_artifacts_and_goes_when_told(retraining: Retraining) -> None:
     port = prefect_server.free_port()
-    server = projects.start(night.root, "hlynr", "ui", "--port", str(port))
+    server = projects.start(retraining.root, "hlynr", "ui", "--port", str(port))
     try:
         base = f"http://127.0.0.1:{port}"
         projects.until(lambda: _get(f"{base}/health") == b"OK", "the UI")
-        run = night.record.lineage.mlflow_run_id
+        run = retraining.record.lineage.mlflow_run_id
         report = _get(f"{base}/get-artifact?path=report.json&run_uuid={run}")
         assert report is not None
-        assert json.loads(report)["bundle_sha256"] == night.record.evaluation.bundle_sha256
-        taken = projects.run(night.root, "hlynr", "ui", "--port", str(port))
+        assert json.loads(report)["bundle_sha256"] == retraining.record.evaluation.bundle_sha256
+        taken = projects.run(retraining.root, "hlynr", "ui", "--port", str(port))
         assert (taken.returncode, taken.stderr.count("\n")) == (NOT_READY, 1)
     finally:
         everything = [psutil.Process(server.pid), *psutil.Process(server.pid).children(recursive=True)]

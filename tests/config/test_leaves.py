@@ -32,15 +32,15 @@ BASE = (
     "monitor.saturation_limit=0.9", "monitor.stop_on=[collapse, abort, nan]", "evaluation.scenario=reference",
     "evaluation.report_episodes=20", "evaluation.heldout_episodes=30", "evaluation.batch_size=25",
     "evaluation.slices=3", "evaluation.target_success=[0.3, 0.4]", "gate.baseline=0.33", "gate.p_value=0.05",
-    "gate.min_gain=0.01", "gate.min_mean_reward=0", "gate.max_final_distance=2000", "gate.canary_random=[0, 0.01]",
-    "gate.canary_pn=[0.45, 0.65]", "gate.confidence=0.95", "versioning={enabled: true, push: true}",
+    "gate.min_gain=0.01", "gate.min_mean_reward=0", "gate.max_final_distance=2000", "gate.evaluator_check_random=[0, 0.01]",
+    "gate.evaluator_check_pn=[0.45, 0.65]", "gate.confidence=0.95", "versioning={enabled: true, push: true}",
     "run.strategy=default", "retrain.plan=[default, large-mlp]",
     "tune.timesteps=16384", "tune.interval=2048", "tune.prune_after=8192", "tune.confirm.timesteps=16384",
     "tune.space.batch_size.choices=[256, 512]", "tune.space.n_steps.choices=[16, 32]",
 )  # fmt: skip
 BY_SCHEDULE, BY_MASTERY = ("train.curriculum.mode=schedule",), ("train.curriculum.mode=mastery",)
 RECURRENT = ("train.algorithm=recurrent_ppo", "train.lstm_hidden_size=8")
-STUDY = ("study.runs=[{strategy: default, seeds: [1], timesteps: 16384}]",)
+STUDY = ("stability.runs=[{strategy: default, seeds: [1], timesteps: 16384}]",)
 NETWORK = {"network", "weights"}
 WITH_FOLDER = ("assembled", "planned", "studied", "searched", "served", "alerted")
 
@@ -69,8 +69,8 @@ class Effect(NamedTuple):
 
 
 EFFECTS = [
-    Effect("run.night", "5", "assembled", {"seed", "env seed", "weights"}),
-    Effect("run.night", "5", "judged", {"report seed", "heldout seed", "baseline sets", "interval", "rate"}),
+    Effect("run.retraining", "5", "assembled", {"seed", "env seed", "weights"}),
+    Effect("run.retraining", "5", "judged", {"report seed", "heldout seed", "baseline sets", "interval", "rate"}),
     Effect("run.outputs", "elsewhere", "paths", {"train", "evaluate", "bundle", "record"}),
     Effect("run.strategy", "mine", "assembled", {"value"}, ("strategies.mine={train: {vf_coef: 0.125}}",)),
     Effect("reward.intercept", "2", "rewards", {"intercept"}),
@@ -152,8 +152,14 @@ EFFECTS = [
     Effect("gate.min_gain", "0.05", "decisions", {"gain_over_champion"}),
     Effect("gate.min_mean_reward", "0.6", "decisions", {"mean_reward"}),
     Effect("gate.max_final_distance", "800", "decisions", {"final_distance"}),
-    *(Effect("gate.canary_random", value, "decisions", {"canary_random"}) for value in ("[0.006, 0.01]", "[0, 0.004]")),
-    *(Effect("gate.canary_pn", value, "decisions", {"canary_pn"}) for value in ("[0.56, 0.65]", "[0.45, 0.54]")),
+    *(
+        Effect("gate.evaluator_check_random", value, "decisions", {"evaluator_check_random"})
+        for value in ("[0.006, 0.01]", "[0, 0.004]")
+    ),
+    *(
+        Effect("gate.evaluator_check_pn", value, "decisions", {"evaluator_check_pn"})
+        for value in ("[0.56, 0.65]", "[0.45, 0.54]")
+    ),
     Effect("tracking.uri", "sqlite:///other.db", "opened", {"uri"}),
     Effect("tracking.artifacts", "other", "opened", {"artifacts"}),
     Effect("tracking.experiment", "other", "opened", {"experiment"}),
@@ -161,11 +167,11 @@ EFFECTS = [
     Effect("versioning.enabled", "false", "versioned", {"saved", "pushed"}),
     Effect("versioning.push", "false", "versioned", {"pushed"}),
     Effect("retrain.plan", "[large-mlp, default, two-phase]", "planned", {"strategies", "networks"}),
-    Effect("study.folder", "elsewhere", "studied", {"folder"}),
-    Effect("study.workers", "7", "studied", {"workers"}),
-    Effect("study.runs", "[{strategy: default, seeds: [1, 7], timesteps: 16384}]", "studied", {"runs"}, STUDY),
-    Effect("study.runs", "[{strategy: default, seeds: [1], timesteps: 32768}]", "studied", {"runs"}, STUDY),
-    Effect("study.runs", "[{strategy: default-lstm, seeds: [1], timesteps: 16384}]", "studied", {"runs"}, STUDY),
+    Effect("stability.folder", "elsewhere", "studied", {"folder"}),
+    Effect("stability.workers", "7", "studied", {"workers"}),
+    Effect("stability.runs", "[{strategy: default, seeds: [1, 7], timesteps: 16384}]", "studied", {"runs"}, STUDY),
+    Effect("stability.runs", "[{strategy: default, seeds: [1], timesteps: 32768}]", "studied", {"runs"}, STUDY),
+    Effect("stability.runs", "[{strategy: default-lstm, seeds: [1], timesteps: 16384}]", "studied", {"runs"}, STUDY),
     Effect("tune.study", "another", "searched", {"study"}),
     Effect("tune.storage", "sqlite:///elsewhere.db", "searched", {"storage"}),
     Effect("tune.trials", "7", "searched", {"trials"}),
@@ -209,7 +215,7 @@ EFFECTS = [
     Effect("retention.days", "60", "served", {"Prefect's runs are kept"}),
     Effect("retention.days", "60", "pruned", {"older than"}),
     Effect("retention.remote", "false", "pruned", {"remote"}),
-    Effect("retention.after_night", "false", "pruned", {"after the night"}),
+    Effect("retention.after_retraining", "false", "pruned", {"after the retraining"}),
     Effect("alerts.send", "[failed]", "alerted", {"sent"}),
     Effect("alerts.timeout", "7", "alerted", {"patience"}),
     Effect("retrain.retries", "7", "flow", {"retries"}),
@@ -305,7 +311,7 @@ def test_only_what_a_training_depends_on_forbids_to_resume_it():
         if training_digest(config) == training_digest(given):
             resumable.add(effect.key)
     others = ("run.outputs", "strategies.", "policy.", "evaluation.", "gate.", "tracking.", "versioning.", "retrain.")
-    others += ("study.", "tune.", *(f"{section}." for section in SECTIONS))
+    others += ("stability.", "tune.", *(f"{section}." for section in SECTIONS))
     assert resumable == {
         leaf
         for leaf in LEAVES

@@ -167,12 +167,14 @@ def test_digest_depends_on_values_alone(tmp_path):
     reordered = tmp_path / "params.yaml"
     reordered.write_text(json.dumps(dict(reversed(TREE.items()))), encoding="utf-8")
     assert params.load(reordered).digest() == config.digest()
-    assert len({params.load(FILE, [o]).digest() for o in ("run.night=0", "run.night=1", "train.gamma=1")}) == 3
+    assert (
+        len({params.load(FILE, [o]).digest() for o in ("run.retraining=0", "run.retraining=1", "train.gamma=1")}) == 3
+    )
 
 
-def test_nights_never_share_engagements():
-    """Whatever the nights, no seed of one use meets a seed of another."""
-    last = params.load(FILE, ["run.night=99999"])
+def test_retrainings_never_share_engagements():
+    """Whatever the retrainings, no seed of one use meets a seed of another."""
+    last = params.load(FILE, ["run.retraining=99999"])
     first = params.load(FILE)
     spans = sorted(zip(_seeds(first), _seeds(last), strict=True))
     assert all(high < low for (_, high), (low, _) in itertools.pairwise(spans))

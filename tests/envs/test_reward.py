@@ -9,14 +9,14 @@ from hlynr.config.config import Config
 from hlynr.config.params import ConfigError
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.laws import law
-from hlynr.evaluation.rollout import Flights, fly
+from hlynr.evaluation.rollout import EpisodeResults, run_episodes
 from hlynr.sim.engagement import GROUND, INTERCEPT, TARGET_IMPACT, TIMEOUT
 
 EPISODES = 300
 
 
-def flown(config: Config, name: str, *, omniscient: bool = False) -> Flights:
-    return fly(
+def flown(config: Config, name: str, *, omniscient: bool = False) -> EpisodeResults:
+    return run_episodes(
         law(name, config, "reference"),
         config,
         "reference",
@@ -28,14 +28,14 @@ def flown(config: Config, name: str, *, omniscient: bool = False) -> Flights:
 
 
 @pytest.fixture(scope="module")
-def flights(config: Config) -> list[Flights]:
+def results(config: Config) -> list[EpisodeResults]:
     """Every way to end that the laws know, from always winning to never trying."""
     return [flown(config, name) for name in ("zero", "random", "pursuit", "heading", "pn", "apn", "inertial")] + [
         flown(config, "pn", omniscient=True)
     ]
 
 
-def term(flight: Flights, name: str) -> np.ndarray:
+def term(flight: EpisodeResults, name: str) -> np.ndarray:
     return flight.terms[:, TERMS.index(name)]
 
 
@@ -50,22 +50,24 @@ def term(flight: Flights, name: str) -> np.ndarray:
         ("miss", -1, 0),
     ],
 )
-def test_terms_stay_within_their_scales(config: Config, flights: list[Flights], name: str, low: int, high: int) -> None:
+def test_terms_stay_within_their_scales(
+    config: Config, results: list[EpisodeResults], name: str, low: int, high: int
+) -> None:
     scale = getattr(config.reward, name)
-    for flight in flights:
+    for flight in results:
         assert term(flight, name).min() >= low * scale - 1e-12
         assert term(flight, name).max() <= high * scale + 1e-12
 
 
-def test_the_outcome_pays_once(config: Config, flights: list[Flights]) -> None:
-    for flight in flights:
+def test_the_outcome_pays_once(config: Config, results: list[EpisodeResults]) -> None:
+    for flight in results:
         np.testing.assert_array_equal(term(flight, "intercept"), config.reward.intercept * flight.success)
         np.testing.assert_array_equal(term(flight, "miss"), -config.reward.miss * ~flight.success)
 
 
-def test_terms_are_what_they_say(config: Config, flights: list[Flights]) -> None:
+def test_terms_are_what_they_say(config: Config, results: list[EpisodeResults]) -> None:
     reward = config.reward
-    for flight in flights:
+    for flight in results:
         np.testing.assert_allclose(term(flight, "effort"), -reward.effort * (1.0 - flight.fuel), atol=1e-12)
         share = np.minimum(flight.miss_distance / reward.precision_range, 1.0)
         np.testing.assert_allclose(term(flight, "precision"), -reward.precision * share, atol=1e-12)
@@ -74,9 +76,9 @@ def test_terms_are_what_they_say(config: Config, flights: list[Flights]) -> None
         np.testing.assert_array_equal(term(flight, "tracking") > 0.0, detected)
 
 
-def test_the_worst_intercept_is_worth_more_than_the_best_miss(config: Config, flights: list[Flights]) -> None:
-    worst = min(flight.reward[flight.success].min() for flight in flights if flight.success.any())
-    best = max(flight.reward[~flight.success].max() for flight in flights if not flight.success.all())
+def test_the_worst_intercept_is_worth_more_than_the_best_miss(config: Config, results: list[EpisodeResults]) -> None:
+    worst = min(flight.reward[flight.success].min() for flight in results if flight.success.any())
+    best = max(flight.reward[~flight.success].max() for flight in results if not flight.success.all())
     assert worst > best
     reward = config.reward
     assert worst >= reward.intercept - reward.precision - reward.effort

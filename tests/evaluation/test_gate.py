@@ -21,9 +21,9 @@ RULES = (
     "gain_over_champion",
     "mean_reward",
     "final_distance",
-    "training_sound",
-    "canary_random",
-    "canary_pn",
+    "training_healthy",
+    "evaluator_check_random",
+    "evaluator_check_pn",
 )
 GATE = params.load(ROOT / "params.yaml").gate
 
@@ -57,7 +57,7 @@ def evaluation(
 ) -> EvaluationReport:
     """``changed`` goes into the held-out report."""
     return EvaluationReport(
-        lineage=Lineage(id="a", created="2026-11-23T18:05:30+00:00", night=0, params_digest="d"),
+        lineage=Lineage(id="a", created="2026-11-23T18:05:30+00:00", retraining=0, params_digest="d"),
         bundle_sha256="s",
         report=policy_report("ppo", report, 100),
         heldout=policy_report("ppo", heldout, **changed),
@@ -118,12 +118,12 @@ def test_first_champion_needs_nobody_to_beat() -> None:
         ("gain_over_champion", {"comparison": comparison(champion=0.935)}),
         ("mean_reward", {"evaluation": evaluation(mean_reward=-0.1)}),
         ("final_distance", {"evaluation": evaluation(mean_final_distance=2500.0)}),
-        ("training_sound", {"verdict": verdict("collapse")}),
-        ("training_sound", {"verdict": verdict("abort")}),
-        ("training_sound", {"verdict": verdict("nan")}),
-        ("canary_random", {"evaluation": evaluation(random=0.05)}),
-        ("canary_pn", {"evaluation": evaluation(pn=0.7)}),
-        ("canary_pn", {"evaluation": evaluation(pn=0.3)}),
+        ("training_healthy", {"verdict": verdict("collapse")}),
+        ("training_healthy", {"verdict": verdict("abort")}),
+        ("training_healthy", {"verdict": verdict("nan")}),
+        ("evaluator_check_random", {"evaluation": evaluation(random=0.05)}),
+        ("evaluator_check_pn", {"evaluation": evaluation(pn=0.7)}),
+        ("evaluator_check_pn", {"evaluation": evaluation(pn=0.3)}),
     ],
 )
 def test_each_rule_alone_refuses(rule: str, changed: dict[str, Any]) -> None:
@@ -147,12 +147,12 @@ def test_each_rule_alone_refuses(rule: str, changed: dict[str, Any]) -> None:
         ("gain_over_champion", {"comparison": comparison(champion=0.561, challenger=0.57)}, False),
         ("mean_reward", {"evaluation": evaluation(mean_reward=0.0)}, False),
         ("final_distance", {"evaluation": evaluation(mean_final_distance=2000.0)}, False),
-        ("training_sound", {"verdict": verdict("plateau")}, True),
-        ("canary_random", {"evaluation": evaluation(random=0.0)}, True),
-        ("canary_random", {"evaluation": evaluation(random=0.01)}, True),
-        ("canary_pn", {"evaluation": evaluation(pn=0.45)}, True),
-        ("canary_pn", {"evaluation": evaluation(pn=0.65)}, True),
-        ("canary_pn", {"evaluation": evaluation(pn=0.651)}, False),
+        ("training_healthy", {"verdict": verdict("plateau")}, True),
+        ("evaluator_check_random", {"evaluation": evaluation(random=0.0)}, True),
+        ("evaluator_check_random", {"evaluation": evaluation(random=0.01)}, True),
+        ("evaluator_check_pn", {"evaluation": evaluation(pn=0.45)}, True),
+        ("evaluator_check_pn", {"evaluation": evaluation(pn=0.65)}, True),
+        ("evaluator_check_pn", {"evaluation": evaluation(pn=0.651)}, False),
     ],
 )
 def test_at_the_bounds(rule: str, changed: dict[str, Any], passes: bool) -> None:
@@ -171,8 +171,8 @@ def test_at_the_bounds(rule: str, changed: dict[str, Any], passes: bool) -> None
         (["mean_reward"], {"evaluation": evaluation(mean_reward=math.inf)}),
         (["final_distance"], {"evaluation": evaluation(mean_final_distance=math.nan)}),
         (["final_distance"], {"evaluation": evaluation(mean_final_distance=-math.inf)}),
-        (["canary_random"], {"evaluation": evaluation(random=math.nan)}),
-        (["canary_pn"], {"evaluation": evaluation(pn=math.nan)}),
+        (["evaluator_check_random"], {"evaluation": evaluation(random=math.nan)}),
+        (["evaluator_check_pn"], {"evaluation": evaluation(pn=math.nan)}),
     ],
 )
 def test_nan_and_infinity_pass_no_rule(rules: list[str], changed: dict[str, Any]) -> None:
@@ -181,14 +181,14 @@ def test_nan_and_infinity_pass_no_rule(rules: list[str], changed: dict[str, Any]
 
 def test_a_missing_canary_is_no_canary() -> None:
     bare = evaluation().model_copy(update={"baselines": {}})
-    assert failed(judged(evaluation=bare)) == ["canary_random", "canary_pn"]
+    assert failed(judged(evaluation=bare)) == ["evaluator_check_random", "evaluator_check_pn"]
 
 
 def test_reason_names_every_failing_rule_with_its_numbers() -> None:
     decision = judged(evaluation=evaluation(pn=0.7), comparison=comparison(p_value=0.21))
     assert decision.reason == (
         "Refused: significantly_better_than_champion is 0.21, must be < 0.05; "
-        "canary_pn is 70 %, must be in [45 %, 65 %]."
+        "evaluator_check_pn is 70 %, must be in [45 %, 65 %]."
     )
 
 
@@ -216,31 +216,31 @@ def test_pair_refuses(challenger: np.ndarray, champion: np.ndarray) -> None:
         pair(challenger, champion, 1)
 
 
-def promoted_share(gain: float, gate: Gate, nights: int = 1500, episodes: int = 1000) -> float:
-    """Share of nights promoted over a champion of 90 % whose success correlates with the challenger's."""
+def promoted_share(gain: float, gate: Gate, retrainings: int = 1500, episodes: int = 1000) -> float:
+    """Share of retrainings promoted over a champion of 90 % whose success correlates with the challenger's."""
     rng = np.random.default_rng(11)
     promoted = 0
-    for _ in range(nights):
+    for _ in range(retrainings):
         difficulty = rng.beta(9, 1, size=episodes)  # chance of success of this engagement, 90 % on average
         champion = rng.random(episodes) < difficulty
         challenger = rng.random(episodes) < np.minimum(difficulty + gain, 1)
         success = float(challenger.mean())
         found = decide(evaluation(heldout=success), verdict(), pair(challenger, champion, 1), gate)
         promoted += found.promote
-    return promoted / nights
+    return promoted / retrainings
 
 
-def test_an_equal_model_is_promoted_on_less_than_one_night_in_twenty() -> None:
+def test_an_equal_model_is_promoted_on_less_than_one_retraining_in_twenty() -> None:
     assert promoted_share(0.0, GATE) < 0.05
 
 
-def test_a_model_at_the_baseline_is_promoted_on_less_than_one_night_in_twenty() -> None:
+def test_a_model_at_the_baseline_is_promoted_on_less_than_one_retraining_in_twenty() -> None:
     rng = np.random.default_rng(13)
     reports, heldouts = rng.binomial(100, 0.33, size=2000) / 100, rng.binomial(1000, 0.33, size=2000) / 1000
-    nights = zip(reports, heldouts, strict=True)
-    promoted = [decide(evaluation(report, heldout), verdict(), None, GATE).promote for report, heldout in nights]
+    retrainings = zip(reports, heldouts, strict=True)
+    promoted = [decide(evaluation(report, heldout), verdict(), None, GATE).promote for report, heldout in retrainings]
     assert np.mean(promoted) < 0.05
 
 
 def test_a_clearly_better_model_is_promoted() -> None:
-    assert promoted_share(0.06, GATE, nights=300) > 0.8
+    assert promoted_share(0.06, GATE, retrainings=300) > 0.8

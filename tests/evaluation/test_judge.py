@@ -15,18 +15,18 @@ from hlynr.evaluation.judge import (
     baselines,
     evaluate,
     example_histories,
-    fly_set,
     heldout_set,
     report_on,
     report_set,
+    run_seed_set,
     samples,
 )
 from hlynr.evaluation.laws import law
-from hlynr.evaluation.rollout import Flights
+from hlynr.evaluation.rollout import EpisodeResults
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import Lineage
 
-LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", night=0, params_digest="0" * 64)
+LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", retraining=0, params_digest="0" * 64)
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +35,20 @@ def small(configure: Callable[..., Config]) -> Config:
 
 
 @pytest.fixture(scope="module")
-def judged(small: Config) -> tuple[EvaluationReport, dict[str, Flights]]:
+def judged(small: Config) -> tuple[EvaluationReport, dict[str, EpisodeResults]]:
     return evaluate(law("pn", small, "reference"), small, LINEAGE, "0" * 64)
 
 
 def test_seed_sets_never_meet(small: Config, configure: Callable[..., Config]) -> None:
     used = {small.train_seed, small.monitor.selection_seed, report_set(small).seed, heldout_set(small).seed}
     assert len(used) == 4
-    tomorrow = configure("run.night=1")
+    tomorrow = configure("run.retraining=1")
     assert heldout_set(tomorrow).seed == heldout_set(small).seed + 1
     assert report_set(tomorrow).seed == report_set(small).seed + 1
 
 
 def test_report_and_heldout_are_flown_as_configured(
-    judged: tuple[EvaluationReport, dict[str, Flights]], small: Config
+    judged: tuple[EvaluationReport, dict[str, EpisodeResults]], small: Config
 ) -> None:
     report, _ = judged
     assert (report.report.episodes, report.report.seed) == (60, small.report_seed)
@@ -57,22 +57,22 @@ def test_report_and_heldout_are_flown_as_configured(
     assert (report.lineage, report.bundle_sha256) == (LINEAGE, "0" * 64)
 
 
-def test_baselines_meet_the_same_engagements(judged: tuple[EvaluationReport, dict[str, Flights]]) -> None:
-    report, flights = judged
+def test_baselines_meet_the_same_engagements(judged: tuple[EvaluationReport, dict[str, EpisodeResults]]) -> None:
+    report, results = judged
     assert tuple(report.baselines) == BASELINES
-    assert set(flights) == {"policy", *BASELINES}
+    assert set(results) == {"policy", *BASELINES}
     for name in BASELINES:
         assert report.baselines[name].seed == report.heldout.seed
-        np.testing.assert_array_equal(flights[name].range, flights["policy"].range)
-        np.testing.assert_array_equal(flights[name].azimuth, flights["policy"].azimuth)
+        np.testing.assert_array_equal(results[name].range, results["policy"].range)
+        np.testing.assert_array_equal(results[name].azimuth, results["policy"].azimuth)
 
 
 def test_a_law_judged_as_a_policy_equals_itself_as_a_baseline(
-    judged: tuple[EvaluationReport, dict[str, Flights]],
+    judged: tuple[EvaluationReport, dict[str, EpisodeResults]],
 ) -> None:
-    report, flights = judged
+    report, results = judged
     assert report.heldout == report.baselines["pn"]
-    np.testing.assert_array_equal(flights["policy"].reward, flights["pn"].reward)
+    np.testing.assert_array_equal(results["policy"].reward, results["pn"].reward)
 
 
 def test_baselines_stay_on_the_radar_estimate(small: Config) -> None:
@@ -87,10 +87,12 @@ def test_every_seed_set_flies_with_the_configured_batch(small: Config, configure
     chosen = heldout_set(small)
     policy = law("pn", small, "reference")
     other = configure("evaluation.batch_size=7")
-    np.testing.assert_array_equal(fly_set(policy, small, chosen).reward, fly_set(policy, other, chosen).reward)
+    np.testing.assert_array_equal(
+        run_seed_set(policy, small, chosen).reward, run_seed_set(policy, other, chosen).reward
+    )
 
 
-def test_targets_stand_beside_the_three_figures(judged: tuple[EvaluationReport, dict[str, Flights]]) -> None:
+def test_targets_stand_beside_the_three_figures(judged: tuple[EvaluationReport, dict[str, EpisodeResults]]) -> None:
     report, _ = judged
     rows = {row.metric: row for row in report.targets}
     assert list(rows) == ["success rate", "mean reward", "average final distance"]
@@ -119,7 +121,7 @@ def test_targets_are_met_or_not(configure: Callable[..., Config], override: str,
 
 
 def test_samples_are_the_first_heldout_engagements(
-    small: Config, judged: tuple[EvaluationReport, dict[str, Flights]]
+    small: Config, judged: tuple[EvaluationReport, dict[str, EpisodeResults]]
 ) -> None:
     paths = samples(law("pn", small, "reference"), small, 4)
     assert [path.episode for path in paths] == [0, 1, 2, 3]

@@ -12,7 +12,7 @@ import pytest
 from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.laws import LAWS, law
-from hlynr.evaluation.rollout import Flights, fly
+from hlynr.evaluation.rollout import EpisodeResults, run_episodes
 from hlynr.sim.guidance import with_axial_remainder
 
 EPISODES = 2000
@@ -38,8 +38,8 @@ VECTORS = (
 
 def flown(
     config: Config, name: str, *, omniscient: bool = False, batch_size: int = EPISODES, episodes: int = EPISODES
-) -> Flights:
-    return fly(
+) -> EpisodeResults:
+    return run_episodes(
         law(name, config, "reference"),
         config,
         "reference",
@@ -84,9 +84,9 @@ def test_pn_accelerates_against_the_rotation_of_the_line_of_sight(configure: Cal
 @pytest.mark.parametrize("name", ["pn", "apn"])
 def test_navigation_on_the_truth_comes_close(configure: Callable[..., Config], name: str) -> None:
     """In still air against a target that flies straight, only a launch into the ground is lost."""
-    flights = flown(configure(*NOISELESS), name, omniscient=True, episodes=200)
-    assert flights.success.mean() >= 0.99
-    assert np.median(flights.miss_distance) < 5.0
+    results = flown(configure(*NOISELESS), name, omniscient=True, episodes=200)
+    assert results.success.mean() >= 0.99
+    assert np.median(results.miss_distance) < 5.0
 
 
 def test_pursuit_points_its_thrust_and_heading_its_velocity_at_the_target(config: Config) -> None:
@@ -164,7 +164,7 @@ def test_batch_size_has_no_effect_on_any_figure(config: Config, name: str) -> No
     whole = flown(config, name, batch_size=1000, episodes=300)
     for size in (1000, 100, 37):
         parts = flown(config, name, batch_size=size, episodes=300)
-        for field in fields(Flights):
+        for field in fields(EpisodeResults):
             np.testing.assert_array_equal(getattr(parts, field.name), getattr(whole, field.name), err_msg=field.name)
 
 

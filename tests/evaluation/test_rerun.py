@@ -1,4 +1,4 @@
-"""Flying a night's report again: the same engagements, and what may be worse by chance."""
+"""Flying a retraining's report again: the same engagements, and what may be worse by chance."""
 
 from __future__ import annotations
 

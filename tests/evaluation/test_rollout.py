@@ -13,7 +13,7 @@ from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.observation import decode
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.policy import Frame
-from hlynr.evaluation.rollout import fly, trace
+from hlynr.evaluation.rollout import run_episodes, trace
 from hlynr.sim.engagement import OUTCOMES
 
 
@@ -36,7 +36,7 @@ class Counting:
 
 def test_the_memory_is_carried_and_starts_empty_in_each_batch(config: Config) -> None:
     policy = Counting()
-    fly(policy, config, "reference", seed=1, episodes=8, batch_size=4)
+    run_episodes(policy, config, "reference", seed=1, episodes=8, batch_size=4)
     firsts = [k for k, memory in enumerate(policy.memories) if memory is None]
     assert len(firsts) == 2
     assert firsts[0] == 0
@@ -47,30 +47,30 @@ def test_the_memory_is_carried_and_starts_empty_in_each_batch(config: Config) ->
 
 
 def test_rows_are_the_episodes_in_order(config: Config) -> None:
-    flights = fly(Counting(), config, "reference", seed=3, episodes=10, batch_size=4)
+    results = run_episodes(Counting(), config, "reference", seed=3, episodes=10, batch_size=4)
     batch = EngagementBatch(config, "reference", count=10, seed=3)
     batch.start(np.arange(10), np.arange(10))
-    np.testing.assert_array_equal(flights.range, batch.state["spawn_range"])
-    np.testing.assert_array_equal(flights.azimuth, batch.state["spawn_azimuth"])
-    np.testing.assert_array_equal(flights.target_speed, batch.state["target_speed"])
+    np.testing.assert_array_equal(results.range, batch.state["spawn_range"])
+    np.testing.assert_array_equal(results.azimuth, batch.state["spawn_azimuth"])
+    np.testing.assert_array_equal(results.target_speed, batch.state["target_speed"])
 
 
 def test_figures_are_consistent(config: Config) -> None:
-    flights = fly(law("pn", config, "reference"), config, "reference", seed=3, episodes=400, batch_size=400)
+    results = run_episodes(law("pn", config, "reference"), config, "reference", seed=3, episodes=400, batch_size=400)
     radius = config.scenarios["reference"].capture_radius
-    np.testing.assert_array_equal(flights.success, flights.miss_distance <= radius)
-    assert (flights.final_distance >= flights.miss_distance - 1e-6).all()
-    assert ((flights.fuel >= 0.0) & (flights.fuel <= 1.0)).all()
-    assert (flights.seconds <= config.scenarios["reference"].time_limit + 1e-9).all()
-    seen = np.isfinite(flights.first_detection)
+    np.testing.assert_array_equal(results.success, results.miss_distance <= radius)
+    assert (results.final_distance >= results.miss_distance - 1e-6).all()
+    assert ((results.fuel >= 0.0) & (results.fuel <= 1.0)).all()
+    assert (results.seconds <= config.scenarios["reference"].time_limit + 1e-9).all()
+    seen = np.isfinite(results.first_detection)
     assert 0.5 < seen.mean() <= 1.0
-    assert (flights.first_detection[seen] <= flights.seconds[seen]).all()
-    assert not (flights.outcome == OUTCOMES.index("running")).any()
+    assert (results.first_detection[seen] <= results.seconds[seen]).all()
+    assert not (results.outcome == OUTCOMES.index("running")).any()
 
 
 def test_another_seed_is_another_set_of_engagements(config: Config) -> None:
     one, other = (
-        fly(law("zero", config, "reference"), config, "reference", seed=seed, episodes=50, batch_size=50)
+        run_episodes(law("zero", config, "reference"), config, "reference", seed=seed, episodes=50, batch_size=50)
         for seed in (1, 2)
     )
     assert not np.intersect1d(one.range, other.range).size
@@ -87,18 +87,18 @@ def test_the_blind_law_flies_in_inertial_axes(configure: Callable[..., Config]) 
 
 @pytest.mark.parametrize("name", ["pn", "inertial"])
 def test_a_trace_is_the_same_flight(config: Config, name: str) -> None:
-    flights = fly(law(name, config, "reference"), config, "reference", seed=5, episodes=12, batch_size=12)
+    results = run_episodes(law(name, config, "reference"), config, "reference", seed=5, episodes=12, batch_size=12)
     chosen = np.array([7, 2, 11])
     for path, episode in zip(
         trace(law(name, config, "reference"), config, "reference", seed=5, episodes=chosen), chosen, strict=True
     ):
         assert path.episode == episode
-        assert path.outcome == OUTCOMES[flights.outcome[episode]]
-        assert path.miss_distance == flights.miss_distance[episode]
-        assert path.time[-1] == pytest.approx(flights.seconds[episode])
+        assert path.outcome == OUTCOMES[results.outcome[episode]]
+        assert path.miss_distance == results.miss_distance[episode]
+        assert path.time[-1] == pytest.approx(results.seconds[episode])
         assert len(path.time) == len(path.target) == len(path.own) == len(path.estimate)
         assert (np.diff(path.time) > 0.0).all()
-        assert np.linalg.norm(path.target[-1] - path.own[-1]) == pytest.approx(flights.final_distance[episode])
+        assert np.linalg.norm(path.target[-1] - path.own[-1]) == pytest.approx(results.final_distance[episode])
 
 
 def test_the_estimate_of_a_trace_is_what_was_observed(config: Config) -> None:

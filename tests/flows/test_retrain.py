@@ -18,7 +18,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from support import projects
-from support.projects import Night
+from support.projects import Retraining
 
 from flows.retrain import retrain
 from hlynr.config.project import Project
@@ -37,17 +37,17 @@ STEPS = ["validate", "train", "conclude attempt", "version", "evaluate", "versio
 
 @dataclass(frozen=True)
 class Second:
-    """The night after `night`, and the champion it met."""
+    """The retraining after `retraining`, and the champion it met."""
 
     record: RetrainRecord
     champion: int | None
 
 
 @pytest.fixture(scope="session")
-def second(night: Night, api: str) -> Second:
-    """Another night of the same project with the same params, by calling the flow."""
-    reigning = versions.champion(_store(night.project))
-    return Second(retrain(str(night.root)), reigning.version if reigning else None)
+def second(retraining: Retraining, api: str) -> Second:
+    """Another retraining of the same project with the same params, by calling the flow."""
+    reigning = versions.champion(_store(retraining.project))
+    return Second(retrain(str(retraining.root)), reigning.version if reigning else None)
 
 
 def _store(project: Project) -> store.Store:
@@ -87,9 +87,9 @@ def test_the_flow_run_shows_progress_report_and_gate(second: Second) -> None:
     assert "significantly_better_than_champion" in str(artifacts["gate"].data)
 
 
-def test_the_second_night_has_other_seeds_and_meets_the_champion(night: Night, second: Second) -> None:
-    first, then = night.record, second.record
-    assert (first.lineage.night, then.lineage.night) == (0, 1)
+def test_the_second_retraining_has_other_seeds_and_meets_the_champion(retraining: Retraining, second: Second) -> None:
+    first, then = retraining.record, second.record
+    assert (first.lineage.retraining, then.lineage.retraining) == (0, 1)
     assert then.train.seed == first.train.seed + 1
     assert then.evaluation.heldout.seed == first.evaluation.heldout.seed + 1
     assert then.evaluation.report.seed == first.evaluation.report.seed + 1
@@ -100,11 +100,11 @@ def test_the_second_night_has_other_seeds_and_meets_the_champion(night: Night, s
     assert comparison.challenger_success == then.evaluation.heldout.success_rate
 
 
-def test_the_lineage_leads_everywhere(night: Night, second: Second, tmp_path: Path) -> None:
+def test_the_lineage_leads_everywhere(retraining: Retraining, second: Second, tmp_path: Path) -> None:
     """From its id alone to the flow run, the MLflow run, the version, the experiment, the bundle and the commit."""
-    record, root = second.record, night.root
+    record, root = second.record, retraining.root
     lineage = record.lineage
-    opened = _store(night.project)
+    opened = _store(retraining.project)
     tag = f"tags.`hlynr.lineage.id` = '{lineage.id}'"
     (run,) = opened.client.search_runs([opened.experiment_id], tag)
     found = {key.removeprefix("hlynr.lineage."): value for key, value in run.data.tags.items() if "lineage" in key}
@@ -113,8 +113,8 @@ def test_the_lineage_leads_everywhere(night: Night, second: Second, tmp_path: Pa
         assert client.read_flow_run(UUID(found["flow_run_id"])).name
     assert found["git_commit"] == git.run(root, "rev-parse", "HEAD")
     assert found["git_dirty"] == "false"
-    assert found["params_digest"] == night.project.at_night(1).config.digest()
-    restored = commands.restore(night.project, found["dvc_experiment"], tmp_path / "restored")
+    assert found["params_digest"] == retraining.project.at_retraining(1).config.digest()
+    restored = commands.restore(retraining.project, found["dvc_experiment"], tmp_path / "restored")
     manifest = bundle.read_manifest(restored)
     assert bundle.digest(restored) == found["bundle_sha256"] == record.evaluation.bundle_sha256
     assert manifest["lineage"]["id"] == lineage.id
@@ -127,8 +127,8 @@ def test_the_lineage_leads_everywhere(night: Night, second: Second, tmp_path: Pa
     assert RetrainRecord.read(root / "outputs" / "retrain.json") == record
 
 
-def test_the_mlflow_run_tells_the_whole_night(night: Night, second: Second) -> None:
-    opened, run_id = _store(night.project), str(second.record.lineage.mlflow_run_id)
+def test_the_mlflow_run_tells_the_whole_retraining(retraining: Retraining, second: Second) -> None:
+    opened, run_id = _store(retraining.project), str(second.record.lineage.mlflow_run_id)
     run = opened.client.get_run(run_id)
     assert run.info.status == "FINISHED"
     told = run.data.tags["mlflow.note.content"]
@@ -141,21 +141,21 @@ def test_the_mlflow_run_tells_the_whole_night(night: Night, second: Second) -> N
     assert run.data.metrics["heldout/success_rate"] == second.record.evaluation.heldout.success_rate
 
 
-def test_the_users_repository_is_as_it_was(night: Night, second: Second) -> None:
-    assert git.run(night.root, "status", "--porcelain") == ""
-    assert git.run(night.root, "branch", "--show-current") == "main"
+def test_the_users_repository_is_as_it_was(retraining: Retraining, second: Second) -> None:
+    assert git.run(retraining.root, "status", "--porcelain") == ""
+    assert git.run(retraining.root, "branch", "--show-current") == "main"
     assert second.record.version is not None
     assert second.record.version.verified
 
 
-def test_rollback_brings_the_champion_before_back(night: Night, second: Second) -> None:
+def test_rollback_brings_the_champion_before_back(retraining: Retraining, second: Second) -> None:
     """Whether or not the gate let the second one through: it is made champion first."""
-    opened, record = _store(night.project), second.record
-    if record.promotion.action == "refused":
+    opened, record = _store(retraining.project), second.record
+    if record.promotion.action == "not_promoted":
         forced = record.decision.model_copy(update={"promote": True, "reason": "Promoted: by the test."})
-        steps.promote(night.project.at_night(1), record.train, record.evaluation, forced, record.version)
+        steps.promote(retraining.project.at_retraining(1), record.train, record.evaluation, forced, record.version)
     assert versions.champion(opened) == versions.find(opened, record.promotion.version)
-    assert commands.rollback(night.project).champion_after == 1
+    assert commands.rollback(retraining.project).champion_after == 1
     champion = versions.champion(opened)
     assert champion is not None
     assert champion.version == 1
@@ -164,7 +164,7 @@ def test_rollback_brings_the_champion_before_back(night: Night, second: Second) 
     assert told.startswith("Rolled back on ")
     assert "| `champion` &emsp; | **1** &emsp; |" in opened.client.get_registered_model(opened.model).description
     with pytest.raises(EnvironmentNotReady, match="has nothing before it"):
-        commands.rollback(night.project)
+        commands.rollback(retraining.project)
 
 
 @pytest.fixture(scope="module")
@@ -175,7 +175,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, api: str) -> Path:
 
 @pytest.fixture(scope="module")
 def uninterrupted(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """The weights that the first night of ``alone`` ends with when nothing happens to it."""
+    """The weights that the first retraining of ``alone`` ends with when nothing happens to it."""
     from hlynr.ops.tracking import lineage
     from hlynr.rl.train import train
 
@@ -190,10 +190,10 @@ class _Deaf:
     def progress(self, progress: TrainProgress) -> None: ...
 
 
-def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
+def test_a_retraining_survives_ctrl_c_kill_9_and_a_killed_child(
     alone: Path, api: str, uninterrupted: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Three interruptions of one night; it keeps its lineage and number, and ends with the same weights."""
+    """Three interruptions of one retraining; it keeps its lineage and number, and ends with the same weights."""
     checkpoint = alone / "outputs/train/checkpoints/latest.pt"
 
     def begun(*options: str) -> Any:
@@ -207,11 +207,11 @@ def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
     os.killpg(interrupted.pid, signal.SIGINT)
     _, said = interrupted.communicate(timeout=60)
     assert interrupted.returncode == INTERRUPTED, said
-    assert said.splitlines()[-1] == "hlynr: interrupted; hlynr retrain --resume goes on with this night"
+    assert said.splitlines()[-1] == "hlynr: interrupted; hlynr retrain --resume goes on with this retraining"
     assert "Traceback" not in said
     assert not training.is_running()
     first = TrainResult.read(alone / "outputs/train/result.json").lineage
-    above = first.mlflow_night_id
+    above = first.mlflow_parent_run_id
     assert _runs(alone) == {above: "KILLED", first.mlflow_run_id: "KILLED"}
     assert _state(first.flow_run_id) == "Crashed"
 
@@ -230,7 +230,7 @@ def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
         "train again, after TrainingCrashedError('the training process ended with signal SIGKILL')"
         in capfd.readouterr().err
     )
-    assert (record.lineage.id, record.lineage.night) == (first.id, 0)
+    assert (record.lineage.id, record.lineage.retraining) == (first.id, 0)
     assert record.lineage.flow_run_id != first.flow_run_id
     assert _state(record.lineage.flow_run_id) == "Completed"
     assert _runs(alone) == {above: "FINISHED", first.mlflow_run_id: "FINISHED"}
@@ -238,7 +238,7 @@ def test_a_night_survives_ctrl_c_kill_9_and_a_killed_child(
 
     project = Project(alone, projects.config(alone))
     following = retraining.begin([project], resume=True)
-    assert following.lineage.night == 1
+    assert following.lineage.retraining == 1
     assert following.lineage.id != first.id
 
 
@@ -260,14 +260,17 @@ def _state(flow_run_id: str | None) -> str | None:
         return client.read_flow_run(UUID(flow_run_id)).state_name
 
 
-def test_a_second_retraining_is_turned_away(night: Night, api: str) -> None:
-    with locks.one_at_a_time(night.root), pytest.raises(EnvironmentNotReady, match="another retraining is going on"):
-        retrain(str(night.root))
+def test_a_second_retraining_is_turned_away(retraining: Retraining, api: str) -> None:
+    with (
+        locks.one_at_a_time(retraining.root),
+        pytest.raises(EnvironmentNotReady, match="another retraining is going on"),
+    ):
+        retrain(str(retraining.root))
 
 
-def test_bad_input_fails_the_flow_run_at_once(night: Night, api: str) -> None:
+def test_bad_input_fails_the_flow_run_at_once(retraining: Retraining, api: str) -> None:
     with pytest.raises(InputError, match=r"train\.sead: unknown key"):
-        retrain(str(night.root), overrides=["train.sead=3"])
+        retrain(str(retraining.root), overrides=["train.sead=3"])
 
 
 def test_a_machine_that_is_not_ready_fails_the_flow_run_at_once(alone: Path, api: str) -> None:

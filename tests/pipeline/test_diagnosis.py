@@ -21,7 +21,7 @@ from hlynr.rl.network import build, policy_settings
 from hlynr.runtime.errors import InputError
 
 LINEAGE = Lineage(
-    id="test", created="2026-01-01T00:00:00+00:00", night=0, params_digest="0" * 64, mlflow_run_id="f00d" * 8
+    id="test", created="2026-01-01T00:00:00+00:00", retraining=0, params_digest="0" * 64, mlflow_run_id="f00d" * 8
 )
 EPISODES = 25
 

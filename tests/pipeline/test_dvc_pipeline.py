@@ -1,4 +1,4 @@
-"""The DVC door: `dvc repro` by hand is the same pipeline, and a night is an experiment of it. The real DVC command."""
+"""The DVC door: `dvc repro` by hand is the same pipeline, and a retraining is an experiment of it. The real DVC command."""
 
 from __future__ import annotations
 
@@ -10,23 +10,23 @@ from pathlib import Path
 
 import pytest
 from support import projects
-from support.projects import Night
+from support.projects import Retraining
 
 from hlynr.rl import bundle
 
 
 @pytest.fixture(scope="module")
-def copy(night: Night, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project after its night, elsewhere: what is done here does not reach the other tests."""
+def copy(retraining: Retraining, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after its retraining, elsewhere: what is done here does not reach the other tests."""
     left_out = shutil.ignore_patterns("mlruns", ".hlynr", "outputs", "__pycache__")
-    return shutil.copytree(night.root, tmp_path_factory.mktemp("copy") / "project", ignore=left_out)
+    return shutil.copytree(retraining.root, tmp_path_factory.mktemp("copy") / "project", ignore=left_out)
 
 
 @pytest.fixture(scope="module")
-def applied(night: Night, copy: Path) -> Path:
-    """The copy after `dvc exp apply` of the night, with nothing but git and DVC to bring its outs back."""
-    assert night.record.version is not None
-    projects.checked(copy, "dvc", "exp", "apply", night.record.version.experiment)
+def applied(retraining: Retraining, copy: Path) -> Path:
+    """The copy after `dvc exp apply` of the retraining, with nothing but git and DVC to bring its outs back."""
+    assert retraining.record.version is not None
+    projects.checked(copy, "dvc", "exp", "apply", retraining.record.version.experiment)
     return copy
 
 
@@ -41,20 +41,20 @@ def test_repro_by_hand_trains_and_evaluates_once(tmp_path: Path) -> None:
     assert projects.files(root / "outputs") == before
 
 
-def test_after_applying_a_night_there_is_nothing_to_reproduce(night: Night, applied: Path) -> None:
-    assert bundle.digest(applied / "outputs/train/bundle") == night.record.evaluation.bundle_sha256
+def test_after_applying_a_retraining_there_is_nothing_to_reproduce(retraining: Retraining, applied: Path) -> None:
+    assert bundle.digest(applied / "outputs/train/bundle") == retraining.record.evaluation.bundle_sha256
     assert "up to date" in projects.checked(applied, "dvc", "status")
     assert projects.checked(applied, "dvc", "repro").count("didn't change, skipping") == 2
 
 
-def test_dvc_compares_the_nights(night: Night, applied: Path) -> None:
-    assert night.record.version is not None
+def test_dvc_compares_the_retrainings(retraining: Retraining, applied: Path) -> None:
+    assert retraining.record.version is not None
     rows = list(csv.DictReader(io.StringIO(projects.checked(applied, "dvc", "exp", "show", "--csv"))))
-    (row,) = [row for row in rows if row["Experiment"] == night.record.version.experiment]
-    assert float(row["heldout_success"]) == night.record.evaluation.heldout.success_rate
-    assert float(row["best_success"]) == night.record.train.best_success
+    (row,) = [row for row in rows if row["Experiment"] == retraining.record.version.experiment]
+    assert float(row["heldout_success"]) == retraining.record.evaluation.heldout.success_rate
+    assert float(row["best_success"]) == retraining.record.train.best_success
     shown = projects.checked(applied, "dvc", "metrics", "show", "--json")
-    assert night.record.evaluation.heldout.success_rate == _find(json.loads(shown), "heldout_success")
+    assert retraining.record.evaluation.heldout.success_rate == _find(json.loads(shown), "heldout_success")
 
 
 def _find(tree: object, key: str) -> object:
@@ -71,14 +71,16 @@ def test_dvc_draws_the_plots(applied: Path) -> None:
     assert "Success on the held-out engagements" in page
 
 
-def test_restore_brings_a_bundle_back_from_the_remote_alone(night: Night, applied: Path, tmp_path: Path) -> None:
-    assert night.record.version is not None
+def test_restore_brings_a_bundle_back_from_the_remote_alone(
+    retraining: Retraining, applied: Path, tmp_path: Path
+) -> None:
+    assert retraining.record.version is not None
     shutil.rmtree(applied / "outputs")
     shutil.rmtree(applied / ".dvc" / "cache")
-    name, to = night.record.version.experiment, tmp_path / "back"
+    name, to = retraining.record.version.experiment, tmp_path / "back"
     told = projects.checked(applied, "hlynr", "restore", name, "--to", str(to))
     assert told == f"restored to {to}\n"
-    assert bundle.digest(to) == night.record.evaluation.bundle_sha256
-    unknown = projects.run(applied, "hlynr", "restore", "night-nobody", "--to", str(tmp_path / "none"))
+    assert bundle.digest(to) == retraining.record.evaluation.bundle_sha256
+    unknown = projects.run(applied, "hlynr", "restore", "retraining-nobody", "--to", str(tmp_path / "none"))
     assert (unknown.returncode, unknown.stderr.count("\n")) == (4, 1)
     assert not (tmp_path / "none").exists()

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from support import projects, statuses
-from support.projects import Night
+from support.projects import Retraining
 from support.statuses import RISING
 from support.trainings import Child
 
@@ -56,7 +56,7 @@ def test_the_newest_training_is_the_one_in_the_outputs(project: Project, make: C
     assert monitor.look(project, None) == status
 
 
-def test_after_a_night_that_failed_the_newest_is_among_those_put_aside(
+def test_after_a_retraining_that_failed_the_newest_is_among_those_put_aside(
     project: Project, make: Callable[..., TrainingStatus]
 ) -> None:
     for number, name in enumerate(("1-default", "2-large-mlp", "3-two-phase")):
@@ -196,11 +196,11 @@ def test_a_training_in_another_process(
 # From MLflow
 
 
-def test_a_recorded_run_tells_what_its_status_told(night: Night, monkeypatch: pytest.MonkeyPatch) -> None:
-    told = TrainingStatus.read(night.outputs / "train" / STATUS)
+def test_a_recorded_run_tells_what_its_status_told(retraining: Retraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = TrainingStatus.read(retraining.outputs / "train" / STATUS)
     run_id = str(told.lineage.mlflow_run_id)
     monkeypatch.setattr(monitor, "STATUS", "no-such-file.json")
-    rebuilt = monitor.look(night.project, run_id[:8])
+    rebuilt = monitor.look(retraining.project, run_id[:8])
     for field in ("strategy", "algorithm", "scenario", "seed", "state", "window", "verdict", "evaluations"):
         assert getattr(rebuilt, field) == getattr(told, field), field
     same = ("device", "timesteps", "budget", "success_rate", "best_success", "mean_reward", "eta_seconds")
@@ -211,22 +211,22 @@ def test_a_recorded_run_tells_what_its_status_told(night: Night, monkeypatch: py
 
 
 def test_a_run_is_read_from_its_folder_where_that_is_still_its_own(
-    night: Night, make: Callable[..., TrainingStatus], tmp_path: Path
+    retraining: Retraining, make: Callable[..., TrainingStatus], tmp_path: Path
 ) -> None:
-    run_id = str(night.record.train.lineage.mlflow_run_id)
-    elsewhere = Project(night.root, projects.config(night.root, f"run.outputs={tmp_path}"))
-    own = make(lineage=night.record.train.lineage, seed=99)
-    opened = store.open_store(night.project.config, night.root)
+    run_id = str(retraining.record.train.lineage.mlflow_run_id)
+    elsewhere = Project(retraining.root, projects.config(retraining.root, f"run.outputs={tmp_path}"))
+    own = make(lineage=retraining.record.train.lineage, seed=99)
+    opened = store.open_store(retraining.project.config, retraining.root)
     runs.set_place(opened, run_id, "cpu", tmp_path / "moved")
     try:
         left(elsewhere.train, make(seed=98))  # another's
-        assert monitor.look(elsewhere, run_id).seed == night.record.train.seed
+        assert monitor.look(elsewhere, run_id).seed == retraining.record.train.seed
         left(elsewhere.train, own)
         assert monitor.look(elsewhere, run_id).seed == 99
         left(tmp_path / "moved", own.model_copy(update={"seed": 97}))
         assert monitor.look(elsewhere, run_id).seed == 97
     finally:
-        runs.set_place(opened, run_id, "cpu", night.project.train)
+        runs.set_place(opened, run_id, "cpu", retraining.project.train)
 
 
 # On a terminal

@@ -1,4 +1,4 @@
-"""The action plan on disk: what becomes of an attempt, and how an interrupted night finds where it was."""
+"""The action plan on disk: what becomes of an attempt, and how an interrupted retraining finds where it was."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Path | None]]
     monkeypatch.setattr(store, "open_store", lambda config, root: None)
     monkeypatch.setattr(runs, "conclude_attempt", conclude)
     monkeypatch.setattr(runs, "run_id_of", lambda opened, begun: begun.mlflow_run_id)
-    monkeypatch.setattr(runs, "failed_nights", lambda opened: set())
-    monkeypatch.setattr(runs, "start_night", lambda opened, begun, names: "above")
+    monkeypatch.setattr(runs, "failed_retrainings", lambda opened: set())
+    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, names: "above")
     monkeypatch.setattr(journal, "history", lambda opened: [])
     monkeypatch.setattr(abandoned, "claim", lambda opened, above, root: None)
     monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
@@ -52,7 +52,7 @@ def plans(tmp_path: Path) -> list[Project]:
 @pytest.fixture
 def first(plans: list[Project]) -> Lineage:
     begun = plan.opening(plans, lineage.start(plans[0].config, plans[0].root))
-    return begun.model_copy(update={"mlflow_run_id": "run-1", "mlflow_night_id": "above"})
+    return begun.model_copy(update={"mlflow_run_id": "run-1", "mlflow_parent_run_id": "above"})
 
 
 def trained(project: Project, begun: Lineage, status: Any, peak: float = 0.4) -> TrainResult:
@@ -109,23 +109,23 @@ def test_the_next_attempt_knows_why_it_is_made(plans: list[Project], first: Line
     failed = plan.conclude(plans[0], first, trained(plans[0], first, "collapse"))
     second = plan.following(plans, [failed])
     assert second.reason == "attempt 1, default, ended in collapse: for a reason"
-    assert (second.id, second.night_id, second.attempt) == (f"{first.id}-2", first.id, 2)
+    assert (second.id, second.retraining_id, second.attempt) == (f"{first.id}-2", first.id, 2)
     assert (second.strategy, second.params_digest) == ("stabilised-lstm", plans[1].config.digest())
-    assert (second.mlflow_run_id, second.mlflow_night_id) == (None, "above")
+    assert (second.mlflow_run_id, second.mlflow_parent_run_id) == (None, "above")
     third = plan.following(plans, [failed, plan.conclude(plans[1], second, trained(plans[1], second, "abort"))])
-    assert (third.id, third.night_id, third.strategy) == (f"{first.id}-3", first.id, "large-mlp")
+    assert (third.id, third.retraining_id, third.strategy) == (f"{first.id}-3", first.id, "large-mlp")
 
 
-def test_a_night_killed_between_two_attempts_goes_on_with_the_second(
+def test_a_retraining_killed_between_two_attempts_goes_on_with_the_second(
     plans: list[Project], first: Lineage, noted: list[Any]
 ) -> None:
     failed = plan.conclude(plans[0], first, trained(plans[0], first, "collapse"))
-    night = retraining.begin(plans, "flow-2", resume=True)
-    assert night.earlier == (failed,)
-    assert night.lineage == plan.following(plans, [failed]).model_copy(update={"flow_run_id": "flow-2"})
+    current = retraining.begin(plans, "flow-2", resume=True)
+    assert current.earlier == (failed,)
+    assert current.lineage == plan.following(plans, [failed]).model_copy(update={"flow_run_id": "flow-2"})
 
 
-def test_a_night_killed_in_its_second_attempt_goes_on_with_its_checkpoint(
+def test_a_retraining_killed_in_its_second_attempt_goes_on_with_its_checkpoint(
     plans: list[Project], first: Lineage, noted: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = plan.conclude(plans[0], first, trained(plans[0], first, "collapse"))
@@ -137,28 +137,32 @@ def test_a_night_killed_in_its_second_attempt_goes_on_with_its_checkpoint(
         return left
 
     monkeypatch.setattr(checkpoint, "lineage_of", lineage_of)
-    night = retraining.begin(plans, "flow-2", resume=True)
-    assert (night.lineage.id, night.lineage.mlflow_run_id, night.earlier) == (left.id, "run-2", (failed,))
+    current = retraining.begin(plans, "flow-2", resume=True)
+    assert (current.lineage.id, current.lineage.mlflow_run_id, current.earlier) == (
+        left.id,
+        "run-2",
+        (failed,),
+    )
 
 
-def test_a_night_that_has_failed_is_over(plans: list[Project], first: Lineage, noted: list[Any]) -> None:
+def test_a_retraining_that_has_failed_is_over(plans: list[Project], first: Lineage, noted: list[Any]) -> None:
     begun, attempts = first, []
     for number, project in enumerate(plans):
         attempts.append(plan.conclude(project, begun, trained(project, begun, "abort", peak=0.1 * number)))
         begun = plan.following(plans, attempts) if number < 2 else begun
     assert plan.best(attempts) == attempts[2]
-    night = retraining.begin(plans, resume=True)
-    assert night.earlier == ()
-    assert night.lineage.night_id != first.id
-    assert plan.earlier(plans[0]) == ()  # a new night begins with nothing aside
+    current = retraining.begin(plans, resume=True)
+    assert current.earlier == ()
+    assert current.lineage.retraining_id != first.id
+    assert plan.earlier(plans[0]) == ()  # a new retraining begins with nothing aside
 
 
-def test_attempts_of_a_decided_night_are_not_gone_on_with(
+def test_attempts_of_a_decided_retraining_are_not_gone_on_with(
     plans: list[Project], first: Lineage, noted: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plan.conclude(plans[0], first, trained(plans[0], first, "collapse"))
-    monkeypatch.setattr(runs, "failed_nights", lambda opened: {first.id})
-    assert retraining.begin(plans, resume=True).lineage.night == 1
+    monkeypatch.setattr(runs, "failed_retrainings", lambda opened: {first.id})
+    assert retraining.begin(plans, resume=True).lineage.retraining == 1
 
 
 def test_the_failure_names_every_attempt_and_the_diagnosis(

@@ -1,4 +1,4 @@
-"""Numbering the nights, going on with one, and one at a time."""
+"""Numbering the retrainings, going on with one, and one at a time."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ History = Callable[..., None]
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """With a store that is not asked for anything but its history, and opens a night's run."""
+    """With a store that is not asked for anything but its history, and opens a retraining's run."""
     monkeypatch.setattr(store, "open_store", lambda config, root: None)
     monkeypatch.setattr(journal, "history", lambda opened: [])
-    monkeypatch.setattr(runs, "failed_nights", lambda opened: set())
-    monkeypatch.setattr(runs, "start_night", lambda opened, begun, plan: "above")
+    monkeypatch.setattr(runs, "failed_retrainings", lambda opened: set())
+    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, plan: "above")
     monkeypatch.setattr(abandoned, "claim", lambda opened, above, root: None)
     monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
     return Project(tmp_path, projects.config(projects.OURS))
@@ -55,52 +55,52 @@ def left(project: Project, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     return begun
 
 
-def test_every_decision_advances_the_night_and_a_rollback_does_not(project: Project, history: History) -> None:
-    assert retraining.begin([project]).lineage.night == 0
-    history(("promoted", "a"), ("refused", "b"), ("rolled_back", "a"))
-    night = retraining.begin([project], "flow-1")
-    assert night.projects[0].config.run.night == night.lineage.night == 2
-    assert night.lineage.params_digest == night.projects[0].config.digest()
-    assert night.lineage.flow_run_id == "flow-1"
-    assert night.lineage.mlflow_night_id == "above"
+def test_every_decision_advances_the_retraining_and_a_rollback_does_not(project: Project, history: History) -> None:
+    assert retraining.begin([project]).lineage.retraining == 0
+    history(("promoted", "a"), ("not_promoted", "b"), ("rolled_back", "a"))
+    current = retraining.begin([project], "flow-1")
+    assert current.projects[0].config.run.retraining == current.lineage.retraining == 2
+    assert current.lineage.params_digest == current.projects[0].config.digest()
+    assert current.lineage.flow_run_id == "flow-1"
+    assert current.lineage.mlflow_parent_run_id == "above"
 
 
-def test_a_night_whose_every_attempt_failed_advances_the_night(
+def test_a_retraining_whose_every_attempt_failed_advances_the_retraining(
     project: Project, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With the same seeds the next one would fail in the same way."""
     history(("promoted", "a"))
-    monkeypatch.setattr(runs, "failed_nights", lambda opened: {"b"})
-    assert retraining.begin([project]).lineage.night == 2
+    monkeypatch.setattr(runs, "failed_retrainings", lambda opened: {"b"})
+    assert retraining.begin([project]).lineage.retraining == 2
 
 
-def test_resume_goes_on_with_the_interrupted_night(project: Project, left: Lineage) -> None:
+def test_resume_goes_on_with_the_interrupted_retraining(project: Project, left: Lineage) -> None:
     assert retraining.begin([project], "flow-2", resume=True).lineage == left.model_copy(
         update={"flow_run_id": "flow-2"}
     )
     assert retraining.begin([project]).lineage.id != left.id
 
 
-def test_resume_begins_a_new_night_where_none_was_interrupted(
+def test_resume_begins_a_new_retraining_where_none_was_interrupted(
     project: Project, history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert retraining.begin([project], resume=True).lineage.night == 0  # there is no checkpoint at all
+    assert retraining.begin([project], resume=True).lineage.retraining == 0  # there is no checkpoint at all
     decided = lineage.start(project.config, project.root)
-    history(("refused", decided.id))
+    history(("not_promoted", decided.id))
     finished = SimpleNamespace(lineage=decided)
     monkeypatch.setattr(retraining.TrainResult, "read", lambda path: finished)
-    monkeypatch.setattr(checkpoint, "lineage_of", lambda *_: pytest.fail("another night's checkpoint was opened"))
-    assert retraining.begin([project], resume=True).lineage.night == 1
+    monkeypatch.setattr(checkpoint, "lineage_of", lambda *_: pytest.fail("another retraining's checkpoint was opened"))
+    assert retraining.begin([project], resume=True).lineage.retraining == 1
 
 
-def test_resume_refuses_a_night_begun_under_other_settings(project: Project, left: Lineage) -> None:
+def test_resume_refuses_a_retraining_begun_under_other_settings(project: Project, left: Lineage) -> None:
     changed = Project(project.root, projects.config(projects.OURS, "gate.baseline=0.5"))
     with pytest.raises(InputError, match="the configuration has changed since"):
         retraining.begin([changed], resume=True)
 
 
-def test_a_retry_takes_no_other_nights_checkpoint(project: Project, left: Lineage) -> None:
-    """The child was killed before it had cleared what an earlier night had left."""
+def test_a_retry_takes_no_other_retrainings_checkpoint(project: Project, left: Lineage) -> None:
+    """The child was killed before it had cleared what an earlier retraining had left."""
     other = lineage.start(project.config, project.root)
     assert retraining.begun(project, other, project.train) is None
     assert retraining.begun(project, left, project.train) == left

@@ -8,7 +8,7 @@ from hlynr.records.diagnosis import Diagnosis
 from hlynr.records.retraining import Attempt
 from hlynr.report import descriptions
 
-REFUSED = samples.night(promote=False)
+REFUSED = samples.retraining(promote=False)
 
 
 def test_a_refused_run() -> None:
@@ -72,19 +72,19 @@ def test_a_rollback_names_the_champion() -> None:
     assert descriptions.rolled_back(entry) == "Rolled back on 2025-11-02 03:18 UTC: version 1 is champion again."
 
 
-def test_a_night_tells_its_attempts_and_what_came_of_it() -> None:
+def test_a_retraining_tells_its_attempts_and_what_came_of_it() -> None:
     attempts = [
         _attempt(1, "hasty", "collapse: success fell to 3 %", failed=True),
         _attempt(2, "default", "healthy: success 94.0 %", failed=False),
     ]
-    words = descriptions.night(attempts, REFUSED.promotion, REFUSED.decision, REFUSED.evaluation)
+    words = descriptions.retraining(attempts, REFUSED.promotion, REFUSED.decision, REFUSED.evaluation)
     assert words.startswith("**Version 2 was not promoted; version 1 stays champion.**\n\nWhy: significantly")
     assert "| 1 hasty &emsp; | n/a &emsp; | 22.0 % &emsp; | collapse: success fell to 3 % |" in words
     assert "| gain_over_champion &emsp; |" in words
     assert "94.1 % (92.5-95.4)" in words
 
 
-def test_a_night_of_which_nothing_came() -> None:
+def test_a_retraining_of_which_nothing_came() -> None:
     found = Diagnosis(
         subject="attempt 1, hasty",
         scenario="reference",
@@ -99,7 +99,7 @@ def test_a_night_of_which_nothing_came() -> None:
         channels=(),
         scans=(),
     )
-    words = descriptions.night([_attempt(1, "hasty", "abort: 0 %", failed=True)], diagnosis=found)
+    words = descriptions.retraining([_attempt(1, "hasty", "abort: 0 %", failed=True)], diagnosis=found)
     assert words.startswith("**Every strategy of the plan failed.**\n\n| attempt &emsp; |")
     assert words.endswith("Diagnosis of attempt 1, hasty: The task is too hard.\n")
 

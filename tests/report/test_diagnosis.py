@@ -102,7 +102,7 @@ class Loads(HTMLParser):
 
 
 def written(diagnosis: Diagnosis, folder: Path, paths: int = 3) -> str:
-    file = page.write(diagnosis, samples.flights()[:paths], LIMIT, folder / "deep")
+    file = page.write(diagnosis, samples.results()[:paths], LIMIT, folder / "deep")
     assert file == folder / "deep" / "diagnosis.html"
     return file.read_text()
 

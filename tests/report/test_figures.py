@@ -40,7 +40,7 @@ USUAL: dict[str, Draw] = {
     "champion": lambda path: figures.comparison(samples.evaluation(), 0.33, path, samples.policy("champion")),
     "slices": lambda path: figures.slices(samples.policy(), path),
     "miss_distance": lambda path: engagements.miss_distance(samples.misses(), 150.0, path),
-    "trajectories": lambda path: engagements.trajectories(samples.flights(), path),
+    "trajectories": lambda path: engagements.trajectories(samples.results(), path),
 }
 NOTHING = samples.evaluation(heldout=samples.empty_policy(), report=samples.empty_policy(), baselines={})
 LONG = samples.training().verdict.model_copy(update={"reason": "a long reason " * 20})
@@ -67,11 +67,11 @@ BARE: dict[str, Draw] = {
     "no policies": lambda path: engagements.miss_distance({}, 150.0, path),
     "no misses": lambda path: engagements.miss_distance({"policy": np.array([])}, 150.0, path),
     "odd misses": lambda path: engagements.miss_distance({"pn": np.array([0.0, np.nan, np.inf])}, 150.0, path),
-    "no flights": lambda path: engagements.trajectories([], path),
+    "no results": lambda path: engagements.trajectories([], path),
     "one point": lambda path: engagements.trajectories([POINTLESS], path),
     "no estimate": lambda path: engagements.trajectories([BLIND], path),
     "lost": lambda path: engagements.trajectories([LOST], path),
-    "many flights": lambda path: engagements.trajectories(samples.flights() * 2, path),
+    "many results": lambda path: engagements.trajectories(samples.results() * 2, path),
 }
 
 

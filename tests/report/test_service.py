@@ -6,16 +6,20 @@ from datetime import UTC, datetime
 
 from rich.console import Console
 
-from hlynr.records.service import DiskUse, Load, NightRun, PartStatus, ServiceStatus
+from hlynr.records.service import ComponentStatus, DiskUse, Load, RetrainingRun, ServiceStatus
 from hlynr.report import service
 
 NOON = datetime(2026, 11, 25, 12, 0, tzinfo=UTC)
 PARTS = (
-    PartStatus(name="prefect", state="healthy", url="http://127.0.0.1:4200", pid=7, log=".hlynr/service/prefect.log"),
-    PartStatus(name="mlflow", state="elsewhere", url="http://main:5000", pid=None, log=None),
-    PartStatus(name="worker", state="down", url=None, pid=8, restarts=3, log=".hlynr/service/worker.log"),
+    ComponentStatus(
+        name="prefect", state="healthy", url="http://127.0.0.1:4200", pid=7, log=".hlynr/service/prefect.log"
+    ),
+    ComponentStatus(name="mlflow", state="elsewhere", url="http://main:5000", pid=None, log=None),
+    ComponentStatus(name="worker", state="down", url=None, pid=8, restarts=3, log=".hlynr/service/worker.log"),
 )
-NIGHT = NightRun(id="r", name="calm-otter", state="Completed", began=NOON, seconds=93.0, verdict="Promoted: 98 %.")
+RETRAINING = RetrainingRun(
+    id="r", name="calm-otter", state="Completed", began=NOON, seconds=93.0, verdict="Promoted: 98 %."
+)
 DISK = (DiskUse(name="runs and models", path="mlruns", bytes=3_400_000_000),)
 STATUS = ServiceStatus(
     healthy=False,
@@ -26,9 +30,9 @@ STATUS = ServiceStatus(
     load=Load(memory=790_000_000, cpu=0.024),
     next_run=NOON,
     schedule="0 2 * * * (UTC)",
-    runs=(NIGHT,),
+    runs=(RETRAINING,),
     champion=None,
-    review="http://127.0.0.1:5000/#/nights",
+    review="http://127.0.0.1:5000/#/retrainings",
     disk=DISK,
     disk_free=81_000_000_000,
 )
@@ -49,11 +53,11 @@ def test_everything_is_there_and_fits() -> None:
     assert "mlflow ok elsewhere http://main:5000" in text
     assert "worker FAIL down, restarts: 3 -" in text
     assert "Logs: .hlynr/service Up: since" in text
-    assert "Schedule 0 2 * * * (UTC), next night 2026-11-25 12:00" in text
+    assert "Schedule 0 2 * * * (UTC), next retraining 2026-11-25 12:00" in text
     assert "calm-otter 2026-11-25 12:00" in text
     assert "Promoted: 98 %." in text
     assert "Up: since 2026-11-25 12:00 UTC, well after 14 s; takes 790 MB of memory and 2.4% of a core" in text
-    assert "Review the nights: http://127.0.0.1:5000/#/nights" in text
+    assert "Review the retrainings: http://127.0.0.1:5000/#/retrainings" in text
     assert "Champion: no champion yet" in text
     assert "runs and models 3.4 GB; 81.0 GB free" in text
     assert max(map(len, lines)) <= 80
@@ -63,5 +67,5 @@ def test_nothing_is_up() -> None:
     empty = {"parts": (), "runs": (), "since": None, "took": None, "load": None, "next_run": None}
     lines = _lines(STATUS.model_copy(update=empty | {"reason": "the service is not up", "schedule": "none"}))
     assert lines[0] == "NOT HEALTHY: the service is not up"
-    assert "Schedule none, no night is scheduled" in lines
+    assert "Schedule none, no retraining is scheduled" in lines
     assert not any(line.startswith(" Up:") for line in lines)

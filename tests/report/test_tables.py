@@ -29,18 +29,22 @@ def one_line(words: str) -> str:
     return " ".join(words.split())
 
 
-NIGHTS = {"first": samples.night(first=True), "promoted": samples.night(), "refused": samples.night(promote=False)}
+RETRAININGS = {
+    "first": samples.retraining(first=True),
+    "promoted": samples.retraining(),
+    "refused": samples.retraining(promote=False),
+}
 
 
-@pytest.mark.parametrize("night", NIGHTS.values(), ids=NIGHTS)
-def test_summary_fits_80_columns_without_colour(night: RetrainRecord) -> None:
-    printed = shown(tables.summary(night, CONFIG))
+@pytest.mark.parametrize("retraining", RETRAININGS.values(), ids=RETRAININGS)
+def test_summary_fits_80_columns_without_colour(retraining: RetrainRecord) -> None:
+    printed = shown(tables.summary(retraining, CONFIG))
     assert max(map(len, printed.splitlines())) <= 80
     assert "\x1b" not in printed
 
 
-def test_summary_of_the_first_night_names_champion_and_standing() -> None:
-    printed = one_line(shown(tables.summary(NIGHTS["first"], CONFIG)))
+def test_summary_of_the_first_retraining_names_champion_and_standing() -> None:
+    printed = one_line(shown(tables.summary(RETRAININGS["first"], CONFIG)))
     assert "hlynr-intercept version 1 is the first champion." in printed
     for expected in (
         "champion v1, 100 episodes 95.0 % (88.8-97.9)",
@@ -59,7 +63,7 @@ def test_summary_of_the_first_night_names_champion_and_standing() -> None:
 
 
 def test_summary_of_a_refusal_says_who_stays_and_why() -> None:
-    printed = one_line(shown(tables.summary(NIGHTS["refused"], CONFIG)))
+    printed = one_line(shown(tables.summary(RETRAININGS["refused"], CONFIG)))
     assert "hlynr-intercept version 2 was not promoted; version 1 stays champion." in printed
     assert "champion v1 (stays) 93.8 %" in printed
     assert "challenger v2, held-out 94.1 %" in printed
@@ -68,9 +72,9 @@ def test_summary_of_a_refusal_says_who_stays_and_why() -> None:
 
 
 def test_summary_on_a_colour_terminal_keeps_the_words() -> None:
-    plain = shown(tables.summary(NIGHTS["refused"], CONFIG))
+    plain = shown(tables.summary(RETRAININGS["refused"], CONFIG))
     coloured = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard", record=True)
-    coloured.print(tables.summary(NIGHTS["refused"], CONFIG))
+    coloured.print(tables.summary(RETRAININGS["refused"], CONFIG))
     assert coloured.export_text() == plain
 
 

@@ -46,7 +46,7 @@ def test_a_running_training_at_a_glance(settings: Monitor) -> None:
     for expected in (
         "Training 20261123-180530-4f2a9c: running",
         "strategy default, PPO, scenario reference, seed 4, on cpu",
-        f"night 3, attempt 1, MLflow run {statuses.RUN_ID}",
+        f"retraining 3, attempt 1, MLflow run {statuses.RUN_ID}",
         "47 % 1,400,000 / 3,000,000 timesteps",
         "21,500 timesteps/s, 1:05 of training, ETA 1:14",
         "Verdict healthy Alerts none",
@@ -87,7 +87,7 @@ def test_every_alert_stands_with_its_gravity_and_reason(settings: Monitor) -> No
     assert "collapse: the training counts as failed, and the monitor ended it" in told
     for alert in status.verdict.alerts:
         gravity = "FATAL" if alert.kind == "collapse" else "warning"
-        assert f"Alert {gravity}, {alert.kind.replace('_', ' ')}: {alert.reason}" in told
+        assert f"MonitorAlert {gravity}, {alert.kind.replace('_', ' ')}: {alert.reason}" in told
     assert "ended by the monitor after 1,400,000 timesteps" in told
     assert "ETA" not in told
     assert "falling, -" in told

@@ -10,7 +10,7 @@ import pytest
 from support.trainings import Child, Finished, finish
 
 from hlynr.config.config import Config
-from hlynr.rl.curriculum import Curriculum
+from hlynr.rl.curriculum import RadiusCurriculum
 
 Tiny = Callable[..., Config]
 
@@ -26,7 +26,7 @@ MASTERY = (
 
 def course(config: Config, rollouts: list[tuple[int, int, int]]) -> list[float]:
     """The radius after each rollout of (timesteps, episodes, successes)."""
-    curriculum, radii = Curriculum(config), []
+    curriculum, radii = RadiusCurriculum(config), []
     for rollout in rollouts:
         before = curriculum.radius
         assert curriculum.advance(*rollout) == (curriculum.radius != before)
@@ -36,7 +36,7 @@ def course(config: Config, rollouts: list[tuple[int, int, int]]) -> list[float]:
 
 def test_frozen_is_the_declared_radius_throughout(tiny: Tiny) -> None:
     assert course(tiny(), [(k * 10**6, 1000, 1000) for k in range(9)]) == [150.0] * 9
-    assert Curriculum(tiny("train.scenario=precision")).radius == 50.0
+    assert RadiusCurriculum(tiny("train.scenario=precision")).radius == 50.0
 
 
 def test_a_schedule_changes_at_its_timesteps(tiny: Tiny) -> None:
@@ -69,7 +69,7 @@ def test_the_last_radius_is_kept(tiny: Tiny) -> None:
 
 def test_its_state_is_all_there_is(tiny: Tiny) -> None:
     config = tiny(*MASTERY)
-    first, second = Curriculum(config), Curriculum(config)
+    first, second = RadiusCurriculum(config), RadiusCurriculum(config)
     for rollout in ((1, 150, 150), (2, 60, 60)):
         first.advance(*rollout)
     second.load_state_dict(first.state_dict())

@@ -16,7 +16,7 @@ from torch import nn
 from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.vector_env import InterceptVectorEnv, action_space, observation_space
-from hlynr.evaluation.rollout import fly
+from hlynr.evaluation.rollout import run_episodes
 from hlynr.rl import algorithms
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.algorithms import BoundedRecurrentPPO
@@ -213,7 +213,9 @@ def test_an_action_does_not_depend_on_the_batch(tiny: Tiny, algorithm: str, coun
 def test_flights_do_not_depend_on_the_batch(tiny: Tiny, algorithm: str) -> None:
     config = tiny(f"train.algorithm={algorithm}")
     policy = network_policy(config)
-    one, other = (fly(policy, config, "reference", seed=9, episodes=150, batch_size=size).reward for size in (150, 40))
+    one, other = (
+        run_episodes(policy, config, "reference", seed=9, episodes=150, batch_size=size).reward for size in (150, 40)
+    )
     np.testing.assert_array_equal(one, other)
 
 

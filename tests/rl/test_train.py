@@ -15,7 +15,7 @@ from support.trainings import LINEAGE, Child, Finished, Witness, finish, weights
 
 from hlynr.config.config import Config
 from hlynr.envs.reward import TERMS
-from hlynr.evaluation.rollout import Flights, fly
+from hlynr.evaluation.rollout import EpisodeResults, run_episodes
 from hlynr.records.training import STATUS, TrainProgress, TrainResult
 from hlynr.rl import callbacks, checkpoint
 from hlynr.rl.algorithms import BoundedPPO
@@ -52,9 +52,9 @@ def test_a_new_training_leaves_nothing_of_an_earlier_one(brief: Callable[..., Co
     assert second.weights != fresh.weights
 
 
-def test_the_night_shifts_the_seed(brief: Callable[..., Config]) -> None:
-    assert brief("train.seed=2").train_seed == brief("run.night=1").train_seed
-    assert training_digest(brief("train.seed=2")) != training_digest(brief("run.night=1"))
+def test_the_retraining_shifts_the_seed(brief: Callable[..., Config]) -> None:
+    assert brief("train.seed=2").train_seed == brief("run.retraining=1").train_seed
+    assert training_digest(brief("train.seed=2")) != training_digest(brief("run.retraining=1"))
 
 
 # kill -9
@@ -323,15 +323,15 @@ def test_the_best_checkpoint_is_the_best_not_the_last(
     rates, seen = [0.10, 0.60, 0.20, 0.40], []
     original = callbacks.fly
 
-    def told(policy: Any, *args: Any, **kwargs: Any) -> Flights:
-        """The true flights but for their outcomes."""
-        flights = original(policy, *args, **kwargs)
+    def told(policy: Any, *args: Any, **kwargs: Any) -> EpisodeResults:
+        """The true results but for their outcomes."""
+        results = original(policy, *args, **kwargs)
         rate = rates[len(seen)]
         seen.append({name: tensor.clone() for name, tensor in policy._network.state_dict().items()})
-        flights.outcome[:] = np.where(np.arange(len(flights.outcome)) < rate * len(flights.outcome), 1, 2)
-        return flights
+        results.outcome[:] = np.where(np.arange(len(results.outcome)) < rate * len(results.outcome), 1, 2)
+        return results
 
-    monkeypatch.setattr(callbacks, "fly", told)
+    monkeypatch.setattr(callbacks, "run_episodes", told)
     run = finish(brief(), tmp_path)
     assert [point.success_rate for point in run.result.evaluations] == rates
     assert (run.result.best_timesteps, run.result.best_success) == (2048, 0.6)
@@ -348,7 +348,7 @@ def test_the_bundle_flies_as_its_selection_says(name: str, request: pytest.Fixtu
     config = run.config
     best = max(run.result.evaluations, key=lambda point: (point.success_rate, point.mean_reward, -point.timesteps))
     assert (run.result.best_timesteps, run.result.best_success) == (best.timesteps, best.success_rate)
-    flights = fly(
+    results = run_episodes(
         load_policy(run.out / "bundle"),
         config,
         config.train.scenario,
@@ -356,9 +356,9 @@ def test_the_bundle_flies_as_its_selection_says(name: str, request: pytest.Fixtu
         episodes=config.monitor.episodes,
         batch_size=17,
     )
-    assert float(flights.success.mean()) == best.success_rate
-    assert float(flights.reward.mean()) == best.mean_reward
-    assert float(flights.final_distance.mean()) == best.mean_final_distance
+    assert float(results.success.mean()) == best.success_rate
+    assert float(results.reward.mean()) == best.mean_reward
+    assert float(results.final_distance.mean()) == best.mean_final_distance
 
 
 @pytest.mark.parametrize(("n_envs", "n_steps"), [(16, 64), (64, 16), (32, 16)])

@@ -18,7 +18,7 @@ def receiver() -> Iterator[Receiver]:
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Service]:
-    """Without a schedule; its nights last until they are stopped, unless they are told to be short."""
+    """Without a schedule; its retrainings last until they are stopped, unless they are told to be short."""
     root = tmp_path_factory.mktemp("service") / "project"
     with services.running(root, *services.ENDLESS, "schedule.cron=null", HLYNR_WEBHOOK=receiver.url) as up:
         yield up

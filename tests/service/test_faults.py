@@ -1,6 +1,6 @@
-"""What happens to machines at night, done to real servers, a real worker and a real training.
+"""What happens to machines at retraining, done to real servers, a real worker and a real training.
 
-Promised each time: no training process is left, no run stays running, the GPU slot is free again, the next night works.
+Promised each time: no training process is left, no run stays running, the GPU slot is free again, the next retraining works.
 The tests are in the order in which they come, and share a service: each finds it well.
 """
 
@@ -20,7 +20,7 @@ from hlynr.ops.tracking import store
 pytestmark = services.faults
 
 
-def test_a_killed_flow_makes_way_for_the_night_that_waits_and_a_killed_server_does_not_end_that(
+def test_a_killed_flow_makes_way_for_the_retraining_that_waits_and_a_killed_server_does_not_end_that(
     service: Service, receiver: Receiver
 ) -> None:
     """The server is started anew within seconds; the lease of the slot, which is on disk, is still known to it."""
@@ -51,7 +51,7 @@ def test_a_killed_flow_makes_way_for_the_night_that_waits_and_a_killed_server_do
     assert receiver.kinds(second) == ["promoted"]
 
 
-def test_a_cancelled_night_is_gone_within_seconds(service: Service, receiver: Receiver) -> None:
+def test_a_cancelled_retraining_is_gone_within_seconds(service: Service, receiver: Receiver) -> None:
     run = service.begin()
     flow, training = service.training(run)
     service.cancel(run)
@@ -61,7 +61,7 @@ def test_a_cancelled_night_is_gone_within_seconds(service: Service, receiver: Re
     assert receiver.kinds(run) == []  # whoever cancelled it knows
 
 
-def test_a_killed_worker_takes_its_night_along_and_is_started_anew(service: Service, receiver: Receiver) -> None:
+def test_a_killed_worker_takes_its_retraining_along_and_is_started_anew(service: Service, receiver: Receiver) -> None:
     run = service.begin()
     flow, training = service.training(run)
     service.part("worker").kill()
@@ -72,7 +72,9 @@ def test_a_killed_worker_takes_its_night_along_and_is_started_anew(service: Serv
     projects.until(lambda: receiver.kinds(run) == ["crashed"], "the alert")
 
 
-def test_a_night_whose_machine_is_lost_is_ended_and_told_of_by_the_server(service: Service, receiver: Receiver) -> None:
+def test_a_retraining_whose_machine_is_lost_is_ended_and_told_of_by_the_server(
+    service: Service, receiver: Receiver
+) -> None:
     """Another machine's run: it has begun, has given one sign of life, and is never heard of again."""
     flow = service.get("/deployments/name/retrain/nightly")["flow_id"]
     run = str(service.post("/flow_runs/", {"flow_id": flow, "state": {"type": "RUNNING"}})["id"])
@@ -85,7 +87,9 @@ def test_a_night_whose_machine_is_lost_is_ended_and_told_of_by_the_server(servic
     assert f"run {ended['name']} was lost, and perhaps its machine" in (service.root / ".hlynr/alerts.log").read_text()
 
 
-def test_after_a_power_cut_the_lost_night_is_found_and_the_next_one_works(service: Service, receiver: Receiver) -> None:
+def test_after_a_power_cut_the_lost_retraining_is_found_and_the_next_one_works(
+    service: Service, receiver: Receiver
+) -> None:
     """Nobody is left to say that it has ended: flow, training and the service itself are killed at once."""
     run = service.begin()
     flow, training = service.training(run)
@@ -103,6 +107,6 @@ def test_after_a_power_cut_the_lost_night_is_found_and_the_next_one_works(servic
     following = service.ended(service.begin(*services.SHORT))
     assert following["state_name"] == "Completed", following["state"]["message"]
     opened = store.open_store(service.project.config, service.root)
-    assert {entry.action for entry in journal.history(opened)} <= {"promoted", "refused"}
+    assert {entry.action for entry in journal.history(opened)} <= {"promoted", "not_promoted"}
     unfinished = opened.client.search_runs([opened.experiment_id], "attributes.status = 'RUNNING'")
     assert not unfinished, "an MLflow run stays running for ever"

@@ -1,4 +1,4 @@
-"""The daily use, end to end on real servers: the schedule fires, a night runs, the registry has its decision."""
+"""The daily use, end to end on real servers: the schedule fires, a retraining runs, the registry has its decision."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from hlynr.rl import bundle
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=databases.needed)])
 def plain(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> Iterator[Service]:
-    """A service with short nights and no schedule yet, its stores in files or on PostgreSQL."""
+    """A service with short retrainings and no schedule yet, its stores in files or on PostgreSQL."""
     overrides = ["schedule.cron=null"]
     with ExitStack() as stack:
         if request.param == "postgresql":
@@ -28,22 +28,22 @@ def plain(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) ->
         yield stack.enter_context(services.running(root, *overrides, HLYNR_WEBHOOK=receiver.url))
 
 
-def test_the_schedule_fires_and_the_night_comes_to_its_decision(plain: Service, receiver: Receiver) -> None:
+def test_the_schedule_fires_and_the_retraining_comes_to_its_decision(plain: Service, receiver: Receiver) -> None:
     minute = (datetime.now(UTC) + timedelta(seconds=70)).minute
     told = projects.run(plain.root, "hlynr", "up", "--set", f'schedule.cron="{minute} * * * *"', **plain.environment)
     assert told.returncode == 0, told.stderr
     assert "is up already" in told.stderr
     assert plain.status().schedule == f"{minute} * * * * (UTC)"
-    projects.until(lambda: bool(plain.nights()), "the schedule", 150.0)
-    (first,) = plain.nights()
+    projects.until(lambda: bool(plain.retrainings()), "the schedule", 150.0)
+    (first,) = plain.retrainings()
     assert plain.ended(first)["state_name"] == "Completed"
     status = plain.status()
     assert status.healthy
     assert status.next_run is not None
-    (night,) = status.runs
+    (retraining,) = status.runs
     opened = store.open_store(plain.project.config, plain.root)
     (entry,) = journal.history(opened)
-    assert night.verdict == entry.reason
+    assert retraining.verdict == entry.reason
     assert status.champion == entry
     champion = versions.champion(opened)
     assert champion is not None
@@ -58,7 +58,7 @@ def test_the_schedule_fires_and_the_night_comes_to_its_decision(plain: Service, 
 
 
 def test_a_machine_that_slept_runs_once_and_without_a_schedule_not_at_all(service: Service) -> None:
-    """Two nights came due while nothing ran: the newest is run. Then the schedule goes, and with it what is late."""
+    """Two retrainings came due while nothing ran: the newest is run. Then the schedule goes, and with it what is late."""
     service.up("--set", 'schedule.cron="0 2 * * *"')
     assert service.status().next_run is not None
     deployment = service.get("/deployments/name/retrain/nightly")["id"]
@@ -70,7 +70,7 @@ def test_a_machine_that_slept_runs_once_and_without_a_schedule_not_at_all(servic
         service.part("worker").resume()
     missed, newest = (service.ended(run) for run in runs)
     assert missed["state_name"] == "Missed"
-    assert missed["state"]["message"] == f"The night of {due[-1]:%Y-%m-%d %H:%M} UTC stands for this one."
+    assert missed["state"]["message"] == f"The retraining of {due[-1]:%Y-%m-%d %H:%M} UTC stands for this one."
     assert newest["state_name"] == "Completed", newest["state"]["message"]
 
     service.part("worker").suspend()

@@ -1,6 +1,6 @@
-"""MLflow's store fails a night: no training is lost, nothing half-written is left, the night can be gone on with.
+"""MLflow's store fails a retraining: no training is lost, nothing half-written is left, the retraining can be gone on with.
 
-The night is told by `hlynr retrain`, against the Prefect server of the service.
+The retraining is told by `hlynr retrain`, against the Prefect server of the service.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from hlynr.service.prefect_api import answers
 
 pytestmark = services.faults
 
-NIGHT = ("train.timesteps=262144", "monitor.interval=65536", "versioning.enabled=false", "retrain.plan=[default]")
+RETRAINING = ("train.timesteps=262144", "monitor.interval=65536", "versioning.enabled=false", "retrain.plan=[default]")
 QUICK = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1"}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    return projects.make(tmp_path / "project", *projects.EASY_GATE, *NIGHT)
+    return projects.make(tmp_path / "project", *projects.EASY_GATE, *RETRAINING)
 
 
 def _begun(root: Path, service: Service, *options: str) -> Any:
-    """A night, once its training has written a checkpoint."""
+    """A retraining, once its training has written a checkpoint."""
     process = projects.start(root, "hlynr", "retrain", *options, PREFECT_API_URL=service.state.prefect_api, **QUICK)
     checkpoint = root / services.CHECKPOINT
     projects.until(lambda: checkpoint.exists() or process.poll() is not None, "a checkpoint")
@@ -86,13 +86,15 @@ def _mlflow(root: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_mlflow_is_away_when_the_training_ends(service: Service, tmp_path: Path) -> None:
-    """Its figures are kept in a file, the night fails with a line, and goes on to its decision when MLflow is back."""
+    """Its figures are kept in a file, the retraining fails with a line, and goes on to its decision when MLflow is back."""
     port = int(services.free_ports()[0].partition("=")[2])
-    root = projects.make(tmp_path / "project", *projects.EASY_GATE, *NIGHT, f"tracking.uri=http://127.0.0.1:{port}")
+    root = projects.make(
+        tmp_path / "project", *projects.EASY_GATE, *RETRAINING, f"tracking.uri=http://127.0.0.1:{port}"
+    )
     store.open_store(projects.config(root, "tracking.uri=sqlite:///mlruns/mlflow.db"), root)
     with _mlflow(root, port):
-        night = _begun(root, service)
-    code, said = _ended(night)
+        retraining = _begun(root, service)
+    code, said = _ended(retraining)
     assert code == NOT_READY, said
     assert "Traceback" not in said
     assert f"MLflow's server at http://127.0.0.1:{port} does not answer" in said.splitlines()[-1]
@@ -109,11 +111,11 @@ def test_mlflow_is_away_when_the_training_ends(service: Service, tmp_path: Path)
 
 def test_the_database_is_locked_during_the_training(service: Service, root: Path) -> None:
     """By a backup, say: the training does not wait for it, and no figure is lost."""
-    night = _begun(root, service)
+    retraining = _begun(root, service)
     with closing(sqlite3.connect(root / "mlruns" / "mlflow.db", timeout=60)) as other:
         other.execute("begin exclusive")
         time.sleep(7.0)  # longer than SQLite's own patience of five
-    code, said = _ended(night)
+    code, said = _ended(retraining)
     assert code == 0, said
     record = RetrainRecord.read(root / "outputs" / "retrain.json")
     _decided(root, record)
@@ -123,10 +125,10 @@ def test_the_database_is_locked_during_the_training(service: Service, root: Path
 
 
 def test_the_database_stays_locked(service: Service, root: Path) -> None:
-    night = _begun(root, service)
+    retraining = _begun(root, service)
     with closing(sqlite3.connect(root / "mlruns" / "mlflow.db", timeout=60)) as other:
         other.execute("begin exclusive")
-        code, said = _ended(night)
+        code, said = _ended(retraining)
     assert code == NOT_READY, said
     assert said.splitlines()[-1].endswith("the MLflow database of tracking.uri cannot be used: database is locked")
     assert "Traceback" not in said

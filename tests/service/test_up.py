@@ -15,7 +15,7 @@ from support.services import Service
 
 from hlynr.records.service import ServiceStatus
 from hlynr.runtime.errors import BAD_INPUT, DONE, NOT_READY
-from hlynr.service.paths import AlreadyUpError, Place
+from hlynr.service.paths import AlreadyUpError, ServicePaths
 from hlynr.service.status import Meter
 
 
@@ -35,7 +35,7 @@ def test_a_port_that_is_taken_is_told_and_nothing_is_left(root: Path) -> None:
     told = f"hlynr: service.mlflow_port: {port} on 127.0.0.1 cannot be used: Address already in use"
     assert done.stderr.splitlines()[-1] == told
     assert not services.left(root)
-    assert Place(root).running() is None
+    assert ServicePaths(root).running() is None
 
 
 def test_a_schedule_that_cannot_be_is_told_before_anything_starts(root: Path) -> None:
@@ -60,16 +60,16 @@ def test_nothing_is_up(root: Path) -> None:
 def test_the_state_of_a_killed_service_is_not_believed(service: Service, tmp_path: Path) -> None:
     """Its number may by now be that of another process."""
     state = service.state
-    state.model_copy(update={"pid": os.getpid()}).write(Place(tmp_path).state_file)
-    assert Place(tmp_path).running() is None
+    state.model_copy(update={"pid": os.getpid()}).write(ServicePaths(tmp_path).state_file)
+    assert ServicePaths(tmp_path).running() is None
     state.model_copy(update={"pid": os.getpid(), "born": psutil.Process().create_time()}).write(
-        Place(tmp_path).state_file
+        ServicePaths(tmp_path).state_file
     )
-    assert Place(tmp_path).running() is not None
+    assert ServicePaths(tmp_path).running() is not None
 
 
 def test_there_is_one_service_in_a_project(service: Service) -> None:
-    with pytest.raises(AlreadyUpError, match="the service is up already"), Place(service.root).held():
+    with pytest.raises(AlreadyUpError, match="the service is up already"), ServicePaths(service.root).held():
         pass
     before = service.state
     assert "is up already" in service.up()
@@ -108,7 +108,7 @@ def test_everything_listens_on_localhost_and_mlflow_knows_its_hosts(service: Ser
 
 def test_ctrl_c_stops_all_of_it(root: Path) -> None:
     process = projects.start(root, "hlynr", "up")
-    projects.until(lambda: (s := Place(root).running()) is not None and s.healthy, "health", 180.0)
+    projects.until(lambda: (s := ServicePaths(root).running()) is not None and s.healthy, "health", 180.0)
     os.killpg(process.pid, signal.SIGINT)
     _, said = process.communicate(timeout=120)
     assert process.returncode == DONE, said
@@ -116,4 +116,4 @@ def test_ctrl_c_stops_all_of_it(root: Path) -> None:
     assert said.splitlines()[-1].endswith("stopped")
     assert "Traceback" not in said
     assert not services.left(root)
-    assert Place(root).running() is None
+    assert ServicePaths(root).running() is None

@@ -6,7 +6,7 @@ from support.arena import COLLINEAR, QUIET, STEADY, Arena
 def _axial(*overrides: str, ticks: int = 300) -> tuple[Arena, np.ndarray, np.ndarray]:
     """Full axial command without other forces: size of the acceleration and fuel after each tick, (T, N)."""
     arena = Arena("reference", *QUIET, *COLLINEAR, "sim.control_interval=1", *overrides, episodes=range(20))
-    states = [state.copy() for state in arena.fly(ticks, (1.0, 0.0, 0.0))]
+    states = [state.copy() for state in arena.run_episodes(ticks, (1.0, 0.0, 0.0))]
     assert arena.running.all()
     sizes = np.array([np.linalg.norm(state["own_acc"], axis=1) for state in states])
     return arena, sizes, np.array([state["fuel"] for state in states])
@@ -16,7 +16,7 @@ def test_free_flight_is_a_parabola():
     arena = Arena("reference", *QUIET, *STEADY, "sim.gravity=9.81", episodes=range(50))
     pos, vel = arena.state["own_pos"].copy(), arena.state["own_vel"].copy()
     target, speed = arena.state["target_pos"].copy(), arena.state["target_vel"].copy()
-    for timestep, state in enumerate(arena.fly(10), start=1):
+    for timestep, state in enumerate(arena.run_episodes(10), start=1):
         time = timestep * arena.config.sim.dt * arena.config.sim.control_interval
         fall = np.array([0.0, 0.0, -9.81])
         up = arena.running
@@ -29,7 +29,7 @@ def test_free_flight_is_a_parabola():
 def test_drag_slows_as_the_textbook_says():
     """Quadratic drag alone: v(t) = v0 / (1 + k v0 t). The integration is first order in the tick."""
     arena = Arena("reference", *QUIET, "interceptor.drag=0.002", "sim.scale_height=1e12", episodes=range(20))
-    for _ in arena.fly(30):
+    for _ in arena.run_episodes(30):
         pass
     time = arena.state["tick"] * arena.config.sim.dt
     launch = arena.scenario.interceptor.launch_speed
@@ -43,7 +43,7 @@ def test_drag_is_less_in_thin_air():
         arena = Arena(
             "reference", *QUIET, "interceptor.drag=0.002", f"sim.scale_height={scale_height}", episodes=range(20)
         )
-        *_, state = arena.fly(30)
+        *_, state = arena.run_episodes(30)
         speed.append(np.linalg.norm(state["own_vel"], axis=1))
     assert (speed[0] > speed[1] + 0.5).all()
 
@@ -54,7 +54,7 @@ def test_drag_takes_energy_and_nothing_gives_it_back():
     for drag in (0.0005, 0.002):
         arena = Arena("reference", *still, f"interceptor.drag={drag}", "sim.control_interval=1", episodes=range(50))
         energy = []
-        for state in arena.fly(80):
+        for state in arena.run_episodes(80):
             kinetic = 0.5 * np.sum(state["own_vel"] ** 2, axis=1)
             energy.append(kinetic + arena.config.sim.gravity * state["own_pos"][:, 2])
         assert arena.running.all()
@@ -66,7 +66,7 @@ def test_drag_takes_energy_and_nothing_gives_it_back():
 def test_wind_carries_a_draggy_interceptor_along():
     windy = ("sim.gravity=0", "wind.gust=0", "wind.speed=[10, 10]", "interceptor.drag=1")
     arena = Arena("reference", *windy, "sim.scale_height=1e12", "interceptor.launch_speed=1", episodes=range(20))
-    *_, state = arena.fly(90)
+    *_, state = arena.run_episodes(90)
     np.testing.assert_allclose(np.linalg.norm(state["own_vel"] - state["wind"], axis=1), 0.0, atol=0.3)
 
 
@@ -104,14 +104,14 @@ def test_half_the_command_burns_half_the_fuel():
     spent = []
     for size in (0.5, 1.0):
         arena = Arena("reference", *QUIET, *COLLINEAR, episodes=range(20))
-        *_, state = arena.fly(20, (size, 0.0, 0.0))
+        *_, state = arena.run_episodes(20, (size, 0.0, 0.0))
         spent.append(1 - state["fuel"])
     np.testing.assert_allclose(2 * spent[0], spent[1], rtol=1e-9)
 
 
 def test_no_command_burns_nothing():
     arena = Arena("reference", *QUIET)
-    *_, state = arena.fly(20)
+    *_, state = arena.run_episodes(20)
     assert (state["fuel"] == 1.0).all()
 
 
@@ -123,7 +123,7 @@ def test_weave_swings_about_a_straight_line_to_the_aim():
     course = -start / np.linalg.norm(start, axis=1, keepdims=True)
     swing = 2 * arena.state["weave_amplitude"] / arena.state["weave_rate"] ** 2
     widest = np.zeros(200)
-    for state in arena.fly(90):
+    for state in arena.run_episodes(90):
         flown = state["target_pos"] - start
         along = np.sum(flown * course, axis=1)
         aside = np.linalg.norm(flown - along[:, None] * course, axis=1)
@@ -137,7 +137,7 @@ def test_weave_swings_about_a_straight_line_to_the_aim():
 def test_recorded_target_acceleration_is_the_change_of_its_velocity():
     arena = Arena("hard", "sim.control_interval=1", episodes=range(50))
     before = arena.state["target_vel"].copy()
-    for state in arena.fly(60, (0.8, 0.0, 0.0)):
+    for state in arena.run_episodes(60, (0.8, 0.0, 0.0)):
         np.testing.assert_allclose(state["target_vel"] - before, state["target_acc"] * arena.config.sim.dt, atol=1e-10)
         before = state["target_vel"].copy()
 
@@ -145,9 +145,9 @@ def test_recorded_target_acceleration_is_the_change_of_its_velocity():
 def test_gusts_have_their_deviation_and_correlation_time():
     calm = ("sim.gravity=0", "interceptor.drag=0", "wind.gust=3", "wind.gust_time=0.5", "capture_radius=0.001")
     arena = Arena("reference", *calm, episodes=range(3000))
-    *_, state = arena.fly(40)
+    *_, state = arena.run_episodes(40)
     early = state["gust"].copy()
-    *_, state = arena.fly(3)
+    *_, state = arena.run_episodes(3)
     assert arena.running.all()
     late = state["gust"]
     count = late.size

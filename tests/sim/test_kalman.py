@@ -150,7 +150,7 @@ def test_consistency_of_the_scenarios_is_reported(name):
 def test_the_jink_is_what_the_filter_assumes_from_scan_to_scan():
     """Held from just after one scan to the next, white between them, of the set deviation."""
     arena = Arena("reference", "sim.control_interval=1", *AS_ASSUMED, *SURVIVING, episodes=range(500))
-    accelerations = np.array([state["target_acc"] for state in (s.copy() for s in arena.fly(200))])
+    accelerations = np.array([state["target_acc"] for state in (s.copy() for s in arena.run_episodes(200))])
     assert arena.running.all()
     held = accelerations.reshape(40, 5, 500, 3)
     assert (held == held[:, :1]).all()
@@ -193,7 +193,7 @@ def test_covariance_grows_without_and_shrinks_with_a_detection():
 
 def test_the_gate_rejects_an_outlier_and_the_track_goes_on_as_predicted():
     arena = Arena("reference", *EACH_SCAN, *ALL_SEEING, *STEADY, *SURVIVING, episodes=range(100))
-    for _ in arena.fly(30):
+    for _ in arena.run_episodes(30):
         pass
     far = np.arange(100) % 2 == 1
     before = arena.state.copy()
@@ -222,7 +222,7 @@ def test_a_late_measurement_meets_the_time_it_belongs_to(delay):
     even = ("radar.noise_floor=40", "radar.noise_fraction=0", f"radar.delay={delay}")
     arena = Arena("reference", *EACH_SCAN, *ALL_SEEING, *STEADY, *SURVIVING, *even, episodes=range(1000))
     truth = {0: arena.state["target_pos"].copy()}
-    for scan, state in enumerate(arena.fly(80), start=1):
+    for scan, state in enumerate(arena.run_episodes(80), start=1):
         truth[5 * scan] = state["target_pos"].copy()
     state = arena.state
     assert (state["track_tick"] == 5 * (80 - delay)).all()
@@ -240,7 +240,7 @@ def test_the_estimated_acceleration_follows_a_steady_turn():
     """The smoothed estimate has the direction of the weave's acceleration where the track has settled."""
     slow = ("target.weave=[40, 40]", "target.weave_period=[30, 30]", "radar.noise_floor=1", "radar.noise_fraction=0")
     arena = Arena("reference", *EACH_SCAN, *QUIET, *ALL_SEEING, *slow, "capture_radius=0.001", episodes=range(200))
-    *_, state = arena.fly(100)
+    *_, state = arena.run_episodes(100)
     along = np.sum(state["track_acc"] * state["weave_axis"], axis=1)
     truth = np.sum(state["target_acc"] * state["weave_axis"], axis=1)
     assert np.corrcoef(along, truth)[0, 1] > 0.95

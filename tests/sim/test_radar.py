@@ -109,7 +109,7 @@ def test_ground_cues_come_at_their_interval_and_drop_out_with_their_probability(
     """The radar is out, so every update is a cue's."""
     blind = ("sim.gravity=0", "radar.dropout=1", "radar.delay=2", "tracker.gate=1e9", "capture_radius=0.001")
     arena = Arena("hard", *EACH_SCAN, *blind, "cue.interval=100", f"cue.dropout={dropout}", episodes=range(400))
-    updates = np.array([state["nis"] >= 0 for state in arena.fly(142)])
+    updates = np.array([state["nis"] >= 0 for state in arena.run_episodes(142)])
     assert arena.running.all()
     cued = updates[21::20]
     share = cued.mean()
@@ -122,7 +122,7 @@ def test_ground_cues_come_at_their_interval_and_drop_out_with_their_probability(
 
 def test_no_cue_interval_means_no_cue():
     arena = Arena("hard", *EACH_SCAN, "radar.dropout=1", "cue.interval=0", episodes=range(50))
-    assert not any((state["nis"] >= 0).any() for state in arena.fly(60))
+    assert not any((state["nis"] >= 0).any() for state in arena.run_episodes(60))
 
 
 @pytest.mark.parametrize("radar", ["radar.dropout=1", "radar.dropout=0.1"])
@@ -130,6 +130,6 @@ def test_ground_cues_improve_the_track_in_hard(radar):
     errors = []
     for cue in ("cue.interval=0", "cue.interval=100"):
         arena = Arena("hard", radar, cue, "sim.gravity=0", "cue.dropout=0.3", episodes=range(500))
-        *_, state = arena.fly(60, (0.3, 0.0, 0.0))
+        *_, state = arena.run_episodes(60, (0.3, 0.0, 0.0))
         errors.append(np.sqrt(np.mean(np.sum((state["target_pos"] - state["track_pos"]) ** 2, axis=1))))
     assert errors[1] < 0.8 * errors[0]

@@ -13,7 +13,7 @@ from support import ROOT
 from hlynr.config.config import Config
 from hlynr.studies.bench import run, stock
 
-PLAN = run.Plan(
+PLAN = run.Workload(
     simulation_seconds=0.02,
     simulation_engagements=32,
     ppo_timesteps=4096,
@@ -56,7 +56,7 @@ def test_every_key_is_documented_and_every_documented_key_is_there(figures: run.
 
 def test_the_stock_settings_are_documented() -> None:
     text = (ROOT / "docs" / "benchmark.md").read_text(encoding="utf-8")
-    for name, value in run.Plan().recurrent_document.items():
+    for name, value in run.Workload().recurrent_document.items():
         shown = value["start"] if isinstance(value, dict) else value
         assert f"{name} {shown}" in text
 
@@ -128,7 +128,7 @@ def test_a_wrong_recurrent_update_shows(tiny: Callable[..., Config], monkeypatch
 
 def test_our_training_is_measured_with_its_evaluations_and_checkpoints(config: Config) -> None:
     """At least as many per timestep as params.yaml asks for, and no verdict that would end it early."""
-    shortened = run._ppo_config(config, run.Plan())
+    shortened = run._ppo_config(config, run.Workload())
     assert shortened.monitor.interval <= config.monitor.interval <= shortened.train.timesteps
     assert shortened.train.checkpoint_interval <= config.train.checkpoint_interval
     assert shortened.train.checkpoint_interval <= shortened.train.timesteps

@@ -72,7 +72,9 @@ class Arena:
         full = np.ascontiguousarray(np.broadcast_to(np.asarray(action, float), (len(self.state), 3)))
         engagement.advance(self.state, full, self.params)
 
-    def fly(self, timesteps: int, action: tuple[float, float, float] = (0.0, 0.0, 0.0)) -> Iterator[np.ndarray]:
+    def run_episodes(
+        self, timesteps: int, action: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    ) -> Iterator[np.ndarray]:
         """Advance ``timesteps`` times; yields the live state after each."""
         for _ in range(timesteps):
             self.advance(action)

@@ -17,19 +17,19 @@ from hlynr.config.project import Project
 from hlynr.envs.observation import SIZE
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation import gate, judge, laws
-from hlynr.evaluation.rollout import fly
+from hlynr.evaluation.rollout import run_episodes
 from hlynr.ops.retention import dvc_objects, inventory, prune
 from hlynr.ops.retention import survey as retention_survey
 from hlynr.ops.tracking import store
 from hlynr.ops.versioning import experiments
 from hlynr.pipeline import diagnosis, steps
-from hlynr.pipeline.retraining import Night
+from hlynr.pipeline.retraining import Retraining
 from hlynr.records.evaluation import PairedComparison
 from hlynr.records.retraining import Attempt
 from hlynr.records.training import EvaluationPoint, Lineage, MonitorVerdict
 from hlynr.rl import algorithms, callbacks, monitor
 from hlynr.rl import train as training
-from hlynr.rl.curriculum import Curriculum
+from hlynr.rl.curriculum import RadiusCurriculum
 from hlynr.service import alerts, components
 from hlynr.sim.scenario import parameters
 from hlynr.studies.stability import run as stability_run
@@ -40,7 +40,7 @@ from hlynr.studies.tuning import trial
 from support import searches
 
 ROOT = Path("/project")
-LINEAGE = Lineage(id="a", created="2026-11-23T18:05:30+00:00", night=0, params_digest="d")
+LINEAGE = Lineage(id="a", created="2026-11-23T18:05:30+00:00", retraining=0, params_digest="d")
 
 
 def worlds(config):
@@ -51,7 +51,7 @@ def worlds(config):
 def rewards(config):
     """Each reward term over some engagements."""
     policy = laws.law("pn", config, "reference")
-    terms = fly(policy, config, "reference", seed=7, episodes=48, batch_size=48).terms
+    terms = run_episodes(policy, config, "reference", seed=7, episodes=48, batch_size=48).terms
     return {name: terms[:, k].tobytes() for k, name in enumerate(TERMS)}
 
 
@@ -89,7 +89,7 @@ def assembled(config, folder):
     with pytest.MonkeyPatch.context() as patch:
         for algorithm in (algorithms.BoundedPPO, algorithms.BoundedRecurrentPPO):
             patch.setattr(algorithm, "learn", learn)
-        patch.setattr(callbacks, "fly", evaluate)
+        patch.setattr(callbacks, "run_episodes", evaluate)
         silent = SimpleNamespace(metrics=lambda *_: None, progress=lambda *_: None)
         with pytest.raises(_Seen):
             training.train(config, folder, LINEAGE, silent, resume=False)
@@ -144,7 +144,7 @@ def device(config):
 
 def radii(config):
     """The capture radius over a made-up course of rollouts of 1,000 timesteps, 60 episodes and rising success."""
-    curriculum, seen = Curriculum(config), []
+    curriculum, seen = RadiusCurriculum(config), []
     for number in range(1, 9):
         seen.append(curriculum.radius)
         curriculum.advance(1000 * number, 60, 15 + 5 * number)
@@ -190,7 +190,7 @@ def followed(config):
 
 
 def planned(config, folder):
-    """What the trainings of a night would be."""
+    """What the trainings of a retraining would be."""
     file = folder / "params.yaml"
     file.write_text(params.dump(config), encoding="utf-8")
     plan = params.load_plan(file)
@@ -283,7 +283,7 @@ def opened(config):
 
 
 def versioned(config):
-    """How a night is saved with DVC."""
+    """How a retraining is saved with DVC."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiments, "save", lambda root, name, config, *, push: {"push": push})
         saved = steps.version(Project(ROOT, config), LINEAGE)
@@ -311,7 +311,7 @@ def flow(config):
         patch.setattr(module, "ProgressArtifact", lambda interval: seen.update(interval=interval))
         patch.setattr(module.child, "train", lambda *_, **__: None)
         train.fn(project, LINEAGE, False)
-        patch.setattr(module, "validate", lambda *_: Night((project,), LINEAGE, ()))
+        patch.setattr(module, "validate", lambda *_: Retraining((project,), LINEAGE, ()))
         patch.setattr(module, "train", SimpleNamespace(with_options=with_options))
         patch.setattr(module, "conclude_attempt", lambda *_: failed)
         patch.setattr(module.alarms, "attempted", lambda *_: None)
@@ -412,10 +412,10 @@ def served(config, folder):
 
 
 def pruned(config):
-    """From when on `hlynr prune` keeps everything, whether it looks into the remote, whether a night ends with it."""
+    """From when on `hlynr prune` keeps everything, whether it looks into the remote, whether a retraining ends with it."""
     from flows import retrain as module
 
-    seen = {"after the night": False}
+    seen = {"after the retraining": False}
 
     def survey(_, folder, before):
         seen.update({"older than": before})
@@ -432,20 +432,20 @@ def pruned(config):
         patch.setattr(retention_survey, "survey", survey)
         patch.setattr(dvc_objects, "collect", collect)
         prune.prune(project, dry_run=True, now=datetime(2026, 11, 23, tzinfo=UTC))
-        patch.setattr(module, "validate", lambda *_: Night((project,), LINEAGE, ()))
+        patch.setattr(module, "validate", lambda *_: Retraining((project,), LINEAGE, ()))
         patch.setattr(module, "_trained", lambda *_: (project, silent(), []))
         for step in ("version", "evaluate", "gate", "promote"):
             patch.setattr(module, step, silent)
         patch.setattr(module.alarms, "decided", silent)
-        patch.setattr(module.pipeline, "reported_night", lambda *_: nullcontext())
+        patch.setattr(module.pipeline, "reported_retraining", lambda *_: nullcontext())
         patch.setattr(module.pipeline, "conclude", silent)
-        patch.setattr(module, "_pruned", lambda _: seen.update({"after the night": True}))
-        module._night("", "", [], False, True)
+        patch.setattr(module, "_pruned", lambda _: seen.update({"after the retraining": True}))
+        module._retraining("", "", [], False, True)
     return seen
 
 
 def deployed(config):
-    """What a Prefect server is told about the nights."""
+    """What a Prefect server is told about the retrainings."""
     from flows import deploy as module
 
     seen = {"pools": []}

@@ -40,14 +40,14 @@ EASY_GATE = ("gate.baseline=0.01", "gate.min_mean_reward=-2")
 
 
 @dataclass(frozen=True)
-class Night:
+class Retraining:
     """What one retraining left behind."""
 
     project: Project
     done: subprocess.CompletedProcess[str]
     record: RetrainRecord
     outputs: Path
-    """A copy, for a later night replaces what lies in the project."""
+    """A copy, for a later retraining replaces what lies in the project."""
 
     @property
     def root(self) -> Path:
@@ -71,13 +71,13 @@ def make(root: Path, *overrides: str, git: bool = True) -> Path:
     return root
 
 
-def retrained(root: Path) -> Night:
+def retrained(root: Path) -> Retraining:
     """A new project after `hlynr retrain`."""
     make(root, *EASY_GATE)
     done = run(root, "hlynr", "retrain", "--json", "-")
     assert done.returncode == 0, done.stderr
     outputs = shutil.copytree(root / "outputs", root.with_name("outputs"))
-    return Night(Project(root, config(root)), done, RetrainRecord.read(outputs / "retrain.json"), outputs)
+    return Retraining(Project(root, config(root)), done, RetrainRecord.read(outputs / "retrain.json"), outputs)
 
 
 def config(root: Path, *overrides: str) -> Config:

@@ -34,7 +34,7 @@ def run(target: Callable[..., None], arguments: list[tuple[Any, ...]]) -> list[i
 
 
 def open_and_log(root: Path, number: int) -> None:
-    """A night's first steps, in a project that may have no store yet."""
+    """A retraining's first steps, in a project that may have no store yet."""
     store = open_store(stores.config(), root)
     run_id = start_run(store, stores.lineage(number), stores.config())
     with MetricStream(store, run_id, root / "unsent.jsonl") as stream:

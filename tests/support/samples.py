@@ -24,11 +24,11 @@ RISING = (0.05, 0.3, 0.62, 0.8, 0.86, 0.9, 0.915, 0.935, 0.94, 0.93)
 LINEAGE = Lineage(
     id="20251102-031500-a1b2c3",
     created="2025-11-02T03:15:00+00:00",
-    night=3,
+    retraining=3,
     params_digest="0" * 64,
     git_commit="293b06a1f0e4d5c6b7a8901234567890abcdef12",
     git_dirty=True,
-    dvc_experiment="night-3",
+    dvc_experiment="retraining-3",
 )
 
 
@@ -181,7 +181,7 @@ def evaluation(**changes: Any) -> EvaluationReport:
 
 
 def decision(promote: bool = True, first: bool = False) -> GateDecision:
-    """A gate's decision for or against, with a champion in the room unless it is the first night."""
+    """A gate's decision for or against, with a champion in the room unless it is the first retraining."""
     paired = PairedComparison(
         champion_version=1,
         champion_success=0.912 if promote else 0.938,
@@ -202,7 +202,7 @@ def decision(promote: bool = True, first: bool = False) -> GateDecision:
             bound=">= 1 points",
             passed=promote,
         ),
-        GateRule(name="canary_pn", value="58.1 %", bound="in [45 %, 65 %]", passed=True),
+        GateRule(name="evaluator_check_pn", value="58.1 %", bound="in [45 %, 65 %]", passed=True),
     )
     refusal = (
         "Refused: significantly_better_than_champion is 0.425, must be < 0.05; "
@@ -221,7 +221,7 @@ def promotion(promote: bool = True, first: bool = False, **changes: Any) -> Prom
     before = None if first else 1
     values: dict[str, Any] = {
         "when": "2025-11-02T03:18:41+00:00",
-        "action": "promoted" if promote else "refused",
+        "action": "promoted" if promote else "not_promoted",
         "version": version,
         "champion_before": before,
         "champion_after": version if promote else before,
@@ -234,8 +234,8 @@ def promotion(promote: bool = True, first: bool = False, **changes: Any) -> Prom
     return Promotion(**(values | changes))
 
 
-def night(promote: bool = True, first: bool = False) -> RetrainRecord:
-    """One whole night."""
+def retraining(promote: bool = True, first: bool = False) -> RetrainRecord:
+    """One whole retraining."""
     return RetrainRecord(
         lineage=LINEAGE,
         train=training(),
@@ -275,7 +275,7 @@ def flight(episode: int = 0, outcome: str = "intercept", miss: float = 43.2, tic
     return Flight("policy", episode, outcome, miss, 0.1 * np.arange(ticks), target, own, estimate)
 
 
-def flights() -> list[Flight]:
+def results() -> list[Flight]:
     """Four intercepts and two misses from all sides."""
     return [flight(k) for k in range(4)] + [flight(4, "target_impact", 212.0), flight(5, "timeout", 1480.0)]
 

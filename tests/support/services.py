@@ -23,7 +23,7 @@ import pytest
 
 from hlynr.config.project import Project
 from hlynr.records.service import ServiceState, ServiceStatus
-from hlynr.service.paths import Place
+from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import PrefectApi
 from support import projects
 
@@ -99,7 +99,7 @@ class Service:
 
     @property
     def state(self) -> ServiceState:
-        found = Place(self.root).running()
+        found = ServicePaths(self.root).running()
         assert found is not None, "the service is not up: " + self.log("service")
         return found
 
@@ -119,7 +119,7 @@ class Service:
         return ServiceStatus.model_validate_json(done.stdout)
 
     def log(self, name: str) -> str:
-        file = Place(self.root).log(name)
+        file = ServicePaths(self.root).log(name)
         return file.read_text(encoding="utf-8") if file.exists() else ""
 
     def part(self, name: str) -> psutil.Process:
@@ -170,9 +170,9 @@ class Service:
         found: dict[str, Any] = self.get(f"/flow_runs/{run_id}")
         return found
 
-    def nights(self) -> dict[str, str]:
+    def retrainings(self) -> dict[str, str]:
         """State by id of the runs of the nightly flow that have begun, the oldest first."""
-        found = PrefectApi(self.state.prefect_api).nights(20)
+        found = PrefectApi(self.state.prefect_api).retrainings(20)
         return {run["id"]: run["state_name"] for run in reversed(found)}
 
     def cancel(self, run_id: str) -> None:

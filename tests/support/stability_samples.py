@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hlynr.config.config import Config
-from hlynr.records.stability import StudyPoint, StudyRun
+from hlynr.records.stability import StabilityPoint, StabilityRun
 from hlynr.records.training import EvaluationPoint, Lineage, MonitorVerdict, TrainResult
 from hlynr.studies.stability.assignments import Assignment
 
@@ -45,7 +45,7 @@ def result(success: tuple[float, ...] = RISING, **changes: Any) -> TrainResult:
     )
     values: dict[str, Any] = {
         "lineage": Lineage(
-            id="a", created="2026-11-23T18:05:30+00:00", night=0, params_digest="d", git_commit="c" * 40
+            id="a", created="2026-11-23T18:05:30+00:00", retraining=0, params_digest="d", git_commit="c" * 40
         ),
         "algorithm": "ppo",
         "scenario": "reference",
@@ -75,7 +75,7 @@ def assignment(root: Path, config: Config, strategy: str = "default", seed: int 
     return Assignment(root=str(root), folder=str(root / "outputs/study"), config=whole, stop_on=("collapse",))
 
 
-def run(strategy: str = "default", seed: int = 1, std: float | None = 0.5, **changes: Any) -> StudyRun:
+def run(strategy: str = "default", seed: int = 1, std: float | None = 0.5, **changes: Any) -> StabilityRun:
     """A run that has come to its end."""
     values: dict[str, Any] = {
         "strategy": strategy,
@@ -113,7 +113,8 @@ def run(strategy: str = "default", seed: int = 1, std: float | None = 0.5, **cha
         "heldout_mean_reward": 0.8,
         "heldout_mean_final_distance": 90.0,
         "points": tuple(
-            StudyPoint(**point.model_dump(include=set(StudyPoint.model_fields))) for point in points(RISING, std)
+            StabilityPoint(**point.model_dump(include=set(StabilityPoint.model_fields)))
+            for point in points(RISING, std)
         ),
     }
-    return StudyRun(**values | changes)
+    return StabilityRun(**values | changes)

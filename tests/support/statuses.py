@@ -18,7 +18,7 @@ RUN_ID = "6f4e3474021140a7a16c58b0d93227ae"
 LINEAGE = Lineage(
     id="20261123-180530-4f2a9c",
     created="2026-11-23T18:05:30+00:00",
-    night=3,
+    retraining=3,
     params_digest="0" * 64,
     mlflow_run_id=RUN_ID,
 )

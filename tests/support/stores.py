@@ -1,4 +1,4 @@
-"""Nights to log and register in the tests of the MLflow store."""
+"""Retrainings to log and register in the tests of the MLflow store."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def lineage(number: int = 0, **changed: Any) -> Lineage:
     fields = {
         "id": f"20261123-18053{number}-4f2a9c",
         "created": f"2026-11-23T18:05:3{number}+00:00",
-        "night": number,
+        "retraining": number,
         "params_digest": config().digest(),
         "git_commit": "293b06a1f0e4d5c6b7a8901234567890abcdef12",
         "git_dirty": False,
@@ -104,7 +104,7 @@ def log_model(store: Store, run_id: str, folder: Path, found: EvaluationReport) 
     return log_bundle(store, run_id, folder, found, found.lineage, config(), np.zeros((1, 2, SIZE)))
 
 
-def night(store: Store, root: Path, number: int = 0, success: float = 0.94) -> tuple[int, str]:
+def retraining(store: Store, root: Path, number: int = 0, success: float = 0.94) -> tuple[int, str]:
     """A run with its bundle, logged and registered; returns version and run id."""
     folder = root / "outputs" / f"bundle-{number}"
     sha = make_bundle(folder, float(number))

@@ -20,7 +20,7 @@ from hlynr.config.config import Config
 from hlynr.records.training import Lineage, TrainProgress, TrainResult
 from hlynr.rl.bundle import WEIGHTS
 
-LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", night=0, params_digest="0" * 64)
+LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", retraining=0, params_digest="0" * 64)
 
 _SERVER = multiprocessing.get_context("forkserver")
 _SERVER.set_forkserver_preload(["hlynr.rl.train", "torch._dynamo", "torch.utils.tensorboard"])

@@ -75,7 +75,9 @@ def settle(store: Store, confirm: Confirm) -> Promotion | None:
 def _possible(store: Store, entry: Promotion) -> bool:
     now = champion(store)
     expected = (entry.champion_before, entry.champion_after)
-    return _exists(store, entry.version) and (entry.action == "refused" or (now.version if now else None) in expected)
+    return _exists(store, entry.version) and (
+        entry.action == "not_promoted" or (now.version if now else None) in expected
+    )
 
 
 def _finish(store: Store, entry: Promotion, confirm: Confirm) -> None:

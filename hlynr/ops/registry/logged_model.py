@@ -64,7 +64,7 @@ def log_bundle(
 
 def _name(lineage: Lineage) -> str:
     """Tells models apart in a list; of a strategy's name without the characters that MLflow refuses in a model's."""
-    return f"night-{lineage.night}-" + re.sub("[/:.%'\"]", "-", lineage.strategy)
+    return f"retraining-{lineage.retraining}-" + re.sub("[/:.%'\"]", "-", lineage.strategy)
 
 
 def requirements() -> list[str]:

@@ -46,7 +46,7 @@ def apply_decision(
         else:
             decision = _unless_outdated(decision, before, version)
         entry = _entry(
-            action="promoted" if decision.promote else "refused",
+            action="promoted" if decision.promote else "not_promoted",
             version=version,
             champion_before=before,
             champion_after=version if decision.promote else before,
@@ -123,7 +123,7 @@ def _carried_out(earlier: list[Promotion], decision: GateDecision, now: int | No
 def _says_the_same(earlier: Promotion, entry: Promotion) -> bool:
     """Whether the newest entry of a version is a refusal that only would be written a second time."""
     told = {"action", "champion_before", "champion_after", "reason"}
-    return entry.action == "refused" and earlier.model_dump(include=told) == entry.model_dump(include=told)
+    return entry.action == "not_promoted" and earlier.model_dump(include=told) == entry.model_dump(include=told)
 
 
 def _unless_outdated(decision: GateDecision, before: int | None, version: int) -> GateDecision:

@@ -25,7 +25,7 @@ SHA_TAG = "hlynr.bundle_sha256"
 MODEL_ID_TAG = "hlynr.model_id"
 VERDICT_TAG = "hlynr.gate"
 SUCCESS_TAGS = ("hlynr.success_rate", "hlynr.success_rate_low", "hlynr.success_rate_high")
-LINEAGE_TAGS = tuple(f"hlynr.lineage.{key}" for key in ("id", "night", "git_commit", "dvc_experiment"))
+LINEAGE_TAGS = tuple(f"hlynr.lineage.{key}" for key in ("id", "retraining", "git_commit", "dvc_experiment"))
 """Enough to find the run, the commit and the files; the run has the whole lineage, and lists show every tag."""
 DESCRIPTION = "Policies of a nightly retraining; none has been judged yet."
 
@@ -60,9 +60,9 @@ class VersionInfo:
         return self.tags.get("hlynr.lineage.id", "")
 
     @property
-    def night(self) -> int | None:
+    def retraining(self) -> int | None:
         """Whose seeds judged it."""
-        number = self.tags.get("hlynr.lineage.night")
+        number = self.tags.get("hlynr.lineage.retraining")
         return None if number is None else int(number)
 
     @property
@@ -152,7 +152,7 @@ def find(store: Store, reference: int | str) -> VersionInfo:
 
 
 def reported_success(store: Store, version: VersionInfo) -> float | None:
-    """Success in the 100 episodes of its own night, as the version's run has it; None where nothing says so."""
+    """Success in the 100 episodes of its own retraining, as the version's run has it; None where nothing says so."""
     from mlflow.exceptions import MlflowException
 
     if version.run_id is None:

@@ -1,4 +1,4 @@
-"""DVC without the nights that came to nothing: their experiments, and the objects that nothing else uses."""
+"""DVC without the retrainings that came to nothing: their experiments, and the objects that nothing else uses."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from hlynr.ops.versioning import experiments as versioning_experiments
 from hlynr.ops.versioning import git, snapshot
 from hlynr.ops.versioning.experiments import VersioningError
 
-KEPT_NIGHT = "their night is kept"
+KEPT_RETRAINING = "their retraining is kept"
 YOUNG = "younger than retention.days"
 UNKNOWN = "no run of this MLflow store tells of them"
-FOREIGN = "not of a night's making"
+FOREIGN = "not of a retraining's making"
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def collect(
     Whatever any commit, ref, stash or working tree of the repository uses stays. No save is under way meanwhile.
 
     Args:
-        known: experiments of nights that are kept.
+        known: experiments of retrainings that are kept.
         remote: remove from the default remote, too.
 
     Raises:
@@ -104,13 +104,13 @@ def experiments(root: Path) -> list[Experiment]:
 
 
 def _reason_to_stay(each: Experiment, names: Collection[str], known: Collection[str], before: datetime) -> str | None:
-    if not each.name.startswith("night-"):
+    if not each.name.startswith("retraining-"):
         return FOREIGN
     if each.name in known:
-        return KEPT_NIGHT
+        return KEPT_RETRAINING
     if each.made >= before:
         return YOUNG
-    # Another store than the one in which its night was decided must not cost it.
+    # Another store than the one in which its retraining was decided must not cost it.
     return None if each.name in names else UNKNOWN
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 EXPERIMENT_TAG = "hlynr.lineage.dvc_experiment"
 
-_NIGHT_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
+_RETRAINING_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}")
 _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 
 
@@ -56,7 +56,7 @@ class Pointers:
     runs: frozenset[str]
     models: frozenset[str]
     experiments: frozenset[str]
-    nights: frozenset[str]
+    retrainings: frozenset[str]
 
 
 def database(store: Store) -> Any | None:
@@ -109,21 +109,23 @@ def pointers(store: Store) -> Pointers:
     models = {version.tags.get(MODEL_ID_TAG, "") for version in versions}
     models |= {found for version in versions for found in _MODEL_ID.findall(version.source or "")}
     experiments = [version.tags.get(EXPERIMENT_TAG) for version in versions] + [_experiment(each) for each in lineages]
-    return Pointers(_known(runs), _known(models), _known(experiments), _known(map(night_id, filter(None, lineages))))
+    return Pointers(
+        _known(runs), _known(models), _known(experiments), _known(map(retraining_id, filter(None, lineages)))
+    )
 
 
 def _known(values: Iterable[str | None]) -> frozenset[str]:
     return frozenset(value for value in values if value)
 
 
-def night_id(lineage_id: str) -> str:
-    """The id of the night's first attempt."""
-    found = _NIGHT_ID.match(lineage_id)
+def retraining_id(lineage_id: str) -> str:
+    """The id of the retraining's first attempt."""
+    found = _RETRAINING_ID.match(lineage_id)
     return found[0] if found else lineage_id
 
 
 def _experiment(lineage_id: str | None) -> str | None:
-    return f"night-{lineage_id}" if lineage_id else None
+    return f"retraining-{lineage_id}" if lineage_id else None
 
 
 def _all(search: Callable[..., Any], **wanted: Any) -> Iterator[Any]:

@@ -69,7 +69,7 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
 
 
 def _collected(project: Project, found: Survey, before: datetime, dry_run: bool) -> Collected | None:
-    """What DVC gave up; None where nights are not saved with it."""
+    """What DVC gave up; None where retrainings are not saved with it."""
     from hlynr.ops.retention import dvc_objects
 
     if not project.config.versioning.enabled:
@@ -109,7 +109,7 @@ def _of_dvc(collected: Collected | None, now: datetime) -> Iterator[PrunedItem]:
         return
     for each in collected.experiments:
         age = (now - each.made).total_seconds() / DAY
-        yield PrunedItem(kind="experiment", name=each.name, reason="its night goes", age_days=age, bytes=None)
+        yield PrunedItem(kind="experiment", name=each.name, reason="its retraining goes", age_days=age, bytes=None)
     for name in collected.worktrees:
         yield PrunedItem(kind="worktree", name=name, reason="left by a killed save", age_days=None, bytes=None)
     for place, objects in collected.objects.items():

@@ -11,19 +11,19 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hlynr.ops.retention.inventory import database
-from hlynr.ops.retention.survey import Family
+from hlynr.ops.retention.survey import RunFamily
 from hlynr.ops.tracking import runs
 from hlynr.ops.tracking.store import Store
 
 
-def remove(store: Store, family: Family) -> None:
+def remove(store: Store, family: RunFamily) -> None:
     """Erase a family; on a server, mark it as deleted.
 
     Safe to repeat after a kill: the rows go last, the head's after all others, so that what is left is found again.
     """
     outcome = family.head.tags.get(runs.OUTCOME_TAG)
-    if outcome == "failed" and runs.NIGHT_TAG in family.head.tags:
-        runs.remember_failed(store, family.head.tags[runs.NIGHT_TAG])
+    if outcome == "failed" and runs.RETRAINING_TAG in family.head.tags:
+        runs.remember_failed(store, family.head.tags[runs.RETRAINING_TAG])
     for run in family.runs:
         if not run.deleted:
             store.client.delete_run(run.id)
@@ -41,7 +41,7 @@ def remove(store: Store, family: Family) -> None:
         behind._hard_delete_run(run.id)
 
 
-def size(family: Family) -> int | None:
+def size(family: RunFamily) -> int | None:
     """Bytes of its files; None where they are on no disk of this machine."""
     folders = [
         _local(place) for place in (*(run.artifacts for run in family.runs), *(m.location for m in family.models))

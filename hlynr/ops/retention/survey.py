@@ -1,6 +1,6 @@
 """Which of MLflow's runs came to nothing and may go, and which stay, and why.
 
-Runs are judged in families, a night with its attempts or a search with its trials: one that must stay keeps all.
+Runs are judged in families, a retraining with its attempts or a search with its trials: one that must stay keeps all.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from pathlib import Path
 from typing import Literal
 
 from hlynr.ops.retention import inventory
-from hlynr.ops.retention.inventory import Entry, LoggedModel, Pointers, night_id
-from hlynr.ops.tracking.runs import FOLDER_TAG, LINEAGE_TAG, NIGHT_TAG, OUTCOME_TAG, PARENT_TAG
+from hlynr.ops.retention.inventory import Entry, LoggedModel, Pointers, retraining_id
+from hlynr.ops.tracking.runs import FOLDER_TAG, LINEAGE_TAG, OUTCOME_TAG, PARENT_TAG, RETRAINING_TAG
 from hlynr.ops.tracking.search_mirror import TRIAL_TAG
 from hlynr.ops.tracking.store import Store
 
 STUDY_TAG = "hlynr.study"
 POINTED_TO = "a registered version or a decision points to them"
-DECIDED = "their night came to a decision"
+DECIDED = "their retraining came to a decision"
 NEWEST = "the newest training, which can be gone on with"
 YOUNG = "younger than retention.days"
 FOREIGN = "not of this pipeline's making"
 MARKED = "marked as deleted, for the server's operator to erase"
 
-Kind = Literal["night", "search", "training", "run"]
+Kind = Literal["retraining", "search", "training", "run"]
 
 
 @dataclass(frozen=True)
-class Family:
+class RunFamily:
     """Runs that stay or go together, the one above all others first, and the models logged by them."""
 
     kind: Kind
@@ -55,7 +55,7 @@ class Family:
 class Survey:
     """What goes, and how many runs stay for which reason."""
 
-    going: tuple[Family, ...] = ()
+    going: tuple[RunFamily, ...] = ()
     kept: Mapping[str, int] = field(default_factory=dict)
     experiments: frozenset[str] = frozenset()
     """DVC's experiments of which only what goes knows."""
@@ -73,7 +73,7 @@ def survey(store: Store, folder: Path, before: int) -> Survey:
     behind, pointers = inventory.database(store), inventory.pointers(store)
     runs, forgotten = inventory.runs(store, before), inventory.forgotten(behind, before)
     newest = max((run for run in runs if run.tags.get(FOLDER_TAG) == str(folder)), key=lambda r: r.seen, default=None)
-    going: list[Family] = []
+    going: list[RunFamily] = []
     kept: Counter[str] = Counter()
     known: set[str] = set(pointers.experiments)
     for family in _families(runs, inventory.models(store, behind)):
@@ -93,10 +93,10 @@ def survey(store: Store, folder: Path, before: int) -> Survey:
     return Survey(tuple(going), kept, frozenset(names - known), frozenset(known))
 
 
-def _reason_to_stay(family: Family, pointers: Pointers, newest: Entry | None, before: int) -> str | None:
+def _reason_to_stay(family: RunFamily, pointers: Pointers, newest: Entry | None, before: int) -> str | None:
     if _pointed_to(pointers, family):
         return POINTED_TO
-    if family.head.tags.get(OUTCOME_TAG) in ("promoted", "refused"):
+    if family.head.tags.get(OUTCOME_TAG) in ("promoted", "not_promoted"):
         return DECIDED
     if newest in family.runs:
         return NEWEST
@@ -105,28 +105,28 @@ def _reason_to_stay(family: Family, pointers: Pointers, newest: Entry | None, be
     return FOREIGN if family.kind == "run" else None
 
 
-def _pointed_to(pointers: Pointers, family: Family) -> bool:
-    lineages = {run.tags.get(tag, "") for run in family.runs for tag in (LINEAGE_TAG, NIGHT_TAG)} - {""}
+def _pointed_to(pointers: Pointers, family: RunFamily) -> bool:
+    lineages = {run.tags.get(tag, "") for run in family.runs for tag in (LINEAGE_TAG, RETRAINING_TAG)} - {""}
     return bool(
         pointers.runs & {run.id for run in family.runs}
         or pointers.models & {model.id for model in family.models}
-        or pointers.nights & {night_id(lineage) for lineage in lineages}
+        or pointers.retrainings & {retraining_id(lineage) for lineage in lineages}
         or pointers.experiments & family.experiments
     )
 
 
-def _reason_to_go(family: Family) -> str:
-    if family.kind == "night":
+def _reason_to_go(family: RunFamily) -> str:
+    if family.kind == "retraining":
         return "every attempt failed" if family.head.tags.get(OUTCOME_TAG) == "failed" else "came to no decision"
     return "a search of hyperparameters" if family.kind == "search" else "no registered version came from it"
 
 
-def _alone(family: Family, run: Entry) -> Family:
+def _alone(family: RunFamily, run: Entry) -> RunFamily:
     models = tuple(model for model in family.models if model.run_id == run.id)
-    return Family("run", (run,), models, "deleted in the UI")
+    return RunFamily("run", (run,), models, "deleted in the UI")
 
 
-def _families(runs: list[Entry], models: list[LoggedModel]) -> Iterator[Family]:
+def _families(runs: list[Entry], models: list[LoggedModel]) -> Iterator[RunFamily]:
     known = {run.id: run for run in runs}
     below: dict[str, list[Entry]] = {}
     for run in runs:
@@ -134,7 +134,7 @@ def _families(runs: list[Entry], models: list[LoggedModel]) -> Iterator[Family]:
     for top, members in below.items():
         ids = {run.id for run in members}
         head, others = known[top], [run for run in members if run.id != top]
-        yield Family(_kind(head), (head, *others), tuple(model for model in models if model.run_id in ids))
+        yield RunFamily(_kind(head), (head, *others), tuple(model for model in models if model.run_id in ids))
 
 
 def _top(run: Entry, known: Mapping[str, Entry]) -> Entry:
@@ -147,8 +147,8 @@ def _top(run: Entry, known: Mapping[str, Entry]) -> Entry:
 
 
 def _kind(head: Entry) -> Kind:
-    if NIGHT_TAG in head.tags:
-        return "night"
+    if RETRAINING_TAG in head.tags:
+        return "retraining"
     if STUDY_TAG in head.tags or TRIAL_TAG in head.tags:
         return "search"
     return "training" if LINEAGE_TAG in head.tags else "run"

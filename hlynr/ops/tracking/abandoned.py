@@ -1,6 +1,6 @@
-"""Nights whose process was killed before it could close their MLflow runs: the next night of the project does it.
+"""Retrainings whose process was killed before it could close their MLflow runs: the next retraining of the project does it.
 
-Only the project's own machine can tell that a night is lost, since only one at a time is under way there.
+Only the project's own machine can tell that a retraining is lost, since only one at a time is under way there.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ MACHINE_TAG = "hlynr.machine"
 MOST = 1000
 
 
-def claim(store: Store, night_id: str, root: Path) -> None:
-    """Note on a night's run whose it is: this machine's, in the project at ``root``."""
+def claim(store: Store, retraining_id: str, root: Path) -> None:
+    """Note on a retraining's run whose it is: this machine's, in the project at ``root``."""
     from mlflow.entities import RunTag
 
     tags = {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)}
-    store.client.log_batch(night_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    store.client.log_batch(retraining_id, tags=[RunTag(key, value) for key, value in tags.items()])
 
 
 def close(store: Store, root: Path, keep: str | None) -> None:
-    """Close the nights of this machine and project that still seem to run, with their attempts.
+    """Close the retrainings of this machine and project that still seem to run, with their attempts.
 
     Args:
-        keep: the night that is gone on with.
+        keep: the retraining that is gone on with.
     """
     ours = f"tags.`{MACHINE_TAG}` = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
-    for night in store.client.search_runs([store.experiment_id], ours, max_results=MOST):
-        night_id = str(night.info.run_id)
-        if night.data.tags.get(runs.FOLDER_TAG) != str(root) or night_id == keep:
+    for retraining in store.client.search_runs([store.experiment_id], ours, max_results=MOST):
+        retraining_id = str(retraining.info.run_id)
+        if retraining.data.tags.get(runs.FOLDER_TAG) != str(root) or retraining_id == keep:
             continue
-        below = f"tags.`{runs.PARENT_TAG}` = '{night_id}' and attributes.status = 'RUNNING'"
-        for run in [*store.client.search_runs([store.experiment_id], below, max_results=MOST), night]:
+        below = f"tags.`{runs.PARENT_TAG}` = '{retraining_id}' and attributes.status = 'RUNNING'"
+        for run in [*store.client.search_runs([store.experiment_id], below, max_results=MOST), retraining]:
             runs.finish_run(store, run.info.run_id, "KILLED", "Lost: its process was killed, or its machine.")

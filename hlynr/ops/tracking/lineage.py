@@ -21,7 +21,7 @@ def start(config: Config, root: Path, flow_run_id: str | None = None) -> Lineage
     return Lineage(
         id=f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}",
         created=now.isoformat(timespec="seconds"),
-        night=config.run.night,
+        retraining=config.run.retraining,
         strategy=config.run.strategy,
         params_digest=config.digest(),
         git_commit=commit,

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlynr.ops.tracking.runs import DEVICE_TAG, FOLDER_TAG, LINEAGE_TAG, NIGHT_TAG, PARENT_TAG
+from hlynr.ops.tracking.runs import DEVICE_TAG, FOLDER_TAG, LINEAGE_TAG, PARENT_TAG, RETRAINING_TAG
 from hlynr.ops.tracking.store import Store
 from hlynr.records.training import SIGNS, EvaluationPoint, Lineage
 from hlynr.runtime.errors import InputError
@@ -60,7 +60,7 @@ class RecordedTraining:
 
 
 def find(store: Store, wanted: str) -> str:
-    """The id of the one training run that is meant; of a night's run the newest attempt.
+    """The id of the one training run that is meant; of a retraining's run the newest attempt.
 
     Args:
         wanted: an id, the beginning of one with at least six characters, or a lineage's id.
@@ -81,10 +81,10 @@ def find(store: Store, wanted: str) -> str:
         raise InputError(f"RUN: {wanted}: is no run of the MLflow experiment that this project trains in")
     if len(found) > 1:
         raise InputError(f"RUN: {wanted}: begins the ids of {len(found)} runs: {', '.join(map(_id, found[:5]))}")
-    if NIGHT_TAG in found[0].data.tags:
+    if RETRAINING_TAG in found[0].data.tags:
         found = _search(store, f"tags.`{PARENT_TAG}` = '{_id(found[0])}'")
         if not found:
-            raise InputError(f"RUN: {wanted}: is a night in which no training has begun yet")
+            raise InputError(f"RUN: {wanted}: is a retraining in which no training has begun yet")
     return _id(found[0])
 
 

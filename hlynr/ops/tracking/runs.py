@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 LINEAGE_TAG = "hlynr.lineage.id"
-NIGHT_TAG = "hlynr.night"
-NUMBER_TAG = "hlynr.night.number"
-OUTCOME_TAG = "hlynr.night.outcome"
-FAILED_TAG = "hlynr.night.failed."
+RETRAINING_TAG = "hlynr.retraining"
+NUMBER_TAG = "hlynr.retraining.number"
+OUTCOME_TAG = "hlynr.retraining.outcome"
+FAILED_TAG = "hlynr.retraining.failed."
 DEVICE_TAG = "hlynr.device"
 FOLDER_TAG = "hlynr.folder"
 PARENT_TAG = "mlflow.parentRunId"
@@ -32,7 +32,7 @@ BUNDLE = "bundle"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
-_NOT_IN_FORCE = ("strategies", "study", "tune", *SECTIONS)
+_NOT_IN_FORCE = ("strategies", "stability", "tune", *SECTIONS)
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
@@ -50,7 +50,7 @@ def start_run(store: Store, lineage: Lineage, config: Config) -> str:
         elif run.data.tags.get(DIGEST_TAG) != lineage.params_digest:
             raise StoreError(f"run {run.info.run_id} of lineage {lineage.id} was begun with other parameters")
     run_id = str(run.info.run_id)
-    for open_again in filter(None, (run_id, lineage.mlflow_night_id)):
+    for open_again in filter(None, (run_id, lineage.mlflow_parent_run_id)):
         store.client.update_run(open_again, status="RUNNING")
     _log_params(store, run_id, config)
     return run_id
@@ -63,14 +63,14 @@ def set_place(store: Store, run_id: str, device: str, folder: Path) -> None:
     store.client.log_batch(run_id, tags=[RunTag(DEVICE_TAG, device), RunTag(FOLDER_TAG, str(folder))])
 
 
-def start_night(store: Store, lineage: Lineage, plan: Sequence[str]) -> str:
-    """Open the run under which the attempts of a night stand, and return its id.
+def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str]) -> str:
+    """Open the run under which the attempts of a retraining stand, and return its id.
 
-    It carries the night's id under a name of its own: the id of a lineage leads to one attempt.
+    It carries the retraining's id under a name of its own: the id of a lineage leads to one attempt.
     """
-    tags = {NIGHT_TAG: lineage.id, NUMBER_TAG: str(lineage.night), "hlynr.night.plan": ", ".join(plan)}
+    tags = {RETRAINING_TAG: lineage.id, NUMBER_TAG: str(lineage.retraining), "hlynr.retraining.plan": ", ".join(plan)}
     tags |= _source(lineage)
-    name = f"night {lineage.night} · {_started(lineage)}"
+    name = f"retraining {lineage.retraining} · {_started(lineage)}"
     return str(store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id)
 
 
@@ -88,26 +88,28 @@ def log_figures(store: Store, run_id: str, figures: Mapping[str, float]) -> None
     store.client.log_batch(run_id, metrics=metrics(figures))
 
 
-def failed_nights(store: Store) -> set[str]:
-    """Ids of the nights whose every attempt failed, those included whose runs have been pruned since."""
+def failed_retrainings(store: Store) -> set[str]:
+    """Ids of the retrainings whose every attempt failed, those included whose runs have been pruned since."""
     found = store.client.search_runs([store.experiment_id], f"tags.`{OUTCOME_TAG}` = 'failed'", max_results=10_000)
     remembered = store.client.get_experiment(store.experiment_id).tags
     pruned = {key.removeprefix(FAILED_TAG) for key in remembered if key.startswith(FAILED_TAG)}
-    return {run.data.tags[NIGHT_TAG] for run in found} | pruned
+    return {run.data.tags[RETRAINING_TAG] for run in found} | pruned
 
 
-def remember_failed(store: Store, night: str) -> None:
-    """Keep a failed night counted once its runs are gone: the number of a night decides its seeds."""
-    store.client.set_experiment_tag(store.experiment_id, f"{FAILED_TAG}{night}", "pruned")
+def remember_failed(store: Store, retraining: str) -> None:
+    """Keep a failed retraining counted once its runs are gone: the number of a retraining decides its seeds."""
+    store.client.set_experiment_tag(store.experiment_id, f"{FAILED_TAG}{retraining}", "pruned")
 
 
-def conclude_night(store: Store, run_id: str, outcome: str, figures: Mapping[str, float], description: str) -> None:
-    """Close a night's run: what came of it in a word, also in its name, in figures and in markdown."""
+def conclude_retraining(
+    store: Store, run_id: str, outcome: str, figures: Mapping[str, float], description: str
+) -> None:
+    """Close a retraining's run: what came of it in a word, also in its name, in figures and in markdown."""
     from mlflow.entities import RunTag
 
     tags = store.client.get_run(run_id).data.tags
-    # The list of runs cuts names after some twenty characters: what tells nights apart comes first.
-    name = f"night {tags[NUMBER_TAG]} · {outcome} · {tags[NIGHT_TAG].rpartition('-')[0]}"
+    # The list of runs cuts names after some twenty characters: what tells retrainings apart comes first.
+    name = f"retraining {tags[NUMBER_TAG]} · {outcome} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
     store.client.update_run(run_id, name=name)
     store.client.log_batch(run_id, metrics=metrics(figures), tags=[RunTag(OUTCOME_TAG, outcome)])
     finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)
@@ -180,7 +182,7 @@ def log_decision(store: Store, run_id: str, decision: GateDecision) -> None:
     """Store the gate's verdict: decision.json, tags, and the paired comparison as metrics."""
     from mlflow.entities import RunTag
 
-    verdict = "promoted" if decision.promote else "refused"
+    verdict = "promoted" if decision.promote else "not_promoted"
     tags = {"hlynr.gate": verdict, "hlynr.gate.reason": decision.reason[:VALUE_LENGTH]}
     compared = decision.comparison.model_dump() if decision.comparison else {}
     store.client.log_batch(
@@ -221,7 +223,7 @@ def _run_of(store: Store, lineage: Lineage) -> Run | None:
 
 
 def _run_name(lineage: Lineage, config: Config) -> str:
-    attempt = f"night {lineage.night} · {lineage.attempt} {lineage.strategy}"
+    attempt = f"retraining {lineage.retraining} · {lineage.attempt} {lineage.strategy}"
     return f"{attempt} · {config.train.algorithm} · {config.train.scenario} · {_started(lineage)}"
 
 
@@ -232,7 +234,7 @@ def _started(lineage: Lineage) -> str:
 
 def _tags(lineage: Lineage) -> dict[str, str]:
     """Lineage, the run above, and what MLflow's own columns for source and commit read."""
-    above = {PARENT_TAG: lineage.mlflow_night_id} if lineage.mlflow_night_id else {}
+    above = {PARENT_TAG: lineage.mlflow_parent_run_id} if lineage.mlflow_parent_run_id else {}
     return lineage.tags() | above | _source(lineage)
 
 

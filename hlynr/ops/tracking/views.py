@@ -1,4 +1,4 @@
-"""How MLflow's UI opens the experiment: as the training of models, with a description and a table of the nights."""
+"""How MLflow's UI opens the experiment: as the training of models, with a description and a table of the retrainings."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 NOTE_TAG = "mlflow.note.content"
 NOTE = (
-    "One run per night, with its attempts below it. **Views > Nights** shows what each came to. The runs of the "
+    "One run per retraining, with its attempts below it. **Views > Retrainings** shows what each came to. The runs of the "
     "attempts hold curves, figures and the gate's table; the registered model tells who is champion."
 )
 
-VIEW = "nights"
+VIEW = "retrainings"
 VIEW_TAG = f"mlflow.sharedViewState.{VIEW}"
 WIDTHS = {
     "attributes.`Run Name`": 300,
@@ -34,7 +34,7 @@ def tags() -> dict[str, str]:
 
 
 def address(server: str, experiment_id: str) -> str:
-    """Where a browser finds the nights; without the workflow's name the UI shows what belongs to generative AI."""
+    """Where a browser finds the retrainings; without the workflow's name the UI shows what belongs to generative AI."""
     return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
@@ -53,4 +53,4 @@ def _view() -> str:
         "columnWidths": WIDTHS,
     }
     now = int(time.time() * 1000)
-    return json.dumps({"name": "Nights", "createdAt": now, "updatedAt": now, "state": json.dumps(state)})
+    return json.dumps({"name": "Retrainings", "createdAt": now, "updatedAt": now, "state": json.dumps(state)})

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Refusal(Exception):
+class RequestError(Exception):
     """The request cannot be met; the message is for the user."""
 
 
@@ -62,10 +62,12 @@ def read(root: str, revision: str, paths: list[str], destination: str, cache: st
             for path in paths:
                 _fetch(repo.dvcfs, path, Path(destination), revision)
     except RevError:
-        raise Refusal(f"unknown revision {revision!r}: no experiment, branch, tag or commit of that name") from None
+        raise RequestError(
+            f"unknown revision {revision!r}: no experiment, branch, tag or commit of that name"
+        ) from None
     except (DataIndexDirError, FileNotFoundError):
         where = "in the remote" if cache else "in the DVC cache or the remote: it was never pushed, or lost since"
-        raise Refusal(f"{path} of {revision} is not {where}") from None
+        raise RequestError(f"{path} of {revision} is not {where}") from None
     return {}
 
 
@@ -75,14 +77,16 @@ def _fetch(fs: Any, path: str, destination: Path, revision: str) -> None:
     except FileNotFoundError:
         info = {}
     if not {"md5", "fs_info"} & info.keys():  # an out that dvc.yaml only promises has neither
-        raise Refusal(f"{revision} holds no {path}")
+        raise RequestError(f"{revision} holds no {path}")
     for found in list(fs.find(path)):
         target = destination / found.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         fs.get_file(found, str(target))
         recorded = fs.info(found).get("md5")
         if recorded and hashlib.md5(target.read_bytes(), usedforsecurity=False).hexdigest() != recorded:
-            raise Refusal(f"{found} of {revision} is damaged in the DVC cache or remote: its md5 is not {recorded}")
+            raise RequestError(
+                f"{found} of {revision} is damaged in the DVC cache or remote: its md5 is not {recorded}"
+            )
 
 
 def gc(root: str, without: list[str], before: float, cloud: bool, dry: bool) -> dict[str, Any]:
@@ -162,7 +166,7 @@ def main() -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             answer = verb(**request)
-    except Refusal as refusal:
+    except RequestError as refusal:
         answer = {"fault": str(refusal)}
     except Exception as error:  # DVC's exceptions have no common base: all of them end as one line
         answer = {"fault": f"DVC: {_line(error)}"}

@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hlynr.config import params
+from hlynr.config import former_names, params
 from hlynr.config.config import Config
 
 if TYPE_CHECKING:
@@ -86,6 +86,7 @@ def _edited(text: str, before: Config | None, config: Config) -> str:
         tree = yaml.load(text)
     except YAMLError as error:
         raise ValueError(str(error)) from None
+    former_names.to_present(tree, _rename)
     values = config.model_dump(mode="json")
     scenarios = values.pop("scenarios")
     for section, overlay in values["strategies"].get(config.run.strategy, {}).items():
@@ -100,6 +101,14 @@ def _edited(text: str, before: Config | None, config: Config) -> str:
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
+
+
+def _rename(tree: Any, old: str, new: str) -> None:
+    """Rename a key where it stands, with its comments."""
+    tree.insert(list(tree).index(old), new, tree[old])
+    del tree[old]
+    if old in tree.ca.items:
+        tree.ca.items[new] = tree.ca.items.pop(old)
 
 
 def _round_trip() -> YAML:

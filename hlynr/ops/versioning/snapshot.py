@@ -55,7 +55,7 @@ def _paths(entry: dict[str, Any], kinds: tuple[str, ...]) -> tuple[str, ...]:
 def finished(root: Path, outputs: str) -> list[Stage]:
     """The stages whose outs all exist and are not older than what other stages made for them.
 
-    Make's rule: an evaluation older than the bundle beside it is another night's, and stays out.
+    Make's rule: an evaluation older than the bundle beside it is another retraining's, and stays out.
     """
     everything = stages(root)
     produced = {out for stage in everything for out in stage.outs}
@@ -100,7 +100,7 @@ def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Sta
         git.run(root, "worktree", "add", "--detach", "--no-checkout", str(place), head)  # runs no hook
         _overlay(root, place)
         params_file.align(place / "params.yaml", config)
-        # Lines of stages that are not part of this night would show another night's figures under its name.
+        # Lines of stages that are not part of this retraining would show another retraining's figures under its name.
         (place / "dvc.lock").unlink(missing_ok=True)
         for stage in done:
             for out in stage.outs:
@@ -133,7 +133,7 @@ def commit(place: Path, message: str) -> str:
 
 
 def _identity(place: Path) -> dict[str, str]:
-    """Nothing where git knows its user; else a stand-in: a container that trains at night has no user.name."""
+    """Nothing where git knows its user; else a stand-in: a container that trains unattended has no user.name."""
     try:
         git.run(place, "var", "GIT_COMMITTER_IDENT")
         git.run(place, "var", "GIT_AUTHOR_IDENT")

@@ -21,7 +21,7 @@ import numpy as np
 from hlynr.config.config import Config
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.evaluation.laws import law
-from hlynr.evaluation.rollout import fly
+from hlynr.evaluation.rollout import run_episodes
 from hlynr.rl import bundle
 from hlynr.studies.bench import stock as bench_stock
 
@@ -32,7 +32,7 @@ Figures = dict[str, float | str]
 
 
 @dataclass(frozen=True)
-class Plan:
+class Workload:
     """How much is measured. The defaults are the documented benchmark; the tests have smaller ones."""
 
     simulation_seconds: float = 2.0
@@ -61,9 +61,9 @@ class Plan:
     evaluation_rounds: int = 3
 
 
-def run(config: Config, plan: Plan | None = None) -> Figures:
+def run(config: Config, plan: Workload | None = None) -> Figures:
     """All figures by their documented keys; progress goes to standard error."""
-    plan = plan or Plan()
+    plan = plan or Workload()
     began = time.monotonic()
     figures = _circumstances(config)
     with bench_stock.one_thread():
@@ -90,7 +90,7 @@ def _circumstances(config: Config) -> Figures:
     }
 
 
-def _simulation(config: Config, plan: Plan) -> Figures:
+def _simulation(config: Config, plan: Workload) -> Figures:
     """Ticks per second of processor time, per scenario and of the slowest."""
     figures: Figures = {}
     for scenario in config.scenarios:
@@ -101,7 +101,7 @@ def _simulation(config: Config, plan: Plan) -> Figures:
     return {"simulation_ticks_per_second_per_core": slowest, **figures}
 
 
-def _ticks_per_second(config: Config, scenario: str, plan: Plan) -> float:
+def _ticks_per_second(config: Config, scenario: str, plan: Workload) -> float:
     """Physics, reward, restarts and observations under proportional navigation, whose own time does not count."""
     env = InterceptVectorEnv(config, scenario, num_envs=plan.simulation_engagements, seed=config.train_seed)
     policy, nobody = law("pn", config, scenario), np.zeros(env.num_envs, dtype=bool)
@@ -119,7 +119,7 @@ def _ticks_per_second(config: Config, scenario: str, plan: Plan) -> float:
     return ticks / spent
 
 
-def _ppo(config: Config, plan: Plan) -> Figures:
+def _ppo(config: Config, plan: Workload) -> Figures:
     """Our whole training between rollouts and updates of stock PPO, at the document's settings and at SB3's own."""
     ours = bench_stock.WholeTraining(_ppo_config(config, plan))
     settings = {"n_steps": plan.stock_steps, "n_epochs": 10, "learning_rate": 3e-4, "clip_range": 0.2}
@@ -145,7 +145,7 @@ def _ppo(config: Config, plan: Plan) -> Figures:
     return figures | {"evaluation_pn_seconds": _evaluation(config, plan, pn, plan.law_engagements)}
 
 
-def _ppo_config(config: Config, plan: Plan) -> Config:
+def _ppo_config(config: Config, plan: Workload) -> Config:
     """As configured, in short, with checkpoints at least as often as evaluations and no verdict that ends it."""
     timesteps = max(plan.ppo_timesteps, config.train.rollout)
     interval = min(config.monitor.interval, timesteps)
@@ -159,23 +159,23 @@ def _ppo_config(config: Config, plan: Plan) -> Config:
     return _changed(config, train=shortened, monitor={"interval": interval, "stop_on": []})
 
 
-def _recurrent(config: Config, plan: Plan) -> Figures:
+def _recurrent(config: Config, plan: Workload) -> Figures:
     """Speed, and what both have learned when it has been measured."""
     chosen = _recurrent_config(config, plan.recurrent, plan.recurrent_rounds)
     (ours, stock), figures = _duel("recurrent_ppo", chosen, plan.recurrent_rounds)
     figures["recurrent_learning_timesteps"] = chosen.train.timesteps
     figures["recurrent_learning_episodes"] = plan.learning_episodes
     for name, training in (("ours", ours), ("stock", stock)):
-        flights = fly(
+        results = run_episodes(
             training.policy, chosen, chosen.train.scenario,
             seed=chosen.monitor.selection_seed, episodes=plan.learning_episodes, batch_size=1000,
         )  # fmt: skip
-        figures[f"recurrent_learning_{name}"] = float(flights.success.mean())
-        figures[f"recurrent_learning_reward_{name}"] = _rounded(float(flights.reward.mean()))
+        figures[f"recurrent_learning_{name}"] = float(results.success.mean())
+        figures[f"recurrent_learning_reward_{name}"] = _rounded(float(results.reward.mean()))
     return figures | {"evaluation_lstm_seconds": _evaluation(chosen, plan, ours.policy, plan.network_engagements)}
 
 
-def _recurrent_document(config: Config, plan: Plan) -> Figures:
+def _recurrent_document(config: Config, plan: Workload) -> Figures:
     chosen = _recurrent_config(config, plan.recurrent_document, plan.document_rounds)
     return _duel("recurrent_ppo_document", chosen, plan.document_rounds)[-1]
 
@@ -226,13 +226,13 @@ def _ratios(name: str, figures: Figures, ours: str, theirs: str) -> Figures:
     return {f"{name}_ratio": ratio("timesteps_per_second"), f"{name}_cpu_ratio": ratio("timesteps_per_cpu_second")}
 
 
-def _evaluation(config: Config, plan: Plan, policy: Policy, episodes: int) -> float:
+def _evaluation(config: Config, plan: Workload, policy: Policy, episodes: int) -> float:
     """Median wall time [s] of an evaluation on the report's scenario and seed, after one that warms up."""
     _say(f"evaluation, {policy.name}")
     spent = []
     for _ in range(plan.evaluation_rounds + 1):
         began = time.perf_counter()
-        fly(
+        run_episodes(
             policy, config, config.evaluation.scenario,
             seed=config.report_seed, episodes=episodes, batch_size=config.evaluation.batch_size,
         )  # fmt: skip

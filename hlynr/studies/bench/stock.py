@@ -61,7 +61,7 @@ class WholeTraining:
             KeyboardInterrupt: if it was interrupted: a training ends politely, but a benchmark must not go on.
         """
         digest = self._config.digest()
-        lineage = Lineage(id="benchmark", created="", night=self._config.run.night, params_digest=digest)
+        lineage = Lineage(id="benchmark", created="", retraining=self._config.run.retraining, params_digest=digest)
         with tempfile.TemporaryDirectory(prefix="hlynr-bench-") as folder:
             result = train(self._config, Path(folder) / "train", lineage, Fanout([]), resume=False)
             self.policy = bundle.load_policy(Path(result.bundle))

@@ -9,7 +9,7 @@ from hlynr.config import params
 from hlynr.config.config import Config
 from hlynr.config.project import Project
 from hlynr.records.base import Record
-from hlynr.records.stability import StudyRun
+from hlynr.records.stability import StabilityRun
 from hlynr.records.training import Alarm
 
 RECORD = "run.json"
@@ -44,7 +44,9 @@ def assignments(path: Path, overrides: Iterable[str] = ()) -> list[Assignment]:
         hlynr.config.params.ConfigError: listing every fault found in the configuration of any of them.
     """
     root = path.absolute().parent.resolve()
-    return [assigned(root, Project(root, config).study, config) for config in params.load_study(path, overrides)]
+    return [
+        assigned(root, Project(root, config).stability, config) for config in params.load_stability(path, overrides)
+    ]
 
 
 def assigned(root: Path, folder: Path, config: Config) -> Assignment:
@@ -54,12 +56,12 @@ def assigned(root: Path, folder: Path, config: Config) -> Assignment:
     return Assignment(root=str(root), folder=str(folder), config=watched, stop_on=config.monitor.stop_on)
 
 
-def finished(run: Assignment) -> StudyRun | None:
+def finished(run: Assignment) -> StabilityRun | None:
     """What came of the run, if it has come to its end under this very configuration."""
     from hlynr.rl.train import training_digest
 
     try:
-        record = StudyRun.read(run.out / RECORD)
+        record = StabilityRun.read(run.out / RECORD)
     except (OSError, ValueError):
         return None
     config = run.config

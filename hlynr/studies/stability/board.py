@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import TYPE_CHECKING, Literal
 
-from hlynr.records.stability import StudyRun
+from hlynr.records.stability import StabilityRun
 from hlynr.records.training import TrainProgress, clock
 from hlynr.report import text
 from hlynr.studies.live_board import tell_all
@@ -27,7 +27,7 @@ class Row:
     budget: int
     state: Literal["waiting", "running", "done", "FAILED"] = "waiting"
     newest: TrainProgress | None = None
-    record: StudyRun | None = None
+    record: StabilityRun | None = None
 
     def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
         """Not shown: the table keeps to the few figures of `TrainProgress`."""
@@ -64,7 +64,7 @@ class Row:
         }
 
 
-class Board:
+class StabilityBoard:
     """All runs; written to by the workers' threads, read by the one that shows it."""
 
     def __init__(self, runs: Sequence[Assignment], workers: int, title: str = "Stability study") -> None:
@@ -76,7 +76,7 @@ class Board:
         self.notes: deque[str] = deque()
         """What has happened and has not been told yet."""
 
-    def done(self, record: StudyRun, *, now: bool = True) -> None:
+    def done(self, record: StabilityRun, *, now: bool = True) -> None:
         """A run has come to its end, ``now`` or in an earlier try of the study."""
         row = self.rows[record.name]
         row.record, row.state = record, "done"

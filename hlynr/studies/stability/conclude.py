@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from hlynr.records.stability import StudyPoint, StudyRun
+from hlynr.records.stability import StabilityPoint, StabilityRun
 from hlynr.records.training import Alarm, TrainResult
 from hlynr.runtime.errors import InputError
 from hlynr.studies.stability.assignments import RECORD, Assignment
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 RESULT = "result.json"
 
 
-def conclude_run(run: Assignment) -> StudyRun:
+def conclude_run(run: Assignment) -> StabilityRun:
     """Judge the best bundle of the finished training in the run's folder, and write what came of it beside it.
 
     Raises:
@@ -41,7 +41,7 @@ def conclude_run(run: Assignment) -> StudyRun:
     return record
 
 
-def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> StudyRun:
+def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> StabilityRun:
     from hlynr.rl.monitor import window_means
     from hlynr.rl.train import training_digest
 
@@ -49,7 +49,7 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stud
     means = window_means(result.evaluations, config.monitor.window)
     peak = max(means, default=0.0)
     alerts = first_alerts(result, config.monitor)
-    return StudyRun(
+    return StabilityRun(
         strategy=config.run.strategy,
         algorithm=config.train.algorithm,
         scenario=heldout.scenario,
@@ -85,7 +85,7 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stud
         heldout_mean_reward=heldout.mean_reward,
         heldout_mean_final_distance=heldout.mean_final_distance,
         points=tuple(
-            StudyPoint(**point.model_dump(include=set(StudyPoint.model_fields))) for point in result.evaluations
+            StabilityPoint(**point.model_dump(include=set(StabilityPoint.model_fields))) for point in result.evaluations
         ),
     )
 

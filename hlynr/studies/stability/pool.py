@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from hlynr.records.stability import StudyRun
+from hlynr.records.stability import StabilityRun
 from hlynr.runtime import processes
 from hlynr.runtime.errors import UserError
-from hlynr.runtime.process_pool import Children, StoppingError, together
+from hlynr.runtime.process_pool import PoolStoppedError, ProcessPool, together
 from hlynr.runtime.processes import TrainingCrashedError
 from hlynr.studies.stability.assignments import RECORD, Assignment, longest_first
-from hlynr.studies.stability.board import Board
+from hlynr.studies.stability.board import StabilityBoard
 from hlynr.studies.stability.worker import COMMAND
 
 TRIES = 3
@@ -20,7 +20,7 @@ MESSAGES = "messages.log"
 """In a run's folder: what its process has to say beside its progress."""
 
 
-def work(runs: Sequence[Assignment], board: Board, look: Callable[[], None]) -> None:
+def work(runs: Sequence[Assignment], board: StabilityBoard, look: Callable[[], None]) -> None:
     """Carry out the runs, as many at a time as the board says; it knows afterwards what came of each.
 
     Args:
@@ -32,14 +32,14 @@ def work(runs: Sequence[Assignment], board: Board, look: Callable[[], None]) -> 
     together([partial(_carry_out, run, board) for run in longest_first(runs)], board.workers, look)
 
 
-def _carry_out(run: Assignment, board: Board, children: Children) -> None:
+def _carry_out(run: Assignment, board: StabilityBoard, children: ProcessPool) -> None:
     """One run to its end, in the worker's thread."""
     for tries_left in reversed(range(TRIES)):
         try:
             with children.one(COMMAND, run.out / MESSAGES) as process:
                 board.rows[run.name].state = "running"
                 processes.converse(process, run, [board.rows[run.name]])
-        except StoppingError:
+        except PoolStoppedError:
             return
         except TrainingCrashedError as error:
             if children.stopping:
@@ -52,5 +52,5 @@ def _carry_out(run: Assignment, board: Board, children: Children) -> None:
             board.failed(run.name, str(error))
             return
         else:
-            board.done(StudyRun.read(run.out / RECORD))
+            board.done(StabilityRun.read(run.out / RECORD))
             return

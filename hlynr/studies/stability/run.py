@@ -8,20 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlynr.config import params
-from hlynr.records.stability import StudyRecord
+from hlynr.records.stability import StabilityRecord
 from hlynr.runtime import locks
 from hlynr.runtime.errors import InputError, TrainingError
 from hlynr.studies.live_board import shown
 from hlynr.studies.stability import pool
 from hlynr.studies.stability.assignments import assignments, finished
-from hlynr.studies.stability.board import Board
+from hlynr.studies.stability.board import StabilityBoard
 from hlynr.studies.stability.summary import summarise
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 
-def study(path: Path, overrides: Sequence[str], command: str) -> tuple[StudyRecord, Path]:
+def study(path: Path, overrides: Sequence[str], command: str) -> tuple[StabilityRecord, Path]:
     """Carry out the study that ``path`` describes; interrupted or killed, it goes on where it was.
 
     A run whose process keeps crashing, or whose training leaves no policy, is missing from the record and the page.
@@ -44,9 +44,9 @@ def study(path: Path, overrides: Sequence[str], command: str) -> tuple[StudyReco
 
     config, runs = params.load(path, overrides), assignments(path, overrides)
     root = Path(runs[0].root)
-    folder = _folder(root / config.study.folder)
+    folder = _folder(root / config.stability.folder)
     with locks.one_at_a_time(root, "study"):
-        board = Board(runs, config.study.workers or os.cpu_count() or 1)
+        board = StabilityBoard(runs, config.stability.workers or os.cpu_count() or 1)
         records = {run.name: finished(run) for run in runs}
         for known in filter(None, records.values()):
             board.done(known, now=False)
@@ -62,7 +62,7 @@ def study(path: Path, overrides: Sequence[str], command: str) -> tuple[StudyReco
         return record, page.write(record, folder)
 
 
-def summary(record: StudyRecord) -> RenderableType:
+def summary(record: StabilityRecord) -> RenderableType:
     """The record for a terminal."""
     from hlynr.report import stability as page
 
@@ -72,5 +72,5 @@ def summary(record: StudyRecord) -> RenderableType:
 def _folder(folder: Path) -> Path:
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     if not existing.is_dir():
-        raise InputError(f"study.folder: {existing} is a file; a folder is needed")
+        raise InputError(f"stability.folder: {existing} is a file; a folder is needed")
     return folder

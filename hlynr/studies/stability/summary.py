@@ -10,10 +10,10 @@ from itertools import chain
 from pathlib import Path
 from statistics import fmean
 
-from hlynr.records.stability import Stretch, StudyDocument, StudyGroup, StudyRecord, StudyRun
+from hlynr.records.stability import StabilityDocument, StabilityGroup, StabilityRecord, StabilityRun, Stretch
 from hlynr.studies.stability.assignments import Assignment
 
-DOCUMENT = StudyDocument(
+DOCUMENT = StabilityDocument(
     ticks_per_timestep=10,
     success=(
         Stretch(ticks=(226_000, 226_000), success_rate=(0.22, 0.22)),
@@ -28,8 +28,8 @@ DOCUMENT = StudyDocument(
 
 
 def summarise(
-    runs: Sequence[Assignment], records: Sequence[StudyRun], missing: Mapping[str, str], command: str
-) -> StudyRecord:
+    runs: Sequence[Assignment], records: Sequence[StabilityRun], missing: Mapping[str, str], command: str
+) -> StabilityRecord:
     """The study's record.
 
     Args:
@@ -42,7 +42,7 @@ def summarise(
 
     config = runs[0].config
     commit, dirty = lineage.state(Path(runs[0].root))
-    return StudyRecord(
+    return StabilityRecord(
         command=command,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         git_commit=commit,
@@ -57,11 +57,11 @@ def summarise(
     )
 
 
-def _group(strategy: str, records: Iterable[StudyRun]) -> StudyGroup:
+def _group(strategy: str, records: Iterable[StabilityRun]) -> StabilityGroup:
     runs = [record for record in records if record.strategy == strategy]
     ratios = [run.final_over_peak for run in runs if run.final_over_peak is not None]
     heldout = [run.heldout_success_rate for run in runs]
-    return StudyGroup(
+    return StabilityGroup(
         strategy=strategy,
         algorithm=runs[0].algorithm,
         runs=len(runs),

@@ -22,7 +22,7 @@ NEWEST = 8
 """Trials in the table."""
 
 
-class Board:
+class SearchBoard:
     """The study's trials as they stand; `look` is called again and again."""
 
     def __init__(self, name: str, wanted: int, read: Callable[[], list[TrialRecord]]) -> None:

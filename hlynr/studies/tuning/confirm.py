@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from hlynr.records.stability import StudyRun
+from hlynr.records.stability import StabilityRun
 from hlynr.records.tuning import Candidate, TrialRecord
 from hlynr.runtime.errors import TrainingError
 from hlynr.studies.stability.assignments import Assignment, assigned
@@ -38,7 +38,7 @@ def assignments(setting: Setting, tried: Sequence[Entry]) -> list[Assignment]:
     ]
 
 
-def candidates(setting: Setting, tried: Sequence[Entry], records: Sequence[StudyRun]) -> list[Candidate]:
+def candidates(setting: Setting, tried: Sequence[Entry], records: Sequence[StabilityRun]) -> list[Candidate]:
     """What came of each candidate that has a run.
 
     Raises:
@@ -55,7 +55,9 @@ def candidates(setting: Setting, tried: Sequence[Entry], records: Sequence[Study
     ]
 
 
-def _candidate(setting: Setting, entry: Entry, runs: Sequence[StudyRun], base: Sequence[StudyRun] | None) -> Candidate:
+def _candidate(
+    setting: Setting, entry: Entry, runs: Sequence[StabilityRun], base: Sequence[StabilityRun] | None
+) -> Candidate:
     from hlynr.evaluation.statistics import wilson_interval
 
     confidence = setting.config.gate.confidence
@@ -77,7 +79,7 @@ def _candidate(setting: Setting, entry: Entry, runs: Sequence[StudyRun], base: S
 
 
 def _gain(
-    runs: Sequence[StudyRun], base: Sequence[StudyRun], confidence: float
+    runs: Sequence[StabilityRun], base: Sequence[StabilityRun], confidence: float
 ) -> tuple[float | None, tuple[float, float] | None]:
     """Mean difference over the seeds that both have, with Student's t interval; no interval from a single seed."""
     from scipy import stats

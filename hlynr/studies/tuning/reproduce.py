@@ -15,7 +15,7 @@ from hlynr.studies.tuning.setting import Setting
 
 
 @dataclass(frozen=True)
-class Again:
+class ReproducedTrial:
     """One training of a trial."""
 
     project: Project
@@ -39,7 +39,7 @@ class Again:
         return f"another curve than in the study: {rate:.1%} at {timesteps:,} timesteps, then {rate_then:.1%}"
 
 
-def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: str) -> Again:
+def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: str) -> ReproducedTrial:
     """The trial ``STUDY:N`` with its first seed, and ``overrides`` that have the last word.
 
     Raises:
@@ -55,4 +55,4 @@ def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: 
     own = setting.trial(found.number, found.train, config.tune.seeds[0])
     changed = params.parse(own.model_dump(mode="json"), overrides)
     out = setting.folder / f"trial-{found.number}"
-    return Again(Project(Path(setting.root), changed), out, found)
+    return ReproducedTrial(Project(Path(setting.root), changed), out, found)

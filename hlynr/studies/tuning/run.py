@@ -22,15 +22,15 @@ from hlynr.studies.stability import board as boards
 from hlynr.studies.stability import pool
 from hlynr.studies.stability.assignments import finished
 from hlynr.studies.tuning import confirm, figures, studies, trial
-from hlynr.studies.tuning.board import Board
+from hlynr.studies.tuning.board import SearchBoard
 from hlynr.studies.tuning.pool import search
 from hlynr.studies.tuning.setting import Setting
-from hlynr.studies.tuning.worker import Request, work
+from hlynr.studies.tuning.worker import TrialRequest, work
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-    from hlynr.records.stability import StudyRun
+    from hlynr.records.stability import StabilityRun
 
 RECORD = "tune.json"
 
@@ -81,7 +81,7 @@ def join(setting: Setting, *, trials: int, worker: int | None = None) -> None:
         KeyboardInterrupt: once the trial at hand is back in the line.
     """
     judge.compile_kernels(setting.config)
-    work(Request(setting=setting, worker=os.getpid() if worker is None else worker, trials=trials))
+    work(TrialRequest(setting=setting, worker=os.getpid() if worker is None else worker, trials=trials))
 
 
 def read(study: optuna.Study) -> list[TrialRecord]:
@@ -97,7 +97,7 @@ def _searched(
         mirror.update(found)
         return found
 
-    board = Board(study.study_name, trials, look)
+    board = SearchBoard(study.study_name, trials, look)
     if board.done < trials:
         search(setting, trials, workers, board)
     return look()
@@ -106,8 +106,8 @@ def _searched(
 def _confirmed(setting: Setting, chosen: Sequence[TrialRecord], workers: int) -> tuple[list[Candidate], dict[str, str]]:
     tried = confirm.entries(chosen)
     runs = confirm.assignments(setting, tried)
-    board = boards.Board(runs, workers, f"Confirming {setting.config.tune.study}")
-    records: dict[str, StudyRun | None] = {run.name: finished(run) for run in runs}
+    board = boards.StabilityBoard(runs, workers, f"Confirming {setting.config.tune.study}")
+    records: dict[str, StabilityRun | None] = {run.name: finished(run) for run in runs}
     for known in filter(None, records.values()):
         board.done(known, now=False)
     left = [run for run in runs if records[run.name] is None]

@@ -17,7 +17,7 @@ from hlynr.records.base import Record
 from hlynr.runtime.errors import InputError
 from hlynr.studies.tuning import space
 
-_FIXED = ("run.night=0", "train.device=cpu", "train.torch_threads=1")
+_FIXED = ("run.retraining=0", "train.device=cpu", "train.torch_threads=1")
 """So that a trial can be had again on every machine of the kind, and the cores are for the other workers."""
 
 

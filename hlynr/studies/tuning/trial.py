@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hlynr.config.config import Config
-from hlynr.records.stability import StudyPoint
+from hlynr.records.stability import StabilityPoint
 from hlynr.records.training import FATAL, Lineage, TrainProgress, TrainResult
 from hlynr.records.tuning import TrialRecord, TrialRun
 from hlynr.records.tuning import TrialState as State
@@ -125,7 +125,7 @@ def summed_up(result: TrainResult, config: Config) -> TrialRun:
         final=means[-1],
         peak=max(means),
         points=tuple(
-            StudyPoint(**point.model_dump(include=set(StudyPoint.model_fields))) for point in result.evaluations
+            StabilityPoint(**point.model_dump(include=set(StabilityPoint.model_fields))) for point in result.evaluations
         ),
     )
 

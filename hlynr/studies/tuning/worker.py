@@ -20,7 +20,7 @@ PAUSE = 1.0
 """[s] between two looks whether a trial of another worker has been lost."""
 
 
-class Request(Record):
+class TrialRequest(Record):
     """What a worker is to do."""
 
     setting: Setting
@@ -30,7 +30,7 @@ class Request(Record):
     """Of the whole study."""
 
 
-def work(request: Request) -> None:
+def work(request: TrialRequest) -> None:
     """Work on the study until it has its trials, together with whoever else does.
 
     Two workers that come to the end of a trial at the same moment may begin one trial more than wanted. The last
@@ -71,7 +71,7 @@ def _one(study: optuna.Study, setting: Setting, lookout: Lookout) -> None:
 
 def main() -> int:
     """The child's side."""
-    return processes.serve(lambda text, _: work(Request.model_validate_json(text)))
+    return processes.serve(lambda text, _: work(TrialRequest.model_validate_json(text)))
 
 
 if __name__ == "__main__":

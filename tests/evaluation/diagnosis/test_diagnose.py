@@ -19,7 +19,7 @@ from hlynr.evaluation.diagnosis.recording import Setup, record
 from hlynr.evaluation.diagnosis.reward import ranking
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.policy import Frame, Policy
-from hlynr.evaluation.rollout import fly
+from hlynr.evaluation.rollout import run_episodes
 from hlynr.records.diagnosis import Diagnosis, Finding
 
 EPISODES = 80
@@ -263,11 +263,11 @@ def test_ranking_counts_pairs(reward: list[float], success: list[bool], expected
 
 def test_a_recording_is_the_same_flight(setup: Setup, pn: Policy) -> None:
     recording = record(pn, setup)
-    flights = fly(pn, setup.config, "reference", seed=9, episodes=EPISODES, batch_size=EPISODES)
-    np.testing.assert_array_equal(recording.final["outcome"], flights.outcome)
-    np.testing.assert_array_equal(recording.terms, flights.terms)
-    np.testing.assert_array_equal(recording.distance[-1], flights.final_distance)
-    assert (recording.flying.sum(axis=0) * 0.1 >= flights.seconds - 1e-9).all()
+    results = run_episodes(pn, setup.config, "reference", seed=9, episodes=EPISODES, batch_size=EPISODES)
+    np.testing.assert_array_equal(recording.final["outcome"], results.outcome)
+    np.testing.assert_array_equal(recording.terms, results.terms)
+    np.testing.assert_array_equal(recording.distance[-1], results.final_distance)
+    assert (recording.flying.sum(axis=0) * 0.1 >= results.seconds - 1e-9).all()
     assert len(record(pn, setup, limit=3).actions) == 3
 
 

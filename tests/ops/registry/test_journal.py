@@ -47,7 +47,7 @@ class Line:
     folder: Path
     logged: tuple[str, str] = field(init=False)
     sha: str = field(init=False)
-    nights: int = 0
+    retrainings: int = 0
 
     def __post_init__(self) -> None:
         self.sha = stores.make_bundle(self.folder / "bundle")
@@ -56,17 +56,17 @@ class Line:
         self.logged = stores.log_model(self.store, run_id, self.folder / "bundle", found)
 
     def lineage(self, number: int) -> Lineage:
-        return stores.lineage(id=f"20261123-180530-{number:06x}", night=number)
+        return stores.lineage(id=f"20261123-180530-{number:06x}", retraining=number)
 
     def register(self, store: Store, number: int) -> int:
-        """As a night does it: nothing is made that an earlier try has made."""
+        """As a retraining does it: nothing is made that an earlier try has made."""
         run_id, found = f"{number:032x}", stores.evaluation(bundle_sha256=self.sha)
         known = registered(store, run_id, self.sha)
         return known or register(store, run_id, self.logged[1], self.logged[0], self.sha, found, self.lineage(number))
 
     def contender(self) -> int:
-        self.nights += 1
-        return self.register(self.store, self.nights)
+        self.retrainings += 1
+        return self.register(self.store, self.retrainings)
 
     def decide(self, store: Store, version: int, decision: GateDecision) -> Promotion:
         return apply_decision(store, decision, version, stores.evaluation(), self.lineage(version), f"{version:032x}")
@@ -142,7 +142,7 @@ def test_a_refusal(line: Line, tmp_path: Path) -> None:
 
     writes = killed_everywhere(line, begin, tmp_path / "fetched")
     assert writes >= 5
-    assert [entry.action for entry in history(line.store)] == ["promoted"] * 2 + ["refused"] * (writes + 1)
+    assert [entry.action for entry in history(line.store)] == ["promoted"] * 2 + ["not_promoted"] * (writes + 1)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -164,7 +164,7 @@ def test_a_rollback(line: Line, first: bool, tmp_path: Path) -> None:
 def test_a_registration(line: Line) -> None:
     lives, survived = 0, False
     while not survived:
-        number, before = line.nights + 1, look(line.store)
+        number, before = line.retrainings + 1, look(line.store)
         survived = survives(partial(line.register, number=number), line.store, lives)
         assert look(line.store).champion == before.champion
         assert line.contender() == number
@@ -174,7 +174,7 @@ def test_a_registration(line: Line) -> None:
 
 
 def test_whoever_comes_next_finishes_what_was_begun(line: Line) -> None:
-    """The promotion of a machine that does not come back, found by the night of another one."""
+    """The promotion of a machine that does not come back, found by the retraining of another one."""
     version, other = line.contender(), line.contender()
     with pytest.raises(Killed):
         line.decide(mortal(line.store, 1), version, stores.decision(champion=2))
@@ -183,7 +183,7 @@ def test_whoever_comes_next_finishes_what_was_begun(line: Line) -> None:
     assert refused.reason.startswith(f"Refused: the champion changed while version {other} was judged, from version 2")
     assert [(entry.action, entry.version) for entry in history(line.store)[2:]] == [
         ("promoted", version),
-        ("refused", other),
+        ("not_promoted", other),
     ]
     again = line.contender()
     assert line.decide(line.store, again, stores.decision(champion=version)).action == "promoted"

@@ -19,10 +19,10 @@ def told(store: Store, version: int) -> str:
 
 def test_the_models_page_is_written_from_aliases_and_history(store: Store, project: Path) -> None:
     for number in range(2):
-        version, run_id = stores.night(store, project, number)
+        version, run_id = stores.retraining(store, project, number)
         decision = stores.decision(champion=number or None)
         apply_decision(store, decision, version, stores.evaluation(number=number), stores.lineage(number), run_id)
-    stores.night(store, project, 2)
+    stores.retraining(store, project, 2)
 
     def words(model: str, roles: Mapping[str, int], entries: Sequence[Promotion]) -> str:
         assert roles == {"champion": 2, "previous_champion": 1, "challenger": 3}
@@ -36,7 +36,7 @@ def test_the_models_page_is_written_from_aliases_and_history(store: Store, proje
 
 
 def test_words_are_added_above_those_of_a_version(store: Store, project: Path) -> None:
-    version, _ = stores.night(store, project)
+    version, _ = stores.retraining(store, project)
     describe_version(store, version, "Promoted: better.")
     add_to_version(store, version, "Rolled back.")
     assert told(store, version) == "Rolled back.\n\nPromoted: better."

@@ -32,7 +32,7 @@ SETTINGS = ("scenarios.reference.capture_radius=1200", "train.net_arch=[8]", "ga
 
 
 class Reigns:
-    """A project whose champions are untrained networks, each judged on the engagements of its own night."""
+    """A project whose champions are untrained networks, each judged on the engagements of its own retraining."""
 
     def __init__(self, root: Path) -> None:
         self.project = Project(root, stores.config(*SETTINGS))
@@ -40,19 +40,19 @@ class Reigns:
         self.rates: list[float] = []
 
     def crown(self) -> None:
-        night = len(self.rates)
-        lineage = stores.lineage(night)
-        config, folder = self.project.at_night(night).config, self.project.root / f"bundle-{night}"
-        torch.manual_seed(night)
+        retraining = len(self.rates)
+        lineage = stores.lineage(retraining)
+        config, folder = self.project.at_retraining(retraining).config, self.project.root / f"bundle-{retraining}"
+        torch.manual_seed(retraining)
         weights = build(config.train.algorithm, policy_settings(config.train)).state_dict()
         sha = bundle.save(folder, weights, config, lineage, timesteps=0, success=0.0)
         report, _ = judge.report_on(bundle.load_policy(folder), config, judge.report_set(config))
-        found = stores.evaluation(number=night, bundle_sha256=sha).model_copy(update={"report": report})
+        found = stores.evaluation(number=retraining, bundle_sha256=sha).model_copy(update={"report": report})
         run_id = start_run(self.store, lineage, config)
         log_report(self.store, run_id, found, config, [])
         model_id, uri = stores.log_model(self.store, run_id, folder, found)
         version = register(self.store, run_id, uri, model_id, sha, found, lineage)
-        apply_decision(self.store, stores.decision(champion=night or None), version, found, lineage, run_id)
+        apply_decision(self.store, stores.decision(champion=retraining or None), version, found, lineage, run_id)
         self.rates.append(report.success_rate)
 
     def refused(self, **settings: Any) -> str:
@@ -96,10 +96,10 @@ def rate_recorded(reigns: Reigns, rate: float) -> None:
 
 
 def test_the_reason_tells_what_the_episodes_gave(reigns: Reigns) -> None:
-    """On the engagements of that version's own night, whichever night it is today."""
+    """On the engagements of that version's own retraining, whichever retraining it is today."""
     assert len(set(reigns.rates)) > 1
     percent = round(100 * reigns.rates[1])
-    done = commands.rollback(reigns.project.at_night(7))
+    done = commands.rollback(reigns.project.at_retraining(7))
     assert done.reason == (
         "Rolled back from version 3 to version 2: its bundle loads, and "
         f"{percent} of 100 episodes succeed again ({percent} % recorded)."
@@ -153,14 +153,14 @@ def test_a_damaged_one_stays_away(reigns: Reigns, file: str) -> None:
 
 
 def test_a_promotion_during_the_flight_is_noticed(reigns: Reigns, monkeypatch: pytest.MonkeyPatch) -> None:
-    fly: Callable[..., Any] = rerunning.fly_set
+    run: Callable[..., Any] = rerunning.run_seed_set
 
     def meanwhile(*arguments: Any) -> Any:
         if len(reigns.rates) == 3:
             reigns.crown()
-        return fly(*arguments)
+        return run(*arguments)
 
-    monkeypatch.setattr(rerunning, "fly_set", meanwhile)
+    monkeypatch.setattr(rerunning, "run_seed_set", meanwhile)
     with pytest.raises(EnvironmentNotReady) as caught:
         commands.rollback(reigns.project)
     assert str(caught.value) == (

@@ -90,13 +90,13 @@ def machines(
     """With a champion, version 1."""
     with reached(request.param, tmp_path_factory.mktemp(request.param), database) as found:
         store = found.store
-        version, run_id = stores.night(store, found.here)
+        version, run_id = stores.retraining(store, found.here)
         apply_decision(store, stores.decision(), version, stores.evaluation(), stores.lineage(), run_id)
         yield found
 
 
 def challengers(machines: Machines, numbers: tuple[int, ...]) -> list[tuple[int, str]]:
-    return [stores.night(machines.store, machines.here, number) for number in numbers]
+    return [stores.retraining(machines.store, machines.here, number) for number in numbers]
 
 
 def names(store: Store) -> list[str]:
@@ -111,24 +111,24 @@ def pointers(store: Store) -> dict[str, int | None]:
 def test_of_two_promotions_at_once_one_wins(machines: Machines, tmp_path: Path) -> None:
     """The other is judged against the champion that it meets, and both stand in the history."""
     store, before = machines.store, history(machines.store)
-    nights, start = challengers(machines, (1, 2)), racers.start_line(2)
-    turns = zip((machines.here, machines.there), nights, strict=True)
+    retrainings, start = challengers(machines, (1, 2)), racers.start_line(2)
+    turns = zip((machines.here, machines.there), retrainings, strict=True)
     racing = [(root, machines.settings, version, run_id, 1, start) for root, (version, run_id) in turns]
     assert racers.run(racers.promote, racing) == [0, 0]
     assert history(store)[: len(before)] == before
     winner, loser = entries = history(store)[len(before) :]
-    assert [entry.action for entry in entries] == ["promoted", "refused"]
-    assert {winner.version, loser.version} == {version for version, _ in nights}
+    assert [entry.action for entry in entries] == ["promoted", "not_promoted"]
+    assert {winner.version, loser.version} == {version for version, _ in retrainings}
     assert (winner.champion_before, winner.champion_after) == (1, winner.version)
     assert (loser.champion_before, loser.champion_after) == (winner.version, winner.version)
     assert f"the champion changed while version {loser.version} was judged, from version 1 to" in loser.reason
-    newest = nights[-1][0]
+    newest = retrainings[-1][0]
     assert pointers(store) == {
         "champion": winner.version,
         "previous_champion": 1,
         "challenger": newest if loser.version == newest else None,
     }
-    for version, _ in nights:
+    for version, _ in retrainings:
         fetch_bundle(store, version, tmp_path / f"bundle-{version}")
     assert names(store) == [store.model]
 

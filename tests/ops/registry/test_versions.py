@@ -38,7 +38,7 @@ def dynasty(store: Store, project: Path, length: int) -> list[str]:
     """Promote versions 1 to ``length`` one after the other; returns their runs."""
     runs = []
     for number in range(length):
-        version, run_id = stores.night(store, project, number)
+        version, run_id = stores.retraining(store, project, number)
         decide(store, version, run_id, stores.decision(champion=number or None))
         runs.append(run_id)
     return runs
@@ -53,7 +53,7 @@ def aliases(store: Store) -> dict[str, int | None]:
 
 
 def test_registering_makes_a_tagged_challenger(store: Store, project: Path) -> None:
-    version, run_id = stores.night(store, project)
+    version, run_id = stores.retraining(store, project)
     found = find(store, version)
     assert (version, found.run_id) == (1, run_id)
     assert found.bundle_sha256 == bundle.digest(project / "outputs" / "bundle-0")
@@ -66,9 +66,9 @@ def test_registering_makes_a_tagged_challenger(store: Store, project: Path) -> N
 
 
 def test_a_version_carries_few_tags_and_its_model_leads_to_it(store: Store, project: Path) -> None:
-    version, _ = stores.night(store, project)
+    version, _ = stores.retraining(store, project)
     found = find(store, version)
-    lineage = {"id", "night", "git_commit"}
+    lineage = {"id", "retraining", "git_commit"}
     figures = {"success_rate", "success_rate_low", "success_rate_high", "bundle_sha256", "model_id"}
     assert set(found.tags) == {f"hlynr.lineage.{key}" for key in lineage} | {f"hlynr.{key}" for key in figures}
     made = store.client.get_logged_model(str(found.model_id)).tags["mlflow.modelVersions"]
@@ -82,7 +82,7 @@ def test_an_empty_registry_has_no_champion_and_no_history(store: Store) -> None:
 
 @pytest.mark.parametrize("reference", [1, "models:/hlynr-intercept/1", "models:/hlynr-intercept@challenger"])
 def test_a_bundle_comes_back_whole(store: Store, project: Path, reference: int | str) -> None:
-    stores.night(store, project)
+    stores.retraining(store, project)
     fetched = fetch_bundle(store, reference, project / "fetched" / "bundle")
     assert bundle.digest(fetched) == bundle.digest(project / "outputs" / "bundle-0")
     assert [path.name for path in fetched.parent.iterdir()] == ["bundle"]
@@ -99,7 +99,7 @@ def test_a_bundle_comes_back_whole(store: Store, project: Path, reference: int |
     ],
 )
 def test_a_wrong_reference_is_named(store: Store, project: Path, reference: int | str, message: str) -> None:
-    stores.night(store, project)
+    stores.retraining(store, project)
     with pytest.raises(RegistryError, match=message):
         fetch_bundle(store, reference, project / "fetched")
     assert not (project / "fetched").exists()
@@ -128,7 +128,7 @@ def swap_for_another(folder: Path) -> None:
 def test_a_bundle_that_is_not_the_registered_one_is_refused(
     store: Store, project: Path, damage: Callable[[Path], object], message: str
 ) -> None:
-    stores.night(store, project)
+    stores.retraining(store, project)
     damage(stored_bundle(store, 1))
     kept = stores.make_bundle(project / "fetched", 5.0)
     with pytest.raises(RegistryError, match=message):
@@ -137,7 +137,7 @@ def test_a_bundle_that_is_not_the_registered_one_is_refused(
 
 
 def test_an_older_bundle_is_replaced_but_nothing_else(store: Store, project: Path) -> None:
-    stores.night(store, project)
+    stores.retraining(store, project)
     stores.make_bundle(project / "old", 5.0)
     assert bundle.digest(fetch_bundle(store, 1, project / "old")) == find(store, 1).bundle_sha256
     (project / "thesis").mkdir()
@@ -152,7 +152,7 @@ def test_an_older_bundle_is_replaced_but_nothing_else(store: Store, project: Pat
 
 
 def test_the_first_promotion(store: Store, project: Path) -> None:
-    version, run_id = stores.night(store, project)
+    version, run_id = stores.retraining(store, project)
     done = decide(store, version, run_id, stores.decision())
     assert (done.action, done.champion_before, done.champion_after) == ("promoted", None, 1)
     assert done.success_rate_ci == pytest.approx((0.9235, 0.9531), abs=1e-4)
@@ -164,26 +164,26 @@ def test_the_first_promotion(store: Store, project: Path) -> None:
 def test_a_better_challenger_follows_and_a_worse_one_does_not(store: Store, project: Path) -> None:
     dynasty(store, project, 2)
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": None}
-    version, run_id = stores.night(store, project, 2)
+    version, run_id = stores.retraining(store, project, 2)
     refused = decide(store, version, run_id, stores.decision(promote=False, champion=2))
-    assert (refused.action, refused.champion_before, refused.champion_after) == ("refused", 2, 2)
+    assert (refused.action, refused.champion_before, refused.champion_after) == ("not_promoted", 2, 2)
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": 3}
-    assert find(store, 3).tags["hlynr.gate"] == "refused"
+    assert find(store, 3).tags["hlynr.gate"] == "not_promoted"
     told = store.client.get_model_version(store.model, "3").description
     assert told.startswith("Refused: gain_over_champion")
     assert [(entry.action, entry.version) for entry in history(store)] == [
         ("promoted", 1),
         ("promoted", 2),
-        ("refused", 3),
+        ("not_promoted", 3),
     ]
 
 
 def test_a_decision_against_another_champion_is_refused(store: Store, project: Path) -> None:
     dynasty(store, project, 2)
-    version, run_id = stores.night(store, project, 2)
+    version, run_id = stores.retraining(store, project, 2)
     for outdated, judged in ((stores.decision(champion=1), "version 1"), (stores.decision(), "no champion")):
         done = decide(store, version, run_id, outdated)
-        assert done.action == "refused"
+        assert done.action == "not_promoted"
         assert done.reason == (
             f"Refused: the champion changed while version 3 was judged, from {judged} to version 2; judge it again."
         )
@@ -191,8 +191,8 @@ def test_a_decision_against_another_champion_is_refused(store: Store, project: P
 
 
 def test_a_newer_challenger_keeps_its_alias(store: Store, project: Path) -> None:
-    first, run_id = stores.night(store, project)
-    stores.night(store, project, 1)
+    first, run_id = stores.retraining(store, project)
+    stores.retraining(store, project, 1)
     decide(store, first, run_id, stores.decision())
     assert aliases(store) == {"champion": 1, "previous_champion": None, "challenger": 2}
 
@@ -205,7 +205,7 @@ def test_an_unknown_version_cannot_be_promoted(store: Store, project: Path) -> N
 
 
 def test_nan_and_long_reasons_fit_the_history(store: Store, project: Path) -> None:
-    version, run_id = stores.night(store, project)
+    version, run_id = stores.retraining(store, project)
     wordy = stores.decision(promote=False).model_copy(update={"reason": "Refused: " + "very bad, " * 1000})
     decide(store, version, run_id, wordy, success=math.nan)
     (entry,) = history(store)
@@ -250,7 +250,7 @@ def test_rolling_back_step_by_step(store: Store, project: Path) -> None:
 def test_a_champion_after_a_rollback_remembers_it(store: Store, project: Path) -> None:
     dynasty(store, project, 2)
     rollback(store, intact)
-    version, run_id = stores.night(store, project, 2)
+    version, run_id = stores.retraining(store, project, 2)
     decide(store, version, run_id, stores.decision(champion=1))
     assert aliases(store) == {"champion": 3, "previous_champion": 1, "challenger": None}
     assert rollback(store, intact).version == 1
@@ -280,7 +280,7 @@ def test_a_predecessor_that_does_not_load_stays_off_the_throne(store: Store, pro
 
 
 def test_a_retry_finds_the_version_it_made(store: Store, project: Path) -> None:
-    version, run_id = stores.night(store, project)
+    version, run_id = stores.retraining(store, project)
     sha = str(find(store, version).bundle_sha256)
     assert registered(store, run_id, sha) == version
     assert registered(store, run_id, "another bundle") is None

@@ -35,7 +35,7 @@ NOW = BEGAN + timedelta(days=40)
 """When everything is pruned: what the store makes now is old by then."""
 YOUNG = NOW - timedelta(days=3)
 DECIDED, REFUSED, INTERRUPTED, LATE = range(4)
-"""Numbers of nights; all but the second are saved with DVC."""
+"""Numbers of retrainings; all but the second are saved with DVC."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class World:
         return {
             "runs": self.living(),
             "models": {model.model_id for model in models},
-            "counted": tracking_runs.failed_nights(self.store),
+            "counted": tracking_runs.failed_retrainings(self.store),
             "experiments": experiments.list_experiments(self.root),
             **{name: _files(self.root / name) for name in ("mlruns/artifacts", ".dvc/cache", ".dvc/storage")},
             "worktrees": _files(self.root / experiments.WORKTREES),
@@ -85,11 +85,11 @@ def _lineage(number: int) -> Lineage:
 
 
 def _experiment(number: int) -> str:
-    return f"night-{_lineage(number).id}"
+    return f"retraining-{_lineage(number).id}"
 
 
 def _save(root: Path, number: int) -> None:
-    """As an experiment of DVC, with one file of its own and one that all nights share."""
+    """As an experiment of DVC, with one file of its own and one that all retrainings share."""
     bundle = root / "outputs" / "train" / "bundle"
     shutil.rmtree(bundle, ignore_errors=True)
     bundle.mkdir(parents=True)
@@ -101,9 +101,9 @@ def _save(root: Path, number: int) -> None:
 
 
 def _decided(opened: store.Store, root: Path, number: int, promote: bool) -> dict[str, str]:
-    """A night whose first attempt failed and whose second one came to a decision."""
-    above = tracking_runs.start_night(opened, _lineage(number), ["a", "b"])
-    version, run_id = stores.night(opened, root, number)
+    """A retraining whose first attempt failed and whose second one came to a decision."""
+    above = tracking_runs.start_retraining(opened, _lineage(number), ["a", "b"])
+    version, run_id = stores.retraining(opened, root, number)
     opened.client.set_tag(run_id, tracking_runs.PARENT_TAG, above)
     failed = opened.client.create_run(opened.experiment_id, tags={tracking_runs.PARENT_TAG: above})
     opened.client.log_text(failed.info.run_id, "weights", "bundle/weights")
@@ -114,7 +114,7 @@ def _decided(opened: store.Store, root: Path, number: int, promote: bool) -> dic
     promotion.apply_decision(opened, decision, version, evaluation, _lineage(number), run_id)
     tracking_runs.finish_run(opened, run_id, "FINISHED", "")
     opened.client.set_terminated(above)
-    return {f"night {number}": above, f"attempt {number}": run_id, f"failed attempt {number}": failed.info.run_id}
+    return {f"retraining {number}": above, f"attempt {number}": run_id, f"failed attempt {number}": failed.info.run_id}
 
 
 def _undecided(opened: store.Store) -> dict[str, str]:
@@ -128,7 +128,7 @@ def _undecided(opened: store.Store) -> dict[str, str]:
         ids[name] = run_id
         return run_id
 
-    killed = add("interrupted night", {tracking_runs.NIGHT_TAG: _lineage(INTERRUPTED).id}, status="KILLED")
+    killed = add("interrupted retraining", {tracking_runs.RETRAINING_TAG: _lineage(INTERRUPTED).id}, status="KILLED")
     attempt = {tracking_runs.PARENT_TAG: killed, tracking_runs.LINEAGE_TAG: _lineage(INTERRUPTED).id}
     run_id = add("its attempt", attempt, status="KILLED")
     model = client.create_logged_model(experiment, "policy", run_id)
@@ -137,9 +137,9 @@ def _undecided(opened: store.Store) -> dict[str, str]:
     (folder / "MLmodel").write_text("model")
     client.log_model_artifacts(model.model_id, str(folder))
     shutil.rmtree(folder)
-    tags = {tracking_runs.NIGHT_TAG: "failed", tracking_runs.OUTCOME_TAG: "failed"}
-    failed = add("failed night", tags, status="FAILED")
-    add("failed night's attempt", {tracking_runs.PARENT_TAG: failed}, status="FINISHED")
+    tags = {tracking_runs.RETRAINING_TAG: "failed", tracking_runs.OUTCOME_TAG: "failed"}
+    failed = add("failed retraining", tags, status="FAILED")
+    add("failed retraining's attempt", {tracking_runs.PARENT_TAG: failed}, status="FINISHED")
     add("training", {tracking_runs.LINEAGE_TAG: "alone", tracking_runs.FOLDER_TAG: "/elsewhere"}, status="FINISHED")
     search = add("search", {"hlynr.study": "stability"}, status="FINISHED")
     add("trial", {tracking_runs.PARENT_TAG: search, search_mirror.TRIAL_TAG: "0"}, status="FINISHED")
@@ -147,7 +147,7 @@ def _undecided(opened: store.Store) -> dict[str, str]:
     add("somebody else's", {}, status="FINISHED")
     add("deleted by hand", {}, status="FINISHED")
     client.delete_run(ids["deleted by hand"])
-    late = add("late night", {tracking_runs.NIGHT_TAG: _lineage(LATE).id}, YOUNG, status="KILLED")
+    late = add("late retraining", {tracking_runs.RETRAINING_TAG: _lineage(LATE).id}, YOUNG, status="KILLED")
     add(
         "its old attempt",
         {tracking_runs.PARENT_TAG: late, tracking_runs.LINEAGE_TAG: _lineage(LATE).id},
@@ -207,7 +207,15 @@ def world(made: World, backup: Path) -> World:
     return _bring_back(made, backup)
 
 
-GOES = {"interrupted night", "its attempt", "failed night", "failed night's attempt", "training", "search", "trial"}
+GOES = {
+    "interrupted retraining",
+    "its attempt",
+    "failed retraining",
+    "failed retraining's attempt",
+    "training",
+    "search",
+    "trial",
+}
 GOES |= {"corpse", "deleted by hand"}
 
 
@@ -217,8 +225,8 @@ class Once:
 
     world: World
     before: dict[str, Any]
-    night: int
-    """The number that the next night had before."""
+    retraining: int
+    """The number that the next retraining had before."""
     record: PruneRecord
     after: dict[str, Any]
 
@@ -227,8 +235,8 @@ class Once:
 def once(made: World, backup: Path) -> Once:
     """For the tests that come first: the others take the world back to its beginning."""
     world = _bring_back(made, backup)
-    night, before = retraining.begin([world.project]).lineage.night, world.state()
-    return Once(world, before, night, world.prune(), world.state())
+    number, before = retraining.begin([world.project]).lineage.retraining, world.state()
+    return Once(world, before, number, world.prune(), world.state())
 
 
 def _weights(folder: Path) -> list[Path]:
@@ -247,20 +255,20 @@ def test_what_came_to_nothing_is_gone(once: Once) -> None:
         weights = {path.read_bytes()[:1] for path in _weights(world.root / ".dvc" / name)}
         assert weights == {bytes([number]) for number in (DECIDED, LATE)}
     kinds = {item.kind for item in record.items}
-    assert kinds == {"experiment", "night", "objects", "run", "search", "training", "worktree"}
+    assert kinds == {"experiment", "retraining", "objects", "run", "search", "training", "worktree"}
     assert record.bytes == sum(item.bytes or 0 for item in record.items) > 2 * 4096
     assert record.faults == record.notes == ()
 
 
-def test_a_failed_night_stays_counted(once: Once) -> None:
-    """The number of a night decides its seeds: they must not come again."""
-    assert retraining.begin([once.world.project]).lineage.night == once.night
+def test_a_failed_retraining_stays_counted(once: Once) -> None:
+    """The number of a retraining decides its seeds: they must not come again."""
+    assert retraining.begin([once.world.project]).lineage.retraining == once.retraining
 
 
 def test_every_decision_still_leads_to_its_bundle(once: Once, tmp_path: Path) -> None:
     opened, root = once.world.store, once.world.root
     entries = journal.history(opened)
-    assert [entry.action for entry in entries] == ["promoted", "refused"]
+    assert [entry.action for entry in entries] == ["promoted", "not_promoted"]
     for entry in entries:
         versions.fetch_bundle(opened, entry.version, tmp_path / str(entry.version))  # verifies it
         assert opened.client.get_run(str(entry.mlflow_run_id)).info.lifecycle_stage == "active"
@@ -329,7 +337,7 @@ def test_an_experiment_that_is_younger_than_its_run_keeps_it(world: World) -> No
     (young,) = [name for name in ref if name.endswith(_experiment(LATE))]
     projects.checked(world.root, "git", "update-ref", old, young)
     world.prune()
-    assert {"interrupted night", "its attempt"} <= world.living()
+    assert {"interrupted retraining", "its attempt"} <= world.living()
     assert _experiment(INTERRUPTED) in experiments.list_experiments(world.root)
 
 
@@ -380,7 +388,7 @@ def test_another_store_costs_no_experiment(world: World) -> None:
 def test_without_dvc_only_runs_go(world: World) -> None:
     config = projects.config(world.root, "versioning.enabled=false")
     record = retention_prune.prune(Project(world.root, config), now=NOW)
-    assert {item.kind for item in record.items} == {"night", "run", "search", "training"}
+    assert {item.kind for item in record.items} == {"retraining", "run", "search", "training"}
 
 
 def test_one_at_a_time(world: World) -> None:
@@ -404,7 +412,7 @@ def test_the_verb(
     assert "left by a killed save" in shown
 
 
-def test_a_pruning_that_fails_is_told_and_does_not_fail_the_night(
+def test_a_pruning_that_fails_is_told_and_does_not_fail_the_retraining(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from flows import retrain

@@ -44,8 +44,12 @@ def _going(found: Survey) -> list[set[str]]:
     [
         ("training", ALONE, "no registered version came from it"),
         ("search", {"hlynr.study": "stability"}, "a search of hyperparameters"),
-        ("night", {tracking_runs.NIGHT_TAG: "x"}, "came to no decision"),
-        ("night", {tracking_runs.NIGHT_TAG: "x", tracking_runs.OUTCOME_TAG: "failed"}, "every attempt failed"),
+        ("retraining", {tracking_runs.RETRAINING_TAG: "x"}, "came to no decision"),
+        (
+            "retraining",
+            {tracking_runs.RETRAINING_TAG: "x", tracking_runs.OUTCOME_TAG: "failed"},
+            "every attempt failed",
+        ),
     ],
 )
 def test_what_is_old_goes_with_all_below_it(store: Store, kind: str, tags: dict[str, str], reason: str) -> None:
@@ -60,7 +64,7 @@ def test_what_is_old_goes_with_all_below_it(store: Store, kind: str, tags: dict[
 
 @pytest.mark.parametrize("end", [{"status": "RUNNING"}, {"status": "KILLED", "end_time": YOUNG}])
 def test_one_young_member_keeps_its_family(store: Store, end: dict[str, Any]) -> None:
-    head = _run(store, {tracking_runs.NIGHT_TAG: "x"})
+    head = _run(store, {tracking_runs.RETRAINING_TAG: "x"})
     _run(store, {tracking_runs.PARENT_TAG: head})
     _run(store, {tracking_runs.PARENT_TAG: head}, YOUNG if end["status"] == "RUNNING" else OLD, **end)
     found = _look(store)
@@ -101,16 +105,16 @@ def test_a_trial_whose_search_is_gone_is_no_foreign_run(store: Store) -> None:
 def test_the_newest_training_in_the_outputs_folder_stays(store: Store) -> None:
     here = ALONE | {tracking_runs.FOLDER_TAG: "/project/outputs/train"}
     older = _run(store, here, OLD - DAY)
-    night = _run(store, {tracking_runs.NIGHT_TAG: "x"})
-    _run(store, here | {tracking_runs.PARENT_TAG: night})
+    retraining = _run(store, {tracking_runs.RETRAINING_TAG: "x"})
+    _run(store, here | {tracking_runs.PARENT_TAG: retraining})
     found = _look(store)
     assert _going(found) == [{older}]
     assert found.kept == {survey.NEWEST: 2}
 
 
-def test_whatever_version_of_whatever_model_keeps_its_night(store: Store) -> None:
-    night = _run(store, {tracking_runs.NIGHT_TAG: "x"})
-    attempts = [_run(store, {tracking_runs.PARENT_TAG: night} | ALONE) for _ in range(2)]
+def test_whatever_version_of_whatever_model_keeps_its_retraining(store: Store) -> None:
+    retraining = _run(store, {tracking_runs.RETRAINING_TAG: "x"})
+    attempts = [_run(store, {tracking_runs.PARENT_TAG: retraining} | ALONE) for _ in range(2)]
     by_model = _run(store, ALONE)
     model = store.client.create_logged_model(store.experiment_id, "policy", by_model)
     store.client.create_registered_model("somebody's")
@@ -120,9 +124,9 @@ def test_whatever_version_of_whatever_model_keeps_its_night(store: Store) -> Non
 
 
 def test_the_history_keeps_what_it_names_even_deleted_runs(store: Store, project: Path) -> None:
-    version, run_id = stores.night(store, project)
+    version, run_id = stores.retraining(store, project)
     attempt = _run(store, {tracking_runs.PARENT_TAG: run_id})
-    sibling = _run(store, {tracking_runs.NIGHT_TAG: stores.lineage().id})
+    sibling = _run(store, {tracking_runs.RETRAINING_TAG: stores.lineage().id})
     evaluation = stores.evaluation(0.9, 0, str(versions.find(store, version).bundle_sha256))
     promotion.apply_decision(store, stores.decision(), version, evaluation, stores.lineage(), run_id)
     store.client.delete_model_version(store.model, str(version))
@@ -131,7 +135,7 @@ def test_the_history_keeps_what_it_names_even_deleted_runs(store: Store, project
     later = round(1000 * time.time()) + DAY
     found = _look(store, later)
     assert found.kept == {survey.POINTED_TO: 3}
-    assert found.known == {f"night-{stores.lineage().id}"}
+    assert found.known == {f"retraining-{stores.lineage().id}"}
     assert found.experiments == frozenset()
 
 
@@ -141,8 +145,8 @@ def test_an_experiment_goes_only_if_no_other_run_tells_of_it(store: Store) -> No
     _run(store, shared)
     _run(store, shared, YOUNG)
     found = _look(store)
-    assert found.experiments == {"night-20260101-000000-abcdef"}
-    assert found.known == {"night-20260102-000000-abcdef"}
+    assert found.experiments == {"retraining-20260101-000000-abcdef"}
+    assert found.known == {"retraining-20260102-000000-abcdef"}
 
 
 def test_every_page_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Nights that were killed without a word are closed by the next one; those of others, and the present one, are not."""
+"""Retrainings that were killed without a word are closed by the next one; those of others, and the present one, are not."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ import pytest
 from support import stores
 
 from hlynr.ops.tracking import abandoned
-from hlynr.ops.tracking.runs import start_night, start_run
+from hlynr.ops.tracking.runs import start_retraining, start_run
 from hlynr.ops.tracking.store import Store
 
 ROOT = Path("/project")
 
 
-def _night(store: Store, number: int, root: Path = ROOT) -> tuple[str, str]:
-    """A night and its attempt, both running."""
-    lineage = stores.lineage(id=f"20261123-18053{number}-abcdef", night=number)
-    above = start_night(store, lineage, ["default"])
+def _retraining(store: Store, number: int, root: Path = ROOT) -> tuple[str, str]:
+    """A retraining and its attempt, both running."""
+    lineage = stores.lineage(id=f"20261123-18053{number}-abcdef", retraining=number)
+    above = start_retraining(store, lineage, ["default"])
     abandoned.claim(store, above, root)
-    return above, start_run(store, lineage.model_copy(update={"mlflow_night_id": above}), stores.config())
+    return above, start_run(store, lineage.model_copy(update={"mlflow_parent_run_id": above}), stores.config())
 
 
 def _status(store: Store, *runs: str) -> set[str]:
     return {store.client.get_run(run).info.status for run in runs}
 
 
-def test_a_lost_night_is_closed_with_its_attempts(store: Store) -> None:
-    gone, present, elsewhere = _night(store, 1), _night(store, 2), _night(store, 3, Path("/another"))
+def test_a_lost_retraining_is_closed_with_its_attempts(store: Store) -> None:
+    gone, present, elsewhere = _retraining(store, 1), _retraining(store, 2), _retraining(store, 3, Path("/another"))
     alone = start_run(store, stores.lineage(id="20261123-180539-abcdef"), stores.config())
     abandoned.close(store, ROOT, keep=present[0])
     assert _status(store, *gone) == {"KILLED"}
@@ -37,8 +37,8 @@ def test_a_lost_night_is_closed_with_its_attempts(store: Store) -> None:
     assert told == "Lost: its process was killed, or its machine."
 
 
-def test_a_night_of_another_machine_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    night = _night(store, 1)
+def test_a_retraining_of_another_machine_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    retraining = _retraining(store, 1)
     monkeypatch.setattr(socket, "gethostname", lambda: "another")
     abandoned.close(store, ROOT, keep=None)
-    assert _status(store, *night) == {"RUNNING"}
+    assert _status(store, *retraining) == {"RUNNING"}

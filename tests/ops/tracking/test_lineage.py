@@ -12,7 +12,7 @@ from support import ROOT
 from hlynr.config import params
 from hlynr.ops.tracking import lineage
 
-CONFIG = params.load(ROOT / "params.yaml", ["run.night=4"])
+CONFIG = params.load(ROOT / "params.yaml", ["run.retraining=4"])
 
 
 def _git(root: Path, *arguments: str) -> str:
@@ -35,7 +35,7 @@ def test_names_what_is_known_at_the_start(repository: Path) -> None:
     assert re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", started.id)
     assert started.created.endswith("+00:00")
     assert started.created.translate(str.maketrans("", "", "-:")).startswith(started.id[:15].replace("-", "T"))
-    assert (started.night, started.params_digest) == (4, CONFIG.digest())
+    assert (started.retraining, started.params_digest) == (4, CONFIG.digest())
     assert started.git_commit == _git(repository, "rev-parse", "HEAD").strip()
     assert started.git_dirty is False
     assert started.flow_run_id == "flow-1"

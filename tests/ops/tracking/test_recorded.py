@@ -9,7 +9,7 @@ from mlflow.entities import Metric
 from support import statuses, stores
 
 from hlynr.ops.tracking import recorded as tracking_recorded
-from hlynr.ops.tracking.runs import set_place, start_night, start_run
+from hlynr.ops.tracking.runs import set_place, start_retraining, start_run
 from hlynr.ops.tracking.store import Store
 from hlynr.records.training import EvaluationPoint
 from hlynr.runtime.errors import InputError
@@ -68,14 +68,15 @@ def test_a_beginning_that_two_runs_share_is_refused(store: Store, run_id: str, m
         tracking_recorded.find(store, run_id[:6])
 
 
-def test_a_night_s_run_stands_for_its_newest_attempt(store: Store) -> None:
+def test_a_retraining_s_run_stands_for_its_newest_attempt(store: Store) -> None:
     first = stores.lineage()
-    above = start_night(store, first, ["default", "large-mlp"])
-    with pytest.raises(InputError, match="a night in which no training has begun yet"):
+    above = start_retraining(store, first, ["default", "large-mlp"])
+    with pytest.raises(InputError, match="a retraining in which no training has begun yet"):
         tracking_recorded.find(store, above)
     attempts = [first, first.model_copy(update={"id": f"{first.id}-2", "attempt": 2})]
     runs = [
-        start_run(store, attempt.model_copy(update={"mlflow_night_id": above}), stores.config()) for attempt in attempts
+        start_run(store, attempt.model_copy(update={"mlflow_parent_run_id": above}), stores.config())
+        for attempt in attempts
     ]
     assert tracking_recorded.find(store, above) == runs[1]
     assert tracking_recorded.find(store, f"{first.id}-2") == runs[1]

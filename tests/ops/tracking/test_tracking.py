@@ -25,13 +25,13 @@ from hlynr.ops.tracking import store as store_module
 from hlynr.ops.tracking.metric_stream import MetricStream
 from hlynr.ops.tracking.metrics import dataset_of
 from hlynr.ops.tracking.runs import (
-    conclude_night,
+    conclude_retraining,
     finish_run,
     has_run,
     log_decision,
     log_report,
     set_lineage,
-    start_night,
+    start_retraining,
     start_run,
 )
 from hlynr.ops.tracking.store import Store, StoreError, absolute_uri, open_store, quiet_mlflow
@@ -109,7 +109,7 @@ def test_mlflow_is_quiet_unless_the_user_says_otherwise(monkeypatch: pytest.Monk
 def test_run_carries_name_params_and_lineage(store: Store) -> None:
     config = stores.config("train.net_arch=[64, 64]", "train.target_kl=null")
     run = store.client.get_run(start_run(store, stores.lineage(), config))
-    assert run.info.run_name == "night 0 · 1 default · ppo · reference · 20261123-180530"
+    assert run.info.run_name == "retraining 0 · 1 default · ppo · reference · 20261123-180530"
     assert run.info.status == "RUNNING"
     assert run.data.tags["hlynr.lineage.id"] == stores.lineage().id
     assert run.data.tags["mlflow.source.git.commit"] == stores.lineage().git_commit
@@ -139,12 +139,12 @@ def test_a_retry_with_other_parameters_is_refused(store: Store) -> None:
         start_run(store, stores.lineage(params_digest="other"), stores.config("train.seed=5"))
 
 
-def test_a_night_is_named_after_what_came_of_it(store: Store) -> None:
-    above = start_night(store, stores.lineage(), ["default"])
-    assert store.client.get_run(above).info.run_name == "night 0 · 20261123-180530"
-    conclude_night(store, above, "refused", {"attempts": 1}, "**Version 2 was not promoted.**")
+def test_a_retraining_is_named_after_what_came_of_it(store: Store) -> None:
+    above = start_retraining(store, stores.lineage(), ["default"])
+    assert store.client.get_run(above).info.run_name == "retraining 0 · 20261123-180530"
+    conclude_retraining(store, above, "not_promoted", {"attempts": 1}, "**Version 2 was not promoted.**")
     run = store.client.get_run(above)
-    assert (run.info.run_name, run.info.status) == ("night 0 · refused · 20261123-180530", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("retraining 0 · refused · 20261123-180530", "FINISHED")
     assert run.data.metrics["attempts"] == 1
 
 
@@ -350,7 +350,7 @@ def test_models_are_found_by_their_success(store: Store, tmp_path: Path) -> None
     assert [model.model_id for model in good] == [model_id]
     assert str(good[0].status) == "READY"
     assert good[0].metrics[0].dataset_name == "reference-heldout-3000017"
-    assert good[0].name == "night-1-default"
+    assert good[0].name == "retraining-1-default"
 
 
 def test_a_models_figures_leave_the_trainings_curves_alone(store: Store, tmp_path: Path) -> None:
@@ -368,7 +368,7 @@ def test_any_strategys_name_makes_a_models_name(store: Store, tmp_path: Path) ->
     odd = stores.lineage(strategy="v1.5: 'fast' 90%/x")
     found = stores.evaluation().model_copy(update={"lineage": odd})
     model_id, _ = stores.log_model(store, run_id, tmp_path / "bundle", found)
-    assert store.client.get_logged_model(model_id).name == "night-0-v1-5- -fast- 90--x"
+    assert store.client.get_logged_model(model_id).name == "retraining-0-v1-5- -fast- 90--x"
 
 
 def test_a_model_that_cannot_be_logged_is_marked(store: Store, tmp_path: Path) -> None:

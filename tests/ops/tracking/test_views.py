@@ -15,7 +15,7 @@ def test_the_experiment_brings_its_view_along(store: Store) -> None:
     carried = store.client.get_experiment(store.experiment_id).tags
     view = json.loads(carried[views.VIEW_TAG])
     state = json.loads(view["state"])
-    assert view["name"] == "Nights"
+    assert view["name"] == "Retrainings"
     assert "metrics.`heldout/success_rate`" in state["selectedColumns"]
     assert set(state["selectedColumns"]) <= set(state["columnOrder"])
     assert carried["mlflow.experimentKind"] == "custom_model_development"

@@ -1,4 +1,4 @@
-"""Nights saved as DVC experiments, in a small project of its own with our dvc.yaml and made-up outs."""
+"""Retrainings saved as DVC experiments, in a small project of its own with our dvc.yaml and made-up outs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from hlynr.records.retraining import VersionRecord
 
 OURS = ROOT
 COPIED = ("dvc.yaml", "params.yaml", ".dvcignore", ".dvc/config", ".dvc/.gitignore")
-NAME = "night-20261123-180530-4f2a9c"
+NAME = "retraining-20261123-180530-4f2a9c"
 # Would end any process that imports the project's code instead of its own.
 DIRTY = "raise RuntimeError('the code of the snapshot was imported')\n"
 
@@ -129,7 +129,7 @@ def _state(root: Path) -> dict[str, Any]:
 
 
 @dataclass(frozen=True)
-class Night:
+class Retraining:
     root: Path
     head: str
     before: dict[str, Any]
@@ -141,9 +141,9 @@ class Night:
 
 
 @pytest.fixture(scope="module")
-def night(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Night:
+def retraining(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Retraining:
     """Two saves of one name in a tree where everything is dirty: edited, staged, deleted, untracked, stashed."""
-    root = shutil.copytree(template, tmp_path_factory.mktemp("night") / "project")
+    root = shutil.copytree(template, tmp_path_factory.mktemp("retraining") / "project")
     (root / "notes.md").write_text("stashed\n")
     _git(root, "stash")
     (root / "notes.md").write_text("staged\n")
@@ -153,7 +153,7 @@ def night(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Night:
     (root / "hlynr" / "config.py").write_text(DIRTY)
     (root / "hlynr" / "rl" / "fresh.py").write_text("untracked = True\n")
     (root / "private.txt").write_text("untracked, and no dependency of a stage\n")
-    config = _config(root, "run.night=3", "scenarios.precision.time_limit=31")
+    config = _config(root, "run.retraining=3", "scenarios.precision.time_limit=31")
     before = _state(root)
     first = experiments.save(root, NAME, config, push=True)
     after_training = _state(root)
@@ -161,51 +161,51 @@ def night(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Night:
     _evaluate(root)
     second = experiments.save(root, NAME, config, push=True)
     head = _git(root, "rev-parse", "HEAD").strip()
-    return Night(root, head, before, after_training, _state(root), first, first_lock, second)
+    return Retraining(root, head, before, after_training, _state(root), first, first_lock, second)
 
 
 @pytest.fixture
-def copied(night: Night, tmp_path: Path) -> Path:
-    """The night's project, to break."""
-    return shutil.copytree(night.root, tmp_path / "project")
+def copied(retraining: Retraining, tmp_path: Path) -> Path:
+    """The retraining's project, to break."""
+    return shutil.copytree(retraining.root, tmp_path / "project")
 
 
 def _bundle(root: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in root.iterdir()}
 
 
-def test_records_what_was_done(night: Night) -> None:
-    for record in (night.first, night.second):
+def test_records_what_was_done(retraining: Retraining) -> None:
+    for record in (retraining.first, retraining.second):
         assert (record.experiment, record.pushed, record.verified) == (NAME, True, True)
-        assert _git(night.root, "rev-parse", f"{record.revision}^").strip() == night.head
+        assert _git(retraining.root, "rev-parse", f"{record.revision}^").strip() == retraining.head
 
 
-def test_leaves_the_project_alone(night: Night) -> None:
-    assert night.after_training == night.before
-    outs_added = {"modes": night.after_evaluation["modes"]}  # by the evaluation between the saves
-    assert night.after_evaluation == night.before | outs_added
-    assert not (night.root / ".hlynr" / "worktrees").exists()
+def test_leaves_the_project_alone(retraining: Retraining) -> None:
+    assert retraining.after_training == retraining.before
+    outs_added = {"modes": retraining.after_evaluation["modes"]}  # by the evaluation between the saves
+    assert retraining.after_evaluation == retraining.before | outs_added
+    assert not (retraining.root / ".hlynr" / "worktrees").exists()
 
 
-def test_records_the_code_and_params_that_ran(night: Night) -> None:
+def test_records_the_code_and_params_that_ran(retraining: Retraining) -> None:
     def recorded(name: str) -> str:
-        return _git(night.root, "show", f"{night.second.revision}:{name}")
+        return _git(retraining.root, "show", f"{retraining.second.revision}:{name}")
 
     assert recorded("hlynr/config/config.py") == DIRTY
     assert recorded("hlynr/rl/fresh.py") == "untracked = True\n"
     assert recorded("notes.md") == "staged, then edited\n"
     assert recorded("staged.txt") == "staged\n"
     assert params.parse(yaml.safe_load(recorded("params.yaml"))) == _config(
-        night.root, "run.night=3", "scenarios.precision.time_limit=31"
+        retraining.root, "run.retraining=3", "scenarios.precision.time_limit=31"
     )
-    assert "private.txt" not in _git(night.root, "ls-tree", "-r", "--name-only", night.second.revision)
+    assert "private.txt" not in _git(retraining.root, "ls-tree", "-r", "--name-only", retraining.second.revision)
 
 
-def test_the_second_save_replaces_the_first(night: Night) -> None:
-    assert experiments.list_experiments(night.root) == [NAME]
-    assert night.first.revision != night.second.revision
-    assert list(night.first_lock["stages"]) == ["train"]
-    lock = yaml.safe_load(_git(night.root, "show", f"{night.second.revision}:dvc.lock"))
+def test_the_second_save_replaces_the_first(retraining: Retraining) -> None:
+    assert experiments.list_experiments(retraining.root) == [NAME]
+    assert retraining.first.revision != retraining.second.revision
+    assert list(retraining.first_lock["stages"]) == ["train"]
+    lock = yaml.safe_load(_git(retraining.root, "show", f"{retraining.second.revision}:dvc.lock"))
     assert list(lock["stages"]) == ["train", "evaluate"]
 
 
@@ -221,20 +221,20 @@ def test_nothing_to_do_after_exp_apply(copied: Path) -> None:
     assert (copied / "hlynr" / "config.py").read_text() == DIRTY
 
 
-def test_exp_show_compares_nights(night: Night) -> None:
-    rows = list(csv.DictReader(io.StringIO(_dvc(night.root, "exp", "show", "--csv"))))
+def test_exp_show_compares_retrainings(retraining: Retraining) -> None:
+    rows = list(csv.DictReader(io.StringIO(_dvc(retraining.root, "exp", "show", "--csv"))))
     row = next(row for row in rows if row["Experiment"] == NAME)
-    assert (row["heldout_success"], row["best_success"], row["run.night"]) == ("0.94", "0.5", "3")
+    assert (row["heldout_success"], row["best_success"], row["run.retraining"]) == ("0.94", "0.5", "3")
 
 
 @pytest.mark.parametrize("revision", ["experiment", "hash"])
-def test_restores_without_workspace_and_cache(night: Night, copied: Path, revision: str) -> None:
-    named = {"experiment": NAME, "hash": night.second.revision[:12]}[revision]
+def test_restores_without_workspace_and_cache(retraining: Retraining, copied: Path, revision: str) -> None:
+    named = {"experiment": NAME, "hash": retraining.second.revision[:12]}[revision]
     shutil.rmtree(copied / "outputs")
     shutil.rmtree(copied / ".dvc" / "cache")
     destination = copied / "back" / "bundle"
     assert experiments.restore(copied, named, destination) == destination
-    assert _bundle(destination) == _bundle(night.root / experiments.BUNDLE)
+    assert _bundle(destination) == _bundle(retraining.root / experiments.BUNDLE)
     assert list(destination.parent.iterdir()) == [destination]
 
 
@@ -247,8 +247,8 @@ def test_restores_from_the_cache_without_a_remote(copied: Path) -> None:
 def test_restore_names_what_is_wrong(copied: Path) -> None:
     with pytest.raises(VersioningError, match="exists already"):
         experiments.restore(copied, NAME, copied / "outputs" / "train" / "bundle")
-    with pytest.raises(VersioningError, match="unknown revision 'night-0'"):
-        experiments.restore(copied, "night-0", copied / "back")
+    with pytest.raises(VersioningError, match="unknown revision 'retraining-0'"):
+        experiments.restore(copied, "retraining-0", copied / "back")
     for unsaved in ("HEAD", "work"):
         with pytest.raises(VersioningError, match=f"{unsaved} holds no outputs/train/bundle"):
             experiments.restore(copied, unsaved, copied / "back")
@@ -283,7 +283,7 @@ def test_a_damaged_remote_fails_the_verification(project: Path, monkeypatch: pyt
     assert not (project / ".hlynr" / "worktrees").exists()
 
 
-def test_without_a_remote_the_night_is_saved_locally(project: Path) -> None:
+def test_without_a_remote_the_retraining_is_saved_locally(project: Path) -> None:
     (project / ".dvc" / "config").write_text("")
     with pytest.raises(VersioningError, match=r"saved, but only locally: .*remote"):
         experiments.save(project, NAME, _config(project), push=True)
@@ -365,7 +365,7 @@ def test_says_what_the_project_lacks(project: Path, monkeypatch: pytest.MonkeyPa
     assert "at the top of its git repository" in refusal()
 
 
-def test_an_evaluation_of_another_night_is_left_out(project: Path) -> None:
+def test_an_evaluation_of_another_retraining_is_left_out(project: Path) -> None:
     _evaluate(project)
     assert [stage.name for stage in snapshot.finished(project, "outputs")] == ["train", "evaluate"]
     for path in (project / "outputs" / "evaluate").iterdir():

@@ -34,7 +34,7 @@ def test_equal_values_leave_the_file_alone(file: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "lines"),
     [
-        (["run.night=7"], ["night: 7"]),
+        (["run.retraining=7"], ["retraining: 7"]),
         (["train.learning_rate.start=1e-5"], ["learning_rate: {start: 1e-05, end: 0.0}"]),
         (["train.target_kl=null"], ["target_kl: null"]),
         (["train.clip_range=0.1"], ["clip_range: 0.1"]),
@@ -67,7 +67,7 @@ def test_overrides_are_edited_in_place(file: Path, overrides: list[str], lines: 
     assert file.read_text().count("#") == OURS.read_text().count("#")
 
 
-@pytest.mark.parametrize("text", ["", "run: [", "- a\n- b\n", "scenarios: 3\n", "run: {night: 1}\n"])
+@pytest.mark.parametrize("text", ["", "run: [", "- a\n- b\n", "scenarios: 3\n", "run: {retraining: 1}\n"])
 def test_a_file_that_cannot_be_edited_is_written_anew(file: Path, text: str) -> None:
     file.write_text(text)
     config = params.load(OURS)

@@ -14,11 +14,11 @@ from hlynr.rl.train import training_digest
 from hlynr.studies.stability.assignments import Assignment, assignments, finished, longest_first
 
 FILE = ROOT / "params.yaml"
-TWO = "study.runs=[{strategy: early-stopping, seeds: [4, 7], timesteps: 70000}, {strategy: default, seeds: [4], timesteps: 300000}]"  # noqa: E501
+TWO = "stability.runs=[{strategy: early-stopping, seeds: [4, 7], timesteps: 70000}, {strategy: default, seeds: [4], timesteps: 300000}]"  # noqa: E501
 
 
 def test_a_run_is_a_strategy_with_a_seed_and_a_budget() -> None:
-    found = assignments(FILE, [TWO, "run.night=3", "train.device=auto", "train.torch_threads=4"])
+    found = assignments(FILE, [TWO, "run.retraining=3", "train.device=auto", "train.torch_threads=4"])
     assert [run.name for run in found] == ["early-stopping-4", "early-stopping-7", "default-4"]
     trains = [run.config.train for run in found]
     assert [train.timesteps for train in trains] == [70_000, 70_000, 300_000]
@@ -32,7 +32,7 @@ def test_a_run_is_watched_without_being_stopped() -> None:
     assert {run.config.monitor.stop_on for run in found} == {("nan",)}
     assert "plateau" in found[0].stop_on
     assert "plateau" not in found[2].stop_on
-    same = params.load_study(FILE, [TWO, "monitor.stop_on=[nan]"])[2]
+    same = params.load_stability(FILE, [TWO, "monitor.stop_on=[nan]"])[2]
     assert training_digest(found[2].config) == training_digest(same)
 
 

@@ -16,15 +16,17 @@ from hlynr.config.config import Config
 from hlynr.records.training import TrainProgress
 from hlynr.studies.live_board import shown
 from hlynr.studies.stability import board as boards
-from hlynr.studies.stability.board import Board
+from hlynr.studies.stability.board import StabilityBoard
 
 
 @pytest.fixture
-def board(configure: Callable[..., Config], tmp_path: Path) -> Board:
+def board(configure: Callable[..., Config], tmp_path: Path) -> StabilityBoard:
     """Two strategies with two seeds each, a million timesteps; two at a time."""
     config = configure("train.timesteps=1000000")
     named = [("default", 1), ("default", 2), ("large-mlp", 1), ("large-mlp", 2)]
-    return Board([stability_samples.assignment(tmp_path, config, name, seed) for name, seed in named], workers=2)
+    return StabilityBoard(
+        [stability_samples.assignment(tmp_path, config, name, seed) for name, seed in named], workers=2
+    )
 
 
 def progress(timesteps: int, speed: float) -> TrainProgress:
@@ -40,14 +42,14 @@ def progress(timesteps: int, speed: float) -> TrainProgress:
     )
 
 
-def at_work(board: Board) -> None:
+def at_work(board: StabilityBoard) -> None:
     """One is done, one is half through at 1,000 timesteps a second."""
     board.done(stability_samples.run("large-mlp", 1, timesteps_per_second=2000.0))
     board.rows["default-1"].state = "running"
     board.rows["default-1"].progress(progress(500_000, 1000.0))
 
 
-def test_the_time_left_follows_from_the_speeds_of_each_strategy(board: Board) -> None:
+def test_the_time_left_follows_from_the_speeds_of_each_strategy(board: StabilityBoard) -> None:
     assert math.isinf(board.eta())
     at_work(board)
     # 500 s of the one at work, 1,000 s of its like, 500 s of the other strategy's, on two workers.
@@ -58,7 +60,7 @@ def test_the_time_left_follows_from_the_speeds_of_each_strategy(board: Board) ->
     assert board.eta() == 0.0
 
 
-def test_a_strategy_that_has_not_begun_is_expected_to_be_like_the_others(board: Board) -> None:
+def test_a_strategy_that_has_not_begun_is_expected_to_be_like_the_others(board: StabilityBoard) -> None:
     board.rows["default-1"].progress(progress(500_000, 1000.0))
     board.failed("default-2", "why")
     board.failed("large-mlp-1", "why")
@@ -66,7 +68,7 @@ def test_a_strategy_that_has_not_begun_is_expected_to_be_like_the_others(board: 
 
 
 def test_a_log_says_what_stands_and_what_happens(
-    board: Board, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    board: StabilityBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(boards.time, "monotonic", lambda: now)
@@ -87,7 +89,7 @@ def test_a_log_says_what_stands_and_what_happens(
     assert last == later
 
 
-def test_the_table_fits_a_terminal(board: Board) -> None:
+def test_the_table_fits_a_terminal(board: StabilityBoard) -> None:
     at_work(board)
     stream = io.StringIO()
     Console(file=stream, width=80).print(board.table())
@@ -103,7 +105,9 @@ class _Terminal(io.StringIO):
         return True
 
 
-def test_on_a_terminal_the_table_lives_below_what_happens(board: Board, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_on_a_terminal_the_table_lives_below_what_happens(
+    board: StabilityBoard, monkeypatch: pytest.MonkeyPatch
+) -> None:
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     with shown(board) as look:

@@ -11,7 +11,7 @@ from support import stability_samples
 
 from hlynr.config.config import Config
 from hlynr.evaluation import judge, laws
-from hlynr.records.stability import StudyRun
+from hlynr.records.stability import StabilityRun
 from hlynr.records.training import TrainResult
 from hlynr.rl import bundle
 from hlynr.rl.train import training_digest
@@ -34,13 +34,13 @@ def given(tmp_path: Path, config: Config) -> Assignment:
 
 
 @pytest.fixture
-def conclude(given: Assignment, monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainResult], StudyRun]:
+def conclude(given: Assignment, monkeypatch: pytest.MonkeyPatch) -> Callable[[TrainResult], StabilityRun]:
     """With a guidance law in place of the bundle."""
     law = laws.law("pn", given.config, "reference")
     monkeypatch.setattr(bundle, "digest", lambda folder: stability_samples.SHA)
     monkeypatch.setattr(bundle, "load_policy", lambda folder, threads: law)
 
-    def call(result: TrainResult) -> StudyRun:
+    def call(result: TrainResult) -> StabilityRun:
         result.write(given.out / "result.json")
         return conclude_run(given)
 
@@ -70,7 +70,7 @@ def test_without_a_peak_window_there_is_no_ratio(conclude: Any, success: tuple[f
 
 def test_the_record_lies_beside_the_training_and_says_what_it_is_of(conclude: Any, given: Assignment) -> None:
     found = conclude(stability_samples.result())
-    assert StudyRun.read(given.out / "run.json") == found
+    assert StabilityRun.read(given.out / "run.json") == found
     assert found.digest == training_digest(given.config)
     assert [point.success_rate for point in found.points] == list(stability_samples.RISING)
     assert given.out.relative_to(given.root) == Path("outputs/study/default-1")

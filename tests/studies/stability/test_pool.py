@@ -17,18 +17,18 @@ from support import projects, stability_samples
 from hlynr.config.config import Config
 from hlynr.studies.stability import pool
 from hlynr.studies.stability.assignments import Assignment
-from hlynr.studies.stability.board import Board
+from hlynr.studies.stability.board import StabilityBoard
 
 PREAMBLE = """
 import os, signal, sys, time
 from pathlib import Path
 from hlynr.runtime import errors, processes
 from hlynr.records.training import TrainProgress
-from hlynr.records.stability import StudyRun
+from hlynr.records.stability import StabilityRun
 from hlynr.studies.stability.assignments import Assignment
 
 def done(run):
-    sample = StudyRun.read(Path({sample!r}))
+    sample = StabilityRun.read(Path({sample!r}))
     changes = {{"strategy": run.config.run.strategy, "seed": run.config.train_seed}}
     sample.model_copy(update=changes).write(run.out / "run.json")
 
@@ -46,7 +46,7 @@ def work(text, channel):
 
 sys.exit(processes.serve(work))
 """
-Crew = Callable[..., Board]
+Crew = Callable[..., StabilityBoard]
 
 
 @pytest.fixture
@@ -63,9 +63,9 @@ def command(tmp_path: Path) -> Callable[[str], list[str]]:
 
 @pytest.fixture
 def carry_out(runs: list[Assignment], command: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch) -> Crew:
-    def call(body: str, look: Callable[[], None] = lambda: None) -> Board:
+    def call(body: str, look: Callable[[], None] = lambda: None) -> StabilityBoard:
         monkeypatch.setattr(pool, "COMMAND", command(body))
-        board = Board(runs, workers=2)
+        board = StabilityBoard(runs, workers=2)
         pool.work(runs, board, look)
         return board
 
@@ -143,12 +143,12 @@ def test_a_killed_study_leaves_no_orphans(runs: list[Assignment], command: Calla
     parent = (
         "import json, sys\n"
         "from hlynr.studies.stability import pool\n"
-        "from hlynr.studies.stability.board import Board\n"
+        "from hlynr.studies.stability.board import StabilityBoard\n"
         "from hlynr.studies.stability.assignments import Assignment\n"
         "command, given = json.load(open(sys.argv[1]))\n"
         "pool.COMMAND = command\n"
         "runs = [Assignment.model_validate_json(text) for text in given]\n"
-        "pool.work(runs, Board(runs, 2), lambda: None)\n"
+        "pool.work(runs, StabilityBoard(runs, 2), lambda: None)\n"
     )
     root = Path(runs[0].root)
     request = root / "request.json"

@@ -10,11 +10,11 @@ from support.searches import trial
 
 from hlynr.records.tuning import TrialRecord
 from hlynr.studies.tuning import board as boards
-from hlynr.studies.tuning.board import Board
+from hlynr.studies.tuning.board import SearchBoard
 
 
-def shown(trials: list[TrialRecord], wanted: int = 8) -> Board:
-    return Board("stability", wanted, lambda: trials)
+def shown(trials: list[TrialRecord], wanted: int = 8) -> SearchBoard:
+    return SearchBoard("stability", wanted, lambda: trials)
 
 
 def test_the_line_counts_what_is_done_and_names_the_best() -> None:
@@ -63,7 +63,7 @@ def test_the_study_is_not_read_at_every_look() -> None:
         reads.append(1)
         return []
 
-    board = Board("stability", 2, read)
+    board = SearchBoard("stability", 2, read)
     for _ in range(100):
         board.look()
     assert len(reads) == 2

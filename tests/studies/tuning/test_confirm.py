@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from support import ROOT, searches, stability_samples
 
-from hlynr.records.stability import StudyRun
+from hlynr.records.stability import StabilityRun
 from hlynr.runtime.errors import TrainingError
 from hlynr.studies.tuning import confirm, setting
 from hlynr.studies.tuning.setting import Setting
@@ -22,7 +22,7 @@ def brief(tmp_path: Path) -> Setting:
     return Setting(root=str(tmp_path), config=setting.load(searches.FILE).config)
 
 
-def runs(strategy: str, *success: float, collapsed: bool = False) -> list[StudyRun]:
+def runs(strategy: str, *success: float, collapsed: bool = False) -> list[StabilityRun]:
     """One for each seed from 201 on."""
     return [
         stability_samples.run(strategy, seed, heldout_success_rate=rate, heldout_episodes=1000, collapsed=collapsed)
@@ -63,7 +63,7 @@ def test_without_the_strategy_itself_nothing_can_be_compared(brief: Setting) -> 
         confirm.candidates(brief, [BASE, SEVENTH], runs("stability-7", 0.9))
 
 
-def decided(brief: Setting, *records: list[StudyRun]) -> tuple[str, str]:
+def decided(brief: Setting, *records: list[StabilityRun]) -> tuple[str, str]:
     tried = [BASE, SEVENTH, NINTH][: len(records)]
     return confirm.decide(confirm.candidates(brief, tried, [run for group in records for run in group]))
 

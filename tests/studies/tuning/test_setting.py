@@ -88,7 +88,7 @@ def test_a_trial_trains_with_its_values_and_the_budget_of_the_search(brief: Sett
     found = brief.trial(7, {"gamma": 0.99, "n_epochs": 3}, 102)
     assert (found.run.strategy, found.train.seed, found.train.timesteps) == ("stability-7", 102, 8192)
     assert (found.train.gamma, found.train.n_epochs, found.monitor.interval) == (0.99, 3, 2048)
-    assert (found.train.device, found.train.torch_threads, found.run.night) == ("cpu", 1, 0)
+    assert (found.train.device, found.train.torch_threads, found.run.retraining) == ("cpu", 1, 0)
     assert found.train.net_arch == brief.config.train.net_arch
 
 
@@ -125,7 +125,7 @@ def test_the_search_goes_around_the_strategy_that_is_followed() -> None:
         ("tune.study=other", False),
         ("tune.confirm.top=2", False),
         ("gate.baseline=0.2", False),
-        ("run.night=3", False),
+        ("run.retraining=3", False),
     ],
 )
 def test_a_study_is_of_what_its_trials_depend_on(brief: Setting, override: str, another: bool) -> None:

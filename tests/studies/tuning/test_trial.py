@@ -18,7 +18,7 @@ from hlynr.studies.tuning import setting, studies, trial, worker
 from hlynr.studies.tuning.setting import Setting
 
 FILE = ROOT / "params.yaml"
-LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", night=0, params_digest="")
+LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", retraining=0, params_digest="")
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Nights whose trainings fail: the next strategy of the plan, the best checkpoint kept, a diagnosis at the end."""
+"""Retrainings whose trainings fail: the next strategy of the plan, the best checkpoint kept, a diagnosis at the end."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _opened(root: Path) -> store.Store:
     return store.open_store(projects.config(root), root)
 
 
-def test_the_night_goes_on_after_a_collapse_and_an_abort(record: RetrainRecord) -> None:
+def test_the_retraining_goes_on_after_a_collapse_and_an_abort(record: RetrainRecord) -> None:
     tried = [(attempt.lineage.strategy, attempt.status, attempt.failed) for attempt in record.attempts]
     assert tried[:2] == [("collapsing", "collapse", True), ("hopeless", "abort", True)]
     assert (tried[2][0], tried[2][2]) == ("sound", False)
@@ -67,7 +67,7 @@ def test_the_collapsed_training_is_stopped_and_its_best_checkpoint_kept(root: Pa
 
 def test_every_attempt_is_a_run_under_one_parent_with_its_reason(root: Path, record: RetrainRecord) -> None:
     opened = _opened(root)
-    above = opened.client.get_run(str(record.lineage.mlflow_night_id))
+    above = opened.client.get_run(str(record.lineage.mlflow_parent_run_id))
     runs = opened.client.search_runs(
         [opened.experiment_id], f"tags.`mlflow.parentRunId` = '{above.info.run_id}'", order_by=["start_time ASC"]
     )
@@ -119,14 +119,14 @@ def test_a_plan_that_fails_ends_in_a_diagnosis_and_one_line(failed: tuple[Path, 
     assert last.endswith(f"Diagnosis: {found.verdict.partition('. ')[0].rstrip('.')}")
 
 
-def test_a_failed_night_is_written_down_and_advances_the_night(failed: tuple[Path, Any]) -> None:
+def test_a_failed_retraining_is_written_down_and_advances_the_retraining(failed: tuple[Path, Any]) -> None:
     root, _ = failed
     project = Project(root, projects.config(root))
     opened = _opened(root)
-    (above,) = opened.client.search_runs([opened.experiment_id], "tags.`hlynr.night.outcome` = 'failed'")
+    (above,) = opened.client.search_runs([opened.experiment_id], "tags.`hlynr.retraining.outcome` = 'failed'")
     assert above.info.status == "FAILED"
     assert "Every strategy of the plan failed." in above.data.tags["mlflow.note.content"]
     artifacts = {entry.path for entry in opened.client.list_artifacts(above.info.run_id, "diagnosis")}
     assert {"diagnosis/diagnosis.html", "diagnosis/diagnosis.json"} <= artifacts
     assert len(plan.earlier(project)) == 1
-    assert retraining.begin([project]).lineage.night == 1
+    assert retraining.begin([project]).lineage.retraining == 1
