@@ -8,11 +8,11 @@ beyond ``train.timesteps``; to try out a training with fewer timesteps must not 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from difflib import get_close_matches
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hlynr.config.base import SEED_DISTANCE
+from hlynr.runtime.suggestions import not_one_of
 
 if TYPE_CHECKING:
     from hlynr.config.sections import (
@@ -53,7 +53,7 @@ def _strategies_exist(
     named |= {f"stability.runs[{number}].strategy": runs.strategy for number, runs in enumerate(stability.runs)}
     for key, name in named.items():
         if name not in known:
-            yield f"{key}: {_not_one_of(name, known)}"
+            yield f"{key}: {json.dumps(name)} {not_one_of(name, known)}"
     if "default" in strategies:
         yield "strategies.default: is what the sections say as they stand; give the overlay another name"
     for number, name in enumerate(retrain.plan):
@@ -62,16 +62,10 @@ def _strategies_exist(
             yield f"retrain.plan[{number}]: {json.dumps(name)} has been tried before in the plan"
 
 
-def _not_one_of(name: str, known: Iterable[str]) -> str:
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{json.dumps(name)} is not one of {', '.join(known)}{hint}"
-
-
 def _scenarios_exist(train: Train, evaluation: Evaluation, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
     for key, name in (("train", train.scenario), ("evaluation", evaluation.scenario)):
         if name not in scenarios:
-            yield f"{key}.scenario: {_not_one_of(name, sorted(scenarios))}"
+            yield f"{key}.scenario: {json.dumps(name)} {not_one_of(name, sorted(scenarios))}"
 
 
 def _curriculum_ends_as_declared(train: Train, scenarios: Mapping[str, Scenario]) -> Iterator[str]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
 from hlynr.config.messages import dotted, shown
+from hlynr.runtime.suggestions import not_one_of
 
 
 class ScenarioInheritance:
@@ -47,7 +47,8 @@ class ScenarioInheritance:
         while isinstance(scenario := self._written[chain[-1]], Mapping) and "extends" in scenario:
             base = scenario["extends"]
             if not isinstance(base, str) or base not in self._written:
-                self._blame({chain[-1]}, chain[-1], f"{shown(base)} is not one of {self._others(chain[-1], base)}")
+                others = [other for other in self._written if other != chain[-1]]
+                self._blame({chain[-1]}, chain[-1], f"{shown(base)} {not_one_of(str(base), others)}")
             elif base in chain:
                 circle = chain[chain.index(base) :]
                 self._blame(set(circle), chain[-1], f"{shown(base)} leads back to {shown(chain[-1])}")
@@ -62,11 +63,6 @@ class ScenarioInheritance:
 
     def _blame(self, members: set[str], name: str, what: str) -> None:
         self._faults.setdefault(frozenset(members), f"{dotted(['scenarios', name, 'extends'])}: {what}")
-
-    def _others(self, name: str, base: Any) -> str:
-        others = [other for other in self._written if other != name]
-        close = get_close_matches(str(base), others, n=1, cutoff=0.5)
-        return ", ".join(others) + (f"; did you mean {close[0]}?" if close else "")
 
     def _merged(self, chain: list[str]) -> Any:
         merged: Any = {}

@@ -5,13 +5,14 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_core import ErrorDetails
+
+from hlynr.runtime.suggestions import nearest
 
 Schema = Mapping[str, Any]
 Location = Sequence[int | str]
@@ -46,8 +47,8 @@ def unknown(location: Location, value: Any, known: Iterable[str], schema: Schema
     elsewhere = {path.rpartition(".")[2]: path for path in paths}
     hint = f"allowed: {', '.join(known)}"
     for options in (dict(zip(known, known, strict=True)), elsewhere):
-        if close := difflib.get_close_matches(str(location[-1]), options, n=1):
-            hint = f"did you mean {options[close[0]]}?"
+        if close := nearest(str(location[-1]), options, cutoff=0.6):
+            hint = f"did you mean {options[close]}?"
             break
     return f"{dotted(location)}: unknown key (value {shown(value)}); {hint}"
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -18,6 +17,7 @@ from hlynr.records.evaluation import EvaluationReport, GateDecision, Judgement
 from hlynr.records.retraining import Check, Promotion
 from hlynr.records.training import TrainResult
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
+from hlynr.runtime.suggestions import not_one_of
 
 if TYPE_CHECKING:
     from hlynr.evaluation.policy import Policy
@@ -81,7 +81,7 @@ def judge(
 def _check_engagements(project: Project, scenario: str, episodes: int, seed: int) -> None:
     known = project.config.scenarios
     if scenario not in known:
-        raise InputError(f"--scenario: {_not_one_of(scenario, sorted(known))}")
+        raise InputError(f"--scenario: {scenario} {not_one_of(scenario, sorted(known))}")
     if not 1 <= episodes <= 1_000_000:
         raise InputError(f"--episodes: {episodes} is not in [1, 1000000]")
     if not 0 <= seed < 2**31:
@@ -98,7 +98,7 @@ def _policy(project: Project, chosen: PolicyChoice, scenario: str) -> Iterator[P
         raise InputError(f"--policy, --bundle, --model: {found} given; exactly one is needed")
     if chosen.policy is not None:
         if chosen.policy not in LAWS:
-            raise InputError(f"--policy: {_not_one_of(chosen.policy, LAWS)}")
+            raise InputError(f"--policy: {chosen.policy} {not_one_of(chosen.policy, LAWS)}")
         yield law(chosen.policy, project.config, scenario)
         return
     from hlynr.rl.bundle import load_policy
@@ -112,12 +112,6 @@ def _policy(project: Project, chosen: PolicyChoice, scenario: str) -> Iterator[P
     opened, version = _registered(project, str(chosen.model))
     with tempfile.TemporaryDirectory(prefix="hlynr-model-") as folder:
         yield load_policy(versions.fetch_bundle(opened, version, Path(folder) / "bundle"), threads=threads)
-
-
-def _not_one_of(name: str, known: Sequence[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    hint = f"; did you mean {close[0]}?" if close else ""
-    return f"{name} is not one of {', '.join(known)}{hint}"
 
 
 def _registered(project: Project, reference: str, option: str = "--model") -> tuple[Store, str]:
