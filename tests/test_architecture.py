@@ -3,10 +3,15 @@
 The import contracts stand in pyproject.toml; fresh interpreters show what comes along indirectly at run time.
 """
 
+import ast
 import json
+import re
 import resource
 import subprocess
 import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from support import ROOT
@@ -45,6 +50,45 @@ def test_import_contracts_hold() -> None:
     lint = "from importlinter.cli import lint_imports; import sys; sys.exit(lint_imports())"
     done = subprocess.run([sys.executable, "-c", lint], cwd=ROOT, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stdout
+
+
+def _layers() -> list[str]:
+    """The packages of each line of the contract, the highest first."""
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    return next(each["layers"] for each in settings["tool"]["importlinter"]["contracts"] if each["type"] == "layers")
+
+
+def _height(module: str) -> int | None:
+    """The number of the module's layer from the top; None for `hlynr` itself."""
+    own = [
+        number
+        for number, line in enumerate(_layers())
+        for package in line.split(" | ")
+        if f"{module}.".startswith(f"{package}.")
+    ]
+    return own[0] if own else None
+
+
+def _strings(path: Path) -> Iterator[str]:
+    """The string constants of a module, without its docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    notes = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in notes:
+            yield node.value
+
+
+def test_no_module_names_a_module_of_a_higher_layer_in_a_string() -> None:
+    """As `python -m` or by its path, which the import contracts do not see."""
+    named = dict(zip(MODULES, MODULES, strict=True))
+    named |= {str(path.relative_to(ROOT)): name for path, name in zip(SOURCES, MODULES, strict=True)}
+    found = []
+    for path, module in zip(SOURCES, MODULES, strict=True):
+        own = _height(module)
+        words = {word for text in _strings(path) for word in re.findall(r"[\w./]+", text)}
+        heights = {word: _height(named[word]) for word in words & named.keys() if "." in word}
+        found += [(module, word) for word, height in heights.items() if None not in (own, height) and height < own]
+    assert found == []
 
 
 @pytest.mark.parametrize("package", FREE_OF)

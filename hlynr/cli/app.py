@@ -259,12 +259,13 @@ def up(
     detach: options.Detach = False,
 ) -> None:
     """Keep Prefect's server, MLflow's and a worker running, with the nightly schedule; Ctrl-C stops them."""
+    from flows.service import COMMANDS
     from hlynr.pipeline import steps
     from hlynr.service import control
 
     project = _project(params, set_)
     steps.require_ready(project)
-    control.up(project, params.name, set_, detach=detach, tell=_say)
+    control.up(project, params.name, set_, COMMANDS, detach=detach, tell=_say)
     if detach:
         _status(project, None)
 
@@ -437,17 +438,9 @@ def bench(
 
 def main() -> None:
     """Entry point: errors the user can mend become one line each and an exit code."""
-    try:
-        app(prog_name="hlynr")
-    except Exception as error:
-        from hlynr.runtime.errors import explained
+    from hlynr.runtime.errors import exit_code
 
-        told = explained(error)
-        if told is None:
-            raise
-        for line in str(told).splitlines():
-            _say(line)
-        sys.exit(told.exit_code)
+    sys.exit(exit_code(lambda: app(prog_name="hlynr")))
 
 
 def _project(params: Path, overrides: list[str], strategy: str | None = None) -> Project:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import errno
 import re
 import sqlite3
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY, INTERRUPTED = 0, 2, 3, 4, 130
 """The exit codes of every command; the last is the shell's for Ctrl-C."""
@@ -74,6 +75,20 @@ def explained(error: BaseException) -> UserError | None:
         return error
     line = next((line for link in _chain(error) if (line := _line(link)) is not None), None)
     return None if line is None else EnvironmentNotReady(line)
+
+
+def exit_code(main: Callable[[], object]) -> int:
+    """Run an entry point; an error that the user can mend goes to standard error instead of a traceback."""
+    try:
+        main()
+    except Exception as error:
+        told = explained(error)
+        if told is None:
+            raise
+        for line in str(told).splitlines():
+            print(f"hlynr: {line}", file=sys.stderr, flush=True)
+        return told.exit_code
+    return DONE
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -48,7 +48,7 @@ class Components:
     """Name of this project's worker."""
 
 
-def plan(project: Project, params: str) -> Components:
+def plan(project: Project, params: str, worker: tuple[str, ...]) -> Components:
     """What has to run here: a server that the environment or the configuration names elsewhere is used instead."""
     settings = project.config.service
     given = os.environ.get("PREFECT_API_URL")
@@ -56,7 +56,6 @@ def plan(project: Project, params: str) -> Components:
     api = PrefectApi(given or f"{local}/api")
     common = prefect_server.settings(project) | {"PREFECT_API_URL": api.url}
     name = worker_name(project.root)
-    worker = (sys.executable, "-P", "-m", "flows.worker", name, str(project.root), params)
     parts = (
         Component("prefect", api.healthy, given.removesuffix("/api"))
         if given
@@ -65,7 +64,7 @@ def plan(project: Project, params: str) -> Components:
         Component(
             "worker",
             lambda: api.worker_online(settings.pool, name),
-            command=worker,
+            command=(*worker, name, str(project.root), params),
             after="prefect",
             environment=common | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)},
             patience=300.0,

@@ -6,9 +6,9 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from hlynr.config.project import Project
 from hlynr.records.base import write_text
@@ -21,7 +21,27 @@ STOP_TIMEOUT = 180.0
 """[s] for a retraining to come to its checkpoint and everything to end."""
 
 
-def up(project: Project, params_file: str, overrides: list[str], *, detach: bool, tell: Callable[[str], None]) -> None:
+@dataclass(frozen=True)
+class FlowCommands:
+    """Commands of the layer above, each to be followed by its arguments."""
+
+    service: tuple[str, ...]
+    """The supervisor, detached: params file, overrides."""
+    worker: tuple[str, ...]
+    """The worker: its name, project folder, name of the params file."""
+    deploy: tuple[str, ...]
+    """Makes deployments and schedule known to the server: project folder, name of the params file."""
+
+
+def up(
+    project: Project,
+    params_file: str,
+    overrides: list[str],
+    commands: FlowCommands,
+    *,
+    detach: bool,
+    tell: Callable[[str], None],
+) -> None:
     """Bring the service up and stay with it, or leave it running; where it is up, only deploy again.
 
     Raises:
@@ -31,10 +51,10 @@ def up(project: Project, params_file: str, overrides: list[str], *, detach: bool
     place.folder.mkdir(parents=True, exist_ok=True)
     write_text(place.overrides_file, json.dumps(overrides) + "\n")
     if up := place.running():
-        _deploy(project, params_file, up.prefect_api)
+        _deploy([*commands.deploy, str(project.root), params_file], project, up.prefect_api)
         tell("the service is up already; its schedule is the one of the configuration now")
     elif detach:
-        _detached(project, params_file, overrides)
+        _detached(project, [*commands.service, str(project.root / params_file), *overrides])
     else:
         log = place.log("service")
 
@@ -43,7 +63,7 @@ def up(project: Project, params_file: str, overrides: list[str], *, detach: bool
             with log.open("a", encoding="utf-8") as file:
                 file.write(line + "\n")
 
-        supervisor.run(project, params_file, both)
+        supervisor.run(project, params_file, commands.worker, both)
 
 
 def down(project: Project) -> bool:
@@ -65,10 +85,9 @@ def down(project: Project) -> bool:
     return True
 
 
-def _detached(project: Project, params_file: str, overrides: list[str]) -> None:
+def _detached(project: Project, command: list[str]) -> None:
     place = ServicePaths(project.root)
     log = place.log("service")
-    command = [sys.executable, "-P", "-m", "hlynr.service.supervisor", str(project.root / params_file), *overrides]
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
@@ -83,10 +102,10 @@ def _detached(project: Project, params_file: str, overrides: list[str]) -> None:
         time.sleep(PAUSE)
 
 
-def _deploy(project: Project, params_file: str, api: str) -> None:
+def _deploy(command: list[str], project: Project, api: str) -> None:
     """In a process of its own, which imports Prefect."""
     done = subprocess.run(
-        [sys.executable, "-P", "-m", "flows.deploy", str(project.root), params_file],
+        command,
         env=os.environ | prefect_server.settings(project) | {"PREFECT_API_URL": api},
         capture_output=True,
         text=True,

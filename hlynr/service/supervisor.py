@@ -17,10 +17,9 @@ from pathlib import Path
 
 import psutil
 
-from hlynr.config import params
 from hlynr.config.project import Project
 from hlynr.records.service import ServiceState
-from hlynr.runtime.errors import DONE, EnvironmentNotReady, UserError
+from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service import components
 from hlynr.service.lost_runs import CrashedRuns, LostRuns
 from hlynr.service.paths import ServicePaths
@@ -38,8 +37,11 @@ FAILED_STARTS = 3
 Tell = Callable[[str], None]
 
 
-def run(project: Project, params_file: str, tell: Tell) -> None:
+def run(project: Project, params_file: str, worker: tuple[str, ...], tell: Tell) -> None:
     """Be the service until somebody stops it.
+
+    Args:
+        worker: the command of the worker, to which its name, the project and the params file are added.
 
     Raises:
         AlreadyUpError: if it is up.
@@ -47,7 +49,7 @@ def run(project: Project, params_file: str, tell: Tell) -> None:
     """
     place = ServicePaths(project.root)
     with place.held():
-        plan = components.plan(project, params_file)
+        plan = components.plan(project, params_file, worker)
         components.require_ports(plan.parts, project)
         _prepare_store(project)
         service = _Service(place, plan, tell, LostRuns(project, plan.api, plan.worker), CrashedRuns(project, plan.api))
@@ -194,19 +196,3 @@ def _wait_for(running: list[psutil.Process]) -> None:
     for process in alive:
         with suppress(psutil.Error):
             process.kill()
-
-
-def main() -> int:
-    """`hlynr up --detach` starts this: params file, then its overrides."""
-    path, overrides = Path(sys.argv[1]), tuple(sys.argv[2:])
-    try:
-        project = Project(path.parent.resolve(), params.load(path, overrides))
-        run(project, path.name, lambda line: print(line, flush=True))
-    except UserError as error:
-        print(f"hlynr: {error}", file=sys.stderr, flush=True)
-        return error.exit_code
-    return DONE
-
-
-if __name__ == "__main__":
-    sys.exit(main())
