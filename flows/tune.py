@@ -10,7 +10,7 @@ from flows import scheduling
 from flows.artifacts import table
 from hlynr.records.tuning import TuneRecord
 from hlynr.runtime.errors import explained
-from hlynr.studies.tuning import setting
+from hlynr.studies.tuning import search_config
 
 WORKER = "tune-worker/tune-worker"
 """The deployment that `tune` starts runs of, as `deploy` makes it."""
@@ -26,9 +26,9 @@ def start_workers(parameters: dict[str, object], count: int) -> list[str]:
 @task(name="search and confirm", cache_policy=NO_CACHE)
 def search(root: str, params_file: str, overrides: list[str], trials: int | None, workers: int | None) -> TuneRecord:
     """Lead the search on this machine to its winner."""
-    from hlynr.studies.tuning import run as tuning_run
+    from hlynr.studies.tuning import tune as tuning_run
 
-    searched = setting.load(Path(root, params_file), overrides)
+    searched = search_config.load(Path(root, params_file), overrides)
     wanted = trials or searched.config.tune.trials
     with scheduling.gpu():
         found, _ = tuning_run.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
@@ -50,11 +50,11 @@ def tune(
     The study must then be one that they all reach: `tune.storage` on PostgreSQL.
     """
     overrides = overrides or []
-    searched = setting.load(Path(root, params_file), overrides)  # a fault is told before anybody is sent for
+    searched = search_config.load(Path(root, params_file), overrides)  # a fault is told before anybody is sent for
     if remote:
-        from hlynr.studies.tuning import studies
+        from hlynr.studies.tuning import optuna_study
 
-        studies.begin(searched)  # so that there is something to join
+        optuna_study.begin(searched)  # so that there is something to join
         start_workers({"params_file": params_file, "overrides": overrides, "trials": trials}, remote)
     return search(root, params_file, overrides, trials, workers)
 
@@ -67,10 +67,10 @@ def tune_worker(
     trials: int | None = None,
 ) -> None:
     """Work on the study until it has its trials; cancelled, the trial at hand goes back into the line."""
-    from hlynr.studies.tuning import run as tuning_run
+    from hlynr.studies.tuning import tune as tuning_run
 
     scheduling.end_with_worker()
-    searched = setting.load(Path(root, params_file), overrides or [])
+    searched = search_config.load(Path(root, params_file), overrides or [])
     try:
         with scheduling.gpu():
             tuning_run.join(searched, trials=trials or searched.config.tune.trials)

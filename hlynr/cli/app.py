@@ -340,7 +340,7 @@ def study(
     import shlex
 
     from hlynr.runtime.errors import DONE, INTERRUPTED, TRAINING_FAILED
-    from hlynr.studies.stability import run as stability
+    from hlynr.studies.stability import stability_study as stability
 
     command = shlex.join(["hlynr", "study", *(part for change in set_ for part in ("--set", change))])
     set_ = [*set_, f"stability.workers={workers}"] if workers else set_
@@ -383,27 +383,27 @@ def tune(
     given = [part for name, value in short.items() if value is not None for part in (name, str(value))]
     command = shlex.join(["hlynr", "tune", *given, *(part for change in set_ for part in ("--set", change))])
     set_ = [*set_, *([f"tune.study={study}"] if study else []), *([f"run.strategy={strategy}"] if strategy else [])]
-    from hlynr.studies.tuning import setting as settings
+    from hlynr.studies.tuning import search_config
 
-    setting = settings.load(params, set_)
-    trials = trials or setting.config.tune.trials
-    from hlynr.studies.tuning import run as tuning
+    search = search_config.load(params, set_)
+    trials = trials or search.config.tune.trials
+    from hlynr.studies.tuning import tune as tuning
 
     try:
         if join:
-            tuning.join(setting, trials=trials)
+            tuning.join(search, trials=trials)
             return
-        found, page = tuning.tune(setting, trials=trials, workers=setting.workers(workers), command=command)
+        found, page = tuning.tune(search, trials=trials, workers=search.workers(workers), command=command)
     except KeyboardInterrupt:  # every training has stopped by the time it arrives here
         _say("interrupted; the same command goes on from here")
         raise typer.Exit(INTERRUPTED) from None
     _show(tuning.summary(found), found, json)
     _say(f"the page is {page}")
     if apply:
-        _apply(params, setting, found, yes=yes)
+        _apply(params, search, found, yes=yes)
 
 
-def _apply(path: Path, setting: Any, found: Any, *, yes: bool) -> None:
+def _apply(path: Path, search: Any, found: Any, *, yes: bool) -> None:
     """Show the winner as a change of the file, and write it once somebody has agreed."""
     from hlynr.runtime.errors import InputError
     from hlynr.studies.tuning import apply
@@ -411,7 +411,7 @@ def _apply(path: Path, setting: Any, found: Any, *, yes: bool) -> None:
     if found.stands:
         _say(f"{found.reason}; nothing is written")
         return
-    before, after = apply.proposal(path, setting, found)
+    before, after = apply.proposal(path, search, found)
     if before == after:
         _say(f"{path} has it already: --strategy {found.study}")
         return
@@ -430,7 +430,7 @@ def bench(
     json: options.Json = None,
 ) -> None:
     """Measure simulation, training and evaluation against the stock libraries, as ratios in one run."""
-    from hlynr.studies.bench import run as benchmark
+    from hlynr.studies.bench import benchmark
 
     measured = benchmark.run(_project(params, set_).config)
     _show(None, measured, json or Path("-"))

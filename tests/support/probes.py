@@ -32,11 +32,10 @@ from hlynr.rl import train as training
 from hlynr.rl.curriculum import RadiusCurriculum
 from hlynr.service import alerts, components
 from hlynr.sim.scenario import parameters
-from hlynr.studies.stability import run as stability_run
+from hlynr.studies.stability import stability_study
 from hlynr.studies.tuning import confirm as tuning_confirm
-from hlynr.studies.tuning import run as tuning
-from hlynr.studies.tuning import studies as tuning_studies
-from hlynr.studies.tuning import trial
+from hlynr.studies.tuning import optuna_study, trial
+from hlynr.studies.tuning import tune as tuning
 from support import searches
 
 ROOT = Path("/project")
@@ -335,11 +334,11 @@ def studied(config, folder):
     file = folder / "params.yaml"
     file.write_text(params.dump(config))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stability_run, "_folder", lambda path: seen.update(folder=str(path.relative_to(folder))))
+        patch.setattr(stability_study, "_folder", lambda path: seen.update(folder=str(path.relative_to(folder))))
         patch.setattr(judge, "compile_kernels", lambda _: None)
-        patch.setattr(stability_run.crew, "work", work)
+        patch.setattr(stability_study.parallel_runs, "work", work)
         with pytest.raises(_Seen):
-            stability_run.study(file, [], "hlynr study")
+            stability_study.study(file, [], "hlynr study")
     return seen
 
 
@@ -361,7 +360,7 @@ def searched(config, folder):
         return memory
 
     def work(found, study, trials, workers, mirror):
-        joined = tuning_studies.join(found)
+        joined = optuna_study.join(found)
         values, tune = joined.pruner, found.config.tune
         budget = found.trial(0, {}, 7)
         seen.update(study=study.study_name, trials=trials, workers=workers, startup=joined.sampler._n_startup_trials)
@@ -378,10 +377,10 @@ def searched(config, folder):
         raise _Seen
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tuning_studies, "RDBStorage", storage)
-        patch.setattr(tuning_studies.Path, "exists", lambda _: True)
+        patch.setattr(optuna_study, "RDBStorage", storage)
+        patch.setattr(optuna_study.Path, "exists", lambda _: True)
         patch.setattr(tuning.judge, "compile_kernels", lambda _: None)
-        patch.setattr(tuning.tunings, "Mirror", lambda *_: SimpleNamespace(run_id="r", reported=nullcontext))
+        patch.setattr(tuning.search_mirror, "Mirror", lambda *_: SimpleNamespace(run_id="r", reported=nullcontext))
         patch.setattr(tuning, "_searched", work)
         patch.setattr(tuning, "_confirmed", confirmed)
         with pytest.raises(_Seen):

@@ -10,13 +10,13 @@ from hlynr.config import params, strict_yaml
 from hlynr.ops.versioning import params_file
 from hlynr.records.base import write_text
 from hlynr.records.tuning import TuneRecord
-from hlynr.studies.tuning.setting import Setting, overlay
+from hlynr.studies.tuning.search_config import SearchConfig, overlay
 
 
-def proposal(path: Path, setting: Setting, record: TuneRecord) -> tuple[str, str]:
+def proposal(path: Path, search: SearchConfig, record: TuneRecord) -> tuple[str, str]:
     """The file's text as it is, and with the winner as the strategy that is called like the study."""
     before = path.read_text(encoding="utf-8")
-    after = params_file.with_strategy(before, record.study, overlay(setting, record.won.train))
+    after = params_file.with_strategy(before, record.study, overlay(search, record.won.train))
     return before, after
 
 

@@ -12,7 +12,7 @@ from hlynr.records.stability import StabilityRun
 from hlynr.records.tuning import Candidate, TrialRecord
 from hlynr.runtime.errors import TrainingError
 from hlynr.studies.stability.assignments import Assignment, assigned
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning.search_config import SearchConfig
 
 Entry = tuple[int | None, Mapping[str, Any]]
 
@@ -22,50 +22,50 @@ def entries(trials: Sequence[TrialRecord]) -> list[Entry]:
     return [(None, {}), *((trial.number, trial.train) for trial in trials)]
 
 
-def name(entry: Entry, setting: Setting) -> str:
+def name(entry: Entry, search: SearchConfig) -> str:
     """As which strategy a candidate is trained."""
     number = entry[0]
-    return setting.config.run.strategy if number is None else setting.named(number)
+    return search.config.run.strategy if number is None else search.named(number)
 
 
-def assignments(setting: Setting, tried: Sequence[Entry]) -> list[Assignment]:
+def assignments(search: SearchConfig, tried: Sequence[Entry]) -> list[Assignment]:
     """A training for each candidate and fresh seed, to be watched to its end."""
-    folder = setting.folder / "confirm"
+    folder = search.folder / "confirm"
     return [
-        assigned(Path(setting.root), folder, setting.candidate(number, changes, seed))
+        assigned(Path(search.root), folder, search.candidate(number, changes, seed))
         for number, changes in tried
-        for seed in setting.config.tune.confirm.seeds
+        for seed in search.config.tune.confirm.seeds
     ]
 
 
-def candidates(setting: Setting, tried: Sequence[Entry], records: Sequence[StabilityRun]) -> list[Candidate]:
+def candidates(search: SearchConfig, tried: Sequence[Entry], records: Sequence[StabilityRun]) -> list[Candidate]:
     """What came of each candidate that has a run.
 
     Raises:
         TrainingError: if the strategy searched around has none: nothing can be compared with it.
     """
-    runs = {name(entry, setting): [run for run in records if run.strategy == name(entry, setting)] for entry in tried}
-    base = runs[name(tried[0], setting)]
+    runs = {name(entry, search): [run for run in records if run.strategy == name(entry, search)] for entry in tried}
+    base = runs[name(tried[0], search)]
     if not base:
-        raise TrainingError(f"{name(tried[0], setting)}: no training on a fresh seed has come to its end")
+        raise TrainingError(f"{name(tried[0], search)}: no training on a fresh seed has come to its end")
     return [
-        _candidate(setting, entry, runs[name(entry, setting)], base if entry is not tried[0] else None)
+        _candidate(search, entry, runs[name(entry, search)], base if entry is not tried[0] else None)
         for entry in tried
-        if runs[name(entry, setting)]
+        if runs[name(entry, search)]
     ]
 
 
 def _candidate(
-    setting: Setting, entry: Entry, runs: Sequence[StabilityRun], base: Sequence[StabilityRun] | None
+    search: SearchConfig, entry: Entry, runs: Sequence[StabilityRun], base: Sequence[StabilityRun] | None
 ) -> Candidate:
     from hlynr.evaluation.statistics import wilson_interval
 
-    confidence = setting.config.gate.confidence
+    confidence = search.config.gate.confidence
     flown = sum(run.heldout_episodes for run in runs)
     won = sum(round(run.heldout_success_rate * run.heldout_episodes) for run in runs)
     gain, interval = _gain(runs, base, confidence) if base is not None else (None, None)
     return Candidate(
-        name=name(entry, setting),
+        name=name(entry, search),
         trial=entry[0],
         train=dict(entry[1]),
         runs=tuple(runs),

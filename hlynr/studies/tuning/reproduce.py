@@ -11,7 +11,7 @@ from hlynr.config.project import Project
 from hlynr.records.training import TrainResult
 from hlynr.records.tuning import TrialRecord
 from hlynr.studies.tuning import trial
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning.search_config import SearchConfig
 
 
 @dataclass(frozen=True)
@@ -50,9 +50,9 @@ def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: 
     name = reference.rpartition(":")[0]
     around = [f"run.strategy={strategy}"] if strategy else []
     config = params.load(path, [*overrides, *around, f"tune.study={name}"])
-    setting = Setting(root=str(path.absolute().parent.resolve()), config=config)
-    found = trial.named(reference, setting)
-    own = setting.trial(found.number, found.train, config.tune.seeds[0])
+    search = SearchConfig(root=str(path.absolute().parent.resolve()), config=config)
+    found = trial.named(reference, search)
+    own = search.trial(found.number, found.train, config.tune.seeds[0])
     changed = params.parse(own.model_dump(mode="json"), overrides)
-    out = setting.folder / f"trial-{found.number}"
-    return ReproducedTrial(Project(Path(setting.root), changed), out, found)
+    out = search.folder / f"trial-{found.number}"
+    return ReproducedTrial(Project(Path(search.root), changed), out, found)

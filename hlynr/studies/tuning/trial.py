@@ -24,8 +24,8 @@ from hlynr.records.training import FATAL, Lineage, TrainProgress, TrainResult
 from hlynr.records.tuning import TrialRecord, TrialRun
 from hlynr.records.tuning import TrialState as State
 from hlynr.runtime.errors import TrainingError
-from hlynr.studies.tuning import retries, space, studies
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning import optuna_study, retries, space
+from hlynr.studies.tuning.search_config import SearchConfig
 
 TRAIN, RUNS, PLACE = "train", "runs", "place"
 """Attributes of a trial: what it changes, what came of it, who worked on it."""
@@ -53,7 +53,7 @@ class Watcher:
         """Not told: an evaluation is news, a rollout is not."""
 
 
-def carry_out(trial: optuna.Trial, setting: Setting) -> float:
+def carry_out(trial: optuna.Trial, search: SearchConfig) -> float:
     """Train with every seed; returns what is searched for the most of.
 
     Raises:
@@ -62,17 +62,17 @@ def carry_out(trial: optuna.Trial, setting: Setting) -> float:
     """
     from hlynr.ops.tracking import lineage
 
-    config = setting.config
+    config = search.config
     changes = space.draw(config.tune.space, config.train, trial)
     trial.set_user_attr(TRAIN, changes)
     trial.set_user_attr(PLACE, f"{platform.node()}:{os.getpid()}")
     runs: list[TrialRun] = []
-    scratch = setting.folder / "trials" / str(trial.number)
+    scratch = search.folder / "trials" / str(trial.number)
     try:
         for number, seed in enumerate(config.tune.seeds):
             watcher = Watcher(trial, number * config.tune.timesteps)
-            own = setting.trial(trial.number, changes, seed)
-            runs.append(_train(own, scratch, lineage.start(own, Path(setting.root)), watcher))
+            own = search.trial(trial.number, changes, seed)
+            runs.append(_train(own, scratch, lineage.start(own, Path(search.root)), watcher))
             trial.set_user_attr(RUNS, [run.model_dump(mode="json") for run in runs])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -177,19 +177,19 @@ def best(trials: Sequence[TrialRecord], top: int) -> list[TrialRecord]:
     return found[:top]
 
 
-def named(reference: str, setting: Setting) -> TrialRecord:
-    """The trial that ``STUDY:N`` means, its study being that of ``setting``.
+def named(reference: str, search: SearchConfig) -> TrialRecord:
+    """The trial that ``STUDY:N`` means, its study being that of ``search``.
 
     Raises:
         hlynr.runtime.errors.InputError: if there is none, it has not begun, or the study is of something else.
     """
-    study = studies.find(setting)
-    studies.require_same(study, setting)
+    study = optuna_study.find(search)
+    optuna_study.require_same(study, search)
     number = reference.rpartition(":")[2]
     trials = study.get_trials(deepcopy=False)
     if not number.isdigit() or int(number) >= len(trials):
-        raise studies.LostStudyError(f"--trial: {reference}: the study has the trials 0 to {len(trials) - 1}")
+        raise optuna_study.LostStudyError(f"--trial: {reference}: the study has the trials 0 to {len(trials) - 1}")
     found = recorded(trials[int(number)])
     if not found.train:
-        raise studies.LostStudyError(f"--trial: {reference}: has not begun yet")
+        raise optuna_study.LostStudyError(f"--trial: {reference}: has not begun yet")
     return found

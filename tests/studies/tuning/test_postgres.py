@@ -12,7 +12,7 @@ from support import databases, projects, searches
 from tuning.test_tune import finished, trials_of
 
 from hlynr.records.tuning import FINISHED, TuneRecord
-from hlynr.studies.tuning import setting
+from hlynr.studies.tuning import search_config
 
 pytestmark = databases.needed
 
@@ -27,7 +27,7 @@ def database() -> Iterator[str]:
 def test_two_workers_from_separate_folders_share_one_study(database: str, tmp_path: Path) -> None:
     """One leads, one joins by name and is killed, another one joins; the lost trial is taken over."""
     here, there = (searches.make(tmp_path / name, f"tune.storage={database}") for name in ("here", "there"))
-    found = setting.load(here / "params.yaml")
+    found = search_config.load(here / "params.yaml")
     command = ("hlynr", "tune", "--trials", "8")
     early = projects.run(there, *command, "--join")
     assert early.returncode == 2

@@ -13,11 +13,11 @@ from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 from support import databases, searches
 
-from hlynr.studies.tuning import retries, setting, studies, worker
+from hlynr.studies.tuning import optuna_study, retries, search_config, search_worker
 from hlynr.studies.tuning import trial as trials
 from hlynr.studies.tuning.retries import Lookout
-from hlynr.studies.tuning.setting import Setting
-from hlynr.studies.tuning.worker import Request
+from hlynr.studies.tuning.search_config import SearchConfig
+from hlynr.studies.tuning.search_worker import TrialRequest
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:Heartbeat of storage"),  # trials asked for by hand are the killed ones here
@@ -28,22 +28,22 @@ pytestmark = [
 @pytest.fixture
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of no time, and little patience between them."""
-    monkeypatch.setattr(worker, "PAUSE", 0.1)
+    monkeypatch.setattr(search_worker, "PAUSE", 0.1)
     monkeypatch.setattr(trials, "carry_out", lambda begun, _: begun.suggest_float("learning_rate", 0.0, 1.0))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=databases.needed)])
-def brief(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Setting]:
+def brief(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SearchConfig]:
     """A new study, on either database."""
     if request.param == "sqlite":
-        made = Setting(root=str(tmp_path), config=setting.load(searches.FILE).config)
-        studies.begin(made)
+        made = SearchConfig(root=str(tmp_path), config=search_config.load(searches.FILE).config)
+        optuna_study.begin(made)
         yield made
         return
     with databases.fresh("lost") as address:
-        config = setting.load(searches.FILE, [f"tune.storage={address}"]).config
-        made = Setting(root=str(tmp_path), config=config)
-        studies.begin(made)
+        config = search_config.load(searches.FILE, [f"tune.storage={address}"]).config
+        made = SearchConfig(root=str(tmp_path), config=config)
+        optuna_study.begin(made)
         yield made
 
 
@@ -64,47 +64,47 @@ def heirs(study: optuna.Study, number: int) -> list[FrozenTrial]:
     return [trial for trial in study.trials if retries.retry_of(trial) == number]
 
 
-def test_killed_before_the_first_heartbeat(brief: Setting) -> None:
-    study = studies.join(brief)
+def test_killed_before_the_first_heartbeat(brief: SearchConfig) -> None:
+    study = optuna_study.join(brief)
     gone, rate = begun(study)
-    worker.work(Request(setting=brief, worker=1, trials=3))
+    search_worker.work(TrialRequest(search=brief, worker=1, trials=3))
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.FAIL] + 3 * [TrialState.COMPLETE]
     assert [(heir.number, heir.params) for heir in heirs(study, gone.number)] == [(3, {"learning_rate": rate})]
 
 
-def test_killed_after_some_heartbeats(brief: Setting) -> None:
-    study = studies.join(brief)
+def test_killed_after_some_heartbeats(brief: SearchConfig) -> None:
+    study = optuna_study.join(brief)
     gone, rate = begun(study)
     give_heartbeat(study, gone)
-    worker.work(Request(setting=brief, worker=1, trials=1))
+    search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
     (heir,) = heirs(study, gone.number)
     assert (heir.state, heir.params) == (TrialState.COMPLETE, {"learning_rate": rate})
 
 
-def test_killed_while_it_put_a_lost_one_back(brief: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_while_it_put_a_lost_one_back(brief: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The lost one is marked as failed by then, and Optuna would forget it."""
-    study = studies.join(brief)
+    study = optuna_study.join(brief)
     gone, rate = begun(study)
     give_heartbeat(study, gone)
-    time.sleep(studies.GRACE * brief.config.tune.heartbeat + 1.1)  # the databases' clocks may tick in seconds
+    time.sleep(optuna_study.GRACE * brief.config.tune.heartbeat + 1.1)  # the databases' clocks may tick in seconds
     with monkeypatch.context() as patch:
         patch.setattr(retries, "lost", lambda _: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
-            studies.lookout(study, brief).look()
+            optuna_study.lookout(study, brief).look()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL]
-    studies.lookout(study, brief).look()
+    optuna_study.lookout(study, brief).look()
     (heir,) = heirs(study, gone.number)
     assert (heir.state, heir.params) == (TrialState.WAITING, {"learning_rate": rate})
 
 
-def test_an_heir_that_is_lost_as_well_has_one_heir_again(brief: Setting) -> None:
-    study = studies.join(brief)
+def test_an_heir_that_is_lost_as_well_has_one_heir_again(brief: SearchConfig) -> None:
+    study = optuna_study.join(brief)
     first, rate = begun(study)
     for _ in range(3):
         study.tell(study.trials[-1].number, state=TrialState.FAIL)
         for _ in range(2):
-            studies.lookout(study, brief).look()
+            optuna_study.lookout(study, brief).look()
         again, _ = begun(study)
     assert [trial.params for trial in study.trials] == 4 * [{"learning_rate": rate}]
     assert [retries.retry_of(trial) for trial in study.trials] == [None] + 3 * [first.number]
@@ -112,12 +112,12 @@ def test_an_heir_that_is_lost_as_well_has_one_heir_again(brief: Setting) -> None
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # threads share the filters
-def test_whoever_looks_at_the_same_time_it_is_put_back_once(brief: Setting) -> None:
-    study = studies.join(brief)
+def test_whoever_looks_at_the_same_time_it_is_put_back_once(brief: SearchConfig) -> None:
+    study = optuna_study.join(brief)
     for _ in range(4):
         gone, _ = begun(study)
         study.tell(gone, state=TrialState.FAIL)
-    lookouts = [studies.lookout(studies.join(brief), brief) for _ in range(6)]
+    lookouts = [optuna_study.lookout(optuna_study.join(brief), brief) for _ in range(6)]
     together = threading.Barrier(len(lookouts))
 
     def look(one: Lookout) -> None:
@@ -132,33 +132,33 @@ def test_whoever_looks_at_the_same_time_it_is_put_back_once(brief: Setting) -> N
     assert sorted(retries.retry_of(trial) or 0 for trial in study.trials[4:]) == [0, 1, 2, 3]
 
 
-def test_it_is_tried_again_also_where_new_ones_came_before_it(brief: Setting) -> None:
-    study = studies.join(brief)
+def test_it_is_tried_again_also_where_new_ones_came_before_it(brief: SearchConfig) -> None:
+    study = optuna_study.join(brief)
     (gone, rate), (done, _) = begun(study), begun(study)
     study.tell(done, 0.5)
     study.tell(gone, state=TrialState.FAIL)
-    worker.work(Request(setting=brief, worker=1, trials=1))
+    search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
     (heir,) = heirs(study, gone.number)
     assert (heir.state, heir.params) == (TrialState.COMPLETE, {"learning_rate": rate})
 
 
-def test_a_trial_that_broke_by_itself_is_not_tried_again(brief: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_broke_by_itself_is_not_tried_again(brief: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> float:
         raise ZeroDivisionError("of its own")
 
     with monkeypatch.context() as patch:
         patch.setattr(trials, "carry_out", broken)
         with pytest.raises(ZeroDivisionError):
-            worker.work(Request(setting=brief, worker=1, trials=1))
-    worker.work(Request(setting=brief, worker=1, trials=1))
-    failed, done = studies.find(brief).trials
+            search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
+    search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
+    failed, done = optuna_study.find(brief).trials
     assert (failed.state, failed.user_attrs[retries.BROKEN]) == (TrialState.FAIL, "ZeroDivisionError: of its own")
     assert (done.state, retries.retry_of(done)) == (TrialState.COMPLETE, None)
 
 
-def test_a_trial_with_signs_of_life_is_left_alone_however_long_it_takes(brief: Setting) -> None:
-    study = studies.join(brief)
-    other = studies.lookout(studies.join(brief), brief)
+def test_a_trial_with_signs_of_life_is_left_alone_however_long_it_takes(brief: SearchConfig) -> None:
+    study = optuna_study.join(brief)
+    other = optuna_study.lookout(optuna_study.join(brief), brief)
 
     def slow(_: optuna.Trial) -> float:
         until = time.monotonic() + 5.0  # of which it may be silent for three

@@ -14,23 +14,24 @@ from hlynr.records.training import Lineage
 from hlynr.records.tuning import FINISHED
 from hlynr.rl.train import train
 from hlynr.runtime.progress import Fanout
-from hlynr.studies.tuning import setting, studies, trial, worker
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning import optuna_study, search_config, search_worker, trial
+from hlynr.studies.tuning.search_config import SearchConfig
 
 FILE = ROOT / "params.yaml"
 LINEAGE = Lineage(id="test", created="2026-01-01T00:00:00+00:00", retraining=0, params_digest="")
 
 
 @pytest.fixture(scope="module")
-def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[Setting, optuna.Study]:
+def searched(tmp_path_factory: pytest.TempPathFactory) -> tuple[SearchConfig, optuna.Study]:
     """A study of two trials, worked on in this process."""
     root = tmp_path_factory.mktemp("search")
-    found = Setting(
-        root=str(root), config=setting.load(searches.FILE, ["tune.seeds=[101, 102]", "tune.prune_below=0.0"]).config
+    found = SearchConfig(
+        root=str(root),
+        config=search_config.load(searches.FILE, ["tune.seeds=[101, 102]", "tune.prune_below=0.0"]).config,
     )
-    studies.begin(found)
-    worker.work(worker.Request(setting=found, worker=0, trials=2))
-    return found, studies.find(found)
+    optuna_study.begin(found)
+    search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=2))
+    return found, optuna_study.find(found)
 
 
 def test_the_objective_is_the_end_less_the_drop_from_the_peak() -> None:
@@ -39,7 +40,9 @@ def test_the_objective_is_the_end_less_the_drop_from_the_peak() -> None:
     assert trial.objective(runs, 0.0) == pytest.approx(0.55)
 
 
-def test_a_collapse_and_a_verdict_that_fails_make_a_trial_infeasible(searched: tuple[Setting, optuna.Study]) -> None:
+def test_a_collapse_and_a_verdict_that_fails_make_a_trial_infeasible(
+    searched: tuple[SearchConfig, optuna.Study],
+) -> None:
     config = searched[0].config
     assert config.monitor.collapse_fraction == 0.5
     collapsed = trial.constraints([searches.run(0.8), searches.run(0.3, 0.8)], config)
@@ -49,7 +52,7 @@ def test_a_collapse_and_a_verdict_that_fails_make_a_trial_infeasible(searched: t
     assert max(trial.constraints([searches.run(0.8, verdict="plateau")], config).values()) <= 0
 
 
-def test_a_trial_is_a_training_for_each_seed(searched: tuple[Setting, optuna.Study]) -> None:
+def test_a_trial_is_a_training_for_each_seed(searched: tuple[SearchConfig, optuna.Study]) -> None:
     found, study = searched
     record = trial.recorded(study.trials[1])
     assert [run.seed for run in record.runs] == [101, 102]
@@ -63,7 +66,7 @@ def test_a_trial_is_a_training_for_each_seed(searched: tuple[Setting, optuna.Stu
 
 
 def test_a_trial_alone_has_the_curve_that_it_had_in_the_study(
-    searched: tuple[Setting, optuna.Study], tmp_path: Path
+    searched: tuple[SearchConfig, optuna.Study], tmp_path: Path
 ) -> None:
     found, study = searched
     record = trial.recorded(study.trials[1])
@@ -74,7 +77,7 @@ def test_a_trial_alone_has_the_curve_that_it_had_in_the_study(
     assert trial.summed_up(other, found.config).points != record.runs[1].points
 
 
-def test_the_first_trial_is_the_strategy_itself(searched: tuple[Setting, optuna.Study]) -> None:
+def test_the_first_trial_is_the_strategy_itself(searched: tuple[SearchConfig, optuna.Study]) -> None:
     found, study = searched
     changes = trial.recorded(study.trials[0]).train
     train_section = found.config.train.model_dump(mode="json")
@@ -82,46 +85,46 @@ def test_the_first_trial_is_the_strategy_itself(searched: tuple[Setting, optuna.
     assert moved <= {"ent_coef", "n_epochs"}  # they lie outside the space
 
 
-def test_one_worker_alone_finds_the_same_again(searched: tuple[Setting, optuna.Study], tmp_path: Path) -> None:
+def test_one_worker_alone_finds_the_same_again(searched: tuple[SearchConfig, optuna.Study], tmp_path: Path) -> None:
     found, study = searched
-    again = Setting(root=str(tmp_path), config=found.config)
-    studies.begin(again)
-    worker.work(worker.Request(setting=again, worker=0, trials=2))
-    assert [found.params for found in studies.find(again).trials] == [found.params for found in study.trials]
-    assert [found.value for found in studies.find(again).trials] == [found.value for found in study.trials]
+    again = SearchConfig(root=str(tmp_path), config=found.config)
+    optuna_study.begin(again)
+    search_worker.work(search_worker.TrialRequest(search=again, worker=0, trials=2))
+    assert [found.params for found in optuna_study.find(again).trials] == [found.params for found in study.trials]
+    assert [found.value for found in optuna_study.find(again).trials] == [found.value for found in study.trials]
 
 
 def test_a_hopeless_trial_ends_in_its_middle(
-    searched: tuple[Setting, optuna.Study], monkeypatch: pytest.MonkeyPatch
+    searched: tuple[SearchConfig, optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = searched
-    monkeypatch.setattr(studies.HopelessPruner, "prune", lambda self, study, trial: trial.last_step == 4096)
-    worker.work(worker.Request(setting=found, worker=0, trials=3))
-    record = trial.recorded(studies.find(found).trials[2])
+    monkeypatch.setattr(optuna_study.HopelessPruner, "prune", lambda self, study, trial: trial.last_step == 4096)
+    search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=3))
+    record = trial.recorded(optuna_study.find(found).trials[2])
     assert (record.state, record.value, record.runs) == ("pruned", None, ())
     assert list(record.course) == [2048, 4096]
     assert not (found.folder / "trials" / "2").exists()
 
 
 def test_an_interrupted_trial_goes_back_into_the_line(
-    searched: tuple[Setting, optuna.Study], monkeypatch: pytest.MonkeyPatch
+    searched: tuple[SearchConfig, optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = searched
     with monkeypatch.context() as patch:
         patch.setattr(trial, "_train", lambda *_: (_ for _ in ()).throw(trial.Interrupted))
         with pytest.raises(KeyboardInterrupt):
-            worker.work(worker.Request(setting=found, worker=0, trials=4))
-    *_, failed, waiting = studies.find(found).trials
+            search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=4))
+    *_, failed, waiting = optuna_study.find(found).trials
     assert (failed.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
-    worker.work(worker.Request(setting=found, worker=0, trials=4))
-    done = trial.recorded(studies.find(found).trials[waiting.number])
+    search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=4))
+    done = trial.recorded(optuna_study.find(found).trials[waiting.number])
     assert done.state in FINISHED - {"pruned"}
     assert done.value is not None
     assert (done.retry_of, done.params) == (failed.number, failed.params)
 
 
 def test_a_training_that_breaks_at_once_makes_an_infeasible_trial(
-    searched: tuple[Setting, optuna.Study], monkeypatch: pytest.MonkeyPatch
+    searched: tuple[SearchConfig, optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from hlynr.rl import train as training
     from hlynr.runtime.errors import TrainingError
@@ -131,8 +134,8 @@ def test_a_training_that_breaks_at_once_makes_an_infeasible_trial(
 
     found, _ = searched
     monkeypatch.setattr(training, "train", broken)
-    worker.work(worker.Request(setting=found, worker=0, trials=5))
-    record = trial.recorded(studies.find(found).trials[-1])
+    search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=5))
+    record = trial.recorded(optuna_study.find(found).trials[-1])
     assert (record.state, record.value) == ("infeasible", 0.0)
     assert record.constraints["unsound"] == 2.0
 
@@ -151,7 +154,7 @@ def test_the_best_are_feasible_and_no_two_alike() -> None:
 
 
 def test_a_signal_in_the_last_rollout_of_a_training_is_not_lost(
-    searched: tuple[Setting, optuna.Study], monkeypatch: pytest.MonkeyPatch
+    searched: tuple[SearchConfig, optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The training has ended by itself; the next seed's must not begin."""
     from hlynr.rl import train as training
@@ -167,6 +170,6 @@ def test_a_signal_in_the_last_rollout_of_a_training_is_not_lost(
     with monkeypatch.context() as patch:
         patch.setattr(training, "train", signalled)
         with pytest.raises(KeyboardInterrupt):
-            worker.work(worker.Request(setting=found, worker=0, trials=6))
+            search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=6))
     assert len(begun) == 1
-    assert studies.find(found).trials[-1].state == TrialState.WAITING
+    assert optuna_study.find(found).trials[-1].state == TrialState.WAITING

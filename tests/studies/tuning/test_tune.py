@@ -18,9 +18,9 @@ from support import projects, searches
 from hlynr.ops.tracking import store
 from hlynr.records.tuning import FINISHED, TrialRecord, TuneRecord
 from hlynr.service import prefect_server
-from hlynr.studies.tuning import figures, setting, studies
-from hlynr.studies.tuning import run as tuning_run
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning import figures, optuna_study, search_config
+from hlynr.studies.tuning import tune as tuning_run
+from hlynr.studies.tuning.search_config import SearchConfig
 
 TRIALS = 10
 COMMAND = ("hlynr", "tune", "--trials", str(TRIALS), "--workers", "2")
@@ -30,7 +30,7 @@ COMMAND = ("hlynr", "tune", "--trials", str(TRIALS), "--workers", "2")
 class Searched:
     """A search that was killed twice on its way."""
 
-    setting: Setting
+    setting: SearchConfig
     before: list[TrialRecord]
     """The trials as they stood when all was killed."""
     done: CompletedProcess[str]
@@ -45,23 +45,25 @@ _OPEN: dict[tuple[str, str, str], Any] = {}
 """Studies by project, storage and name: each one opened holds connections, of which PostgreSQL has a hundred."""
 
 
-def trials_of(found: Setting) -> list[TrialRecord]:
+def trials_of(found: SearchConfig) -> list[TrialRecord]:
     """As they stand; none while there is no study."""
     key = (str(found.root), found.config.tune.storage, found.config.tune.study)
     try:
-        _OPEN[key] = _OPEN.get(key) or studies.find(found)
-    except studies.LostStudyError:
+        _OPEN[key] = _OPEN.get(key) or optuna_study.find(found)
+    except optuna_study.LostStudyError:
         return []
     return tuning_run.read(_OPEN[key])
 
 
-def finished(found: Setting) -> int:
+def finished(found: SearchConfig) -> int:
     return sum(trial.state in FINISHED for trial in trials_of(found))
 
 
 def workers_of(process: Popen[str]) -> list[psutil.Process]:
     return [
-        child for child in psutil.Process(process.pid).children() if "hlynr.studies.tuning.worker" in child.cmdline()
+        child
+        for child in psutil.Process(process.pid).children()
+        if "hlynr.studies.tuning.search_worker" in child.cmdline()
     ]
 
 
@@ -71,7 +73,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     # Beginners that hardly succeed: none is given up, and only one that forgets everything has collapsed.
     lenient = ("tune.prune_below=0.0", "monitor.collapse_fraction=0.01")
     root = searches.make(tmp_path_factory.mktemp("search") / "project", *lenient)
-    found = setting.load(root / "params.yaml")
+    found = search_config.load(root / "params.yaml")
     process = projects.start(root, *COMMAND)
     projects.until(lambda: finished(found) >= 1, "a first trial")
     os.kill(workers_of(process)[0].pid, signal.SIGKILL)
@@ -207,7 +209,7 @@ def test_a_study_of_something_else_is_refused_and_left_alone(searched: Searched)
 
 
 def test_ctrl_c_puts_the_trials_back_and_leaves_no_process(searched: Searched) -> None:
-    found = setting.load(searched.root / "params.yaml", ["tune.study=another"])
+    found = search_config.load(searched.root / "params.yaml", ["tune.study=another"])
     process = projects.start(searched.root, *COMMAND, "--study", "another")
     projects.until(lambda: finished(found) >= 1, "a first trial")
     busy = [searched.root, *workers_of(process)]

@@ -14,9 +14,9 @@ from support import stability_samples
 
 from hlynr.config.config import Config
 from hlynr.records.training import TrainProgress
+from hlynr.studies import live_board
 from hlynr.studies.live_board import shown
-from hlynr.studies.stability import board as boards
-from hlynr.studies.stability.board import StabilityBoard
+from hlynr.studies.stability.stability_board import StabilityBoard
 
 
 @pytest.fixture
@@ -71,13 +71,13 @@ def test_a_log_says_what_stands_and_what_happens(
     board: StabilityBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
-    monkeypatch.setattr(boards.time, "monotonic", lambda: now)
+    monkeypatch.setattr(live_board.time, "monotonic", lambda: now)
     with shown(board) as look:
         look()
         look()
         at_work(board)
         look()
-        now += boards.LINE_INTERVAL
+        now += live_board.LINE_INTERVAL
         look()
     lines = capsys.readouterr().err.splitlines()
     begun, happened, later, last = lines

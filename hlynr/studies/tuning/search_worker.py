@@ -10,12 +10,12 @@ from optuna.trial import TrialState
 
 from hlynr.records.base import Record
 from hlynr.runtime import processes
-from hlynr.studies.tuning import studies, trial
+from hlynr.studies.tuning import optuna_study, trial
 from hlynr.studies.tuning.retries import BROKEN, Lookout
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning.search_config import SearchConfig
 
-COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.tuning.worker"]
-CLAIMED = (*studies.SEARCHED, TrialState.RUNNING)
+COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.tuning.search_worker"]
+CLAIMED = (*optuna_study.SEARCHED, TrialState.RUNNING)
 PAUSE = 1.0
 """[s] between two looks whether a trial of another worker has been lost."""
 
@@ -23,7 +23,7 @@ PAUSE = 1.0
 class TrialRequest(Record):
     """What a worker is to do."""
 
-    setting: Setting
+    search: SearchConfig
     worker: int
     """Its number, from 0; unlike that of any other worker of the study at the time."""
     trials: int
@@ -39,23 +39,23 @@ def work(request: TrialRequest) -> None:
     Raises:
         KeyboardInterrupt: once the trial at hand is back in the line, if it was asked to stop.
     """
-    study = studies.join(request.setting, request.worker)
-    lookout = studies.lookout(study, request.setting)
+    study = optuna_study.join(request.search, request.worker)
+    lookout = optuna_study.lookout(study, request.search)
     while True:
         lookout.look()
-        waiting = studies.count(study, (TrialState.WAITING,))
-        if studies.count(study) >= request.trials and not waiting:
+        waiting = optuna_study.count(study, (TrialState.WAITING,))
+        if optuna_study.count(study) >= request.trials and not waiting:
             return
-        if waiting or studies.count(study, CLAIMED) < request.trials:
-            _one(study, request.setting, lookout)
+        if waiting or optuna_study.count(study, CLAIMED) < request.trials:
+            _one(study, request.search, lookout)
         else:
             time.sleep(PAUSE)
 
 
-def _one(study: optuna.Study, setting: Setting, lookout: Lookout) -> None:
+def _one(study: optuna.Study, search: SearchConfig, lookout: Lookout) -> None:
     def carry_out(begun: optuna.Trial) -> float:
         try:
-            return trial.carry_out(begun, setting)
+            return trial.carry_out(begun, search)
         except optuna.TrialPruned:
             raise
         except Exception as error:

@@ -18,14 +18,14 @@ from hlynr.records.tuning import Candidate, TrialRecord, TuneRecord
 from hlynr.runtime import locks
 from hlynr.runtime.errors import TrainingError
 from hlynr.studies import live_board
-from hlynr.studies.stability import board as boards
-from hlynr.studies.stability import pool
+from hlynr.studies.stability import parallel_runs
+from hlynr.studies.stability import stability_board as boards
 from hlynr.studies.stability.assignments import finished
-from hlynr.studies.tuning import confirm, figures, studies, trial
-from hlynr.studies.tuning.board import SearchBoard
-from hlynr.studies.tuning.pool import search
-from hlynr.studies.tuning.setting import Setting
-from hlynr.studies.tuning.worker import TrialRequest, work
+from hlynr.studies.tuning import confirm, figures, optuna_study, trial
+from hlynr.studies.tuning.search_board import SearchBoard
+from hlynr.studies.tuning.search_config import SearchConfig
+from hlynr.studies.tuning.search_worker import TrialRequest, work
+from hlynr.studies.tuning.worker_pool import run_workers
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 RECORD = "tune.json"
 
 
-def tune(setting: Setting, *, trials: int, workers: int, command: str) -> tuple[TuneRecord, Path]:
+def tune(search: SearchConfig, *, trials: int, workers: int, command: str) -> tuple[TuneRecord, Path]:
     """Carry out the search; interrupted or killed, it goes on where it was, and done, it is only written down again.
 
     Args:
@@ -47,41 +47,41 @@ def tune(setting: Setting, *, trials: int, workers: int, command: str) -> tuple[
         The record, and the page that shows it.
 
     Raises:
-        hlynr.studies.tuning.studies.LostStudyError: if a study of this name is of something else.
+        hlynr.studies.tuning.optuna_study.LostStudyError: if a study of this name is of something else.
         EnvironmentNotReady: if another search is going on in the project, or a store cannot be used.
         TrainingError: if workers keep crashing, or nothing could be confirmed.
         KeyboardInterrupt: after every training has stopped cleanly.
     """
     from hlynr.report import tuning as pages
 
-    root = Path(setting.root)
+    root = Path(search.root)
     with locks.one_at_a_time(root, "search"):
-        study = studies.begin(setting)
-        judge.compile_kernels(setting.config)  # before several processes at once would try to
+        study = optuna_study.begin(search)
+        judge.compile_kernels(search.config)  # before several processes at once would try to
         mirror = search_mirror.Mirror(
-            setting.config, root, setting.config.tune.study, study.user_attrs.get(studies.RUN)
+            search.config, root, search.config.tune.study, study.user_attrs.get(optuna_study.RUN)
         )
-        study.set_user_attr(studies.RUN, mirror.run_id)
+        study.set_user_attr(optuna_study.RUN, mirror.run_id)
         with mirror.reported():
-            found = _searched(setting, study, trials, workers, mirror)
-            chosen = trial.best(found, setting.config.tune.confirm.top)
-            candidates, missing = _confirmed(setting, chosen, workers)
-            record = _record(setting, study, found, candidates, missing, trials, command)
-            page = _write(record, setting.folder / "report", study)
+            found = _searched(search, study, trials, workers, mirror)
+            chosen = trial.best(found, search.config.tune.confirm.top)
+            candidates, missing = _confirmed(search, chosen, workers)
+            record = _record(search, study, found, candidates, missing, trials, command)
+            page = _write(record, search.folder / "report", study)
             mirror.conclude(record, page.parent, pages.description(record))
-    shutil.rmtree(setting.folder / "trials", ignore_errors=True)  # of workers that were killed
+    shutil.rmtree(search.folder / "trials", ignore_errors=True)  # of workers that were killed
     return record, page
 
 
-def join(setting: Setting, *, trials: int, worker: int | None = None) -> None:
+def join(search: SearchConfig, *, trials: int) -> None:
     """Work on a study that another process or machine has begun, until it has its trials.
 
     Raises:
-        hlynr.studies.tuning.studies.LostStudyError: if there is none, or it is of something else.
+        hlynr.studies.tuning.optuna_study.LostStudyError: if there is none, or it is of something else.
         KeyboardInterrupt: once the trial at hand is back in the line.
     """
-    judge.compile_kernels(setting.config)
-    work(TrialRequest(setting=setting, worker=os.getpid() if worker is None else worker, trials=trials))
+    judge.compile_kernels(search.config)
+    work(TrialRequest(search=search, worker=os.getpid(), trials=trials))
 
 
 def read(study: optuna.Study) -> list[TrialRecord]:
@@ -90,7 +90,7 @@ def read(study: optuna.Study) -> list[TrialRecord]:
 
 
 def _searched(
-    setting: Setting, study: optuna.Study, trials: int, workers: int, mirror: search_mirror.Mirror
+    search: SearchConfig, study: optuna.Study, trials: int, workers: int, mirror: search_mirror.Mirror
 ) -> list[TrialRecord]:
     def look() -> list[TrialRecord]:
         found = read(study)
@@ -99,29 +99,31 @@ def _searched(
 
     board = SearchBoard(study.study_name, trials, look)
     if board.done < trials:
-        search(setting, trials, workers, board)
+        run_workers(search, trials, workers, board)
     return look()
 
 
-def _confirmed(setting: Setting, chosen: Sequence[TrialRecord], workers: int) -> tuple[list[Candidate], dict[str, str]]:
+def _confirmed(
+    search: SearchConfig, chosen: Sequence[TrialRecord], workers: int
+) -> tuple[list[Candidate], dict[str, str]]:
     tried = confirm.entries(chosen)
-    runs = confirm.assignments(setting, tried)
-    board = boards.StabilityBoard(runs, workers, f"Confirming {setting.config.tune.study}")
+    runs = confirm.assignments(search, tried)
+    board = boards.StabilityBoard(runs, workers, f"Confirming {search.config.tune.study}")
     records: dict[str, StabilityRun | None] = {run.name: finished(run) for run in runs}
     for known in filter(None, records.values()):
         board.done(known, now=False)
     left = [run for run in runs if records[run.name] is None]
     if left:
         with live_board.shown(board) as look:
-            pool.work(left, board, look)
+            parallel_runs.work(left, board, look)
     done = [row.record for row in board.rows.values() if row.record]
     if not done:
         raise TrainingError("; ".join(f"{name}: {reason}" for name, reason in board.missing.items()))
-    return confirm.candidates(setting, tried, done), dict(board.missing)
+    return confirm.candidates(search, tried, done), dict(board.missing)
 
 
 def _record(
-    setting: Setting,
+    search: SearchConfig,
     study: optuna.Study,
     trials: Sequence[TrialRecord],
     candidates: Sequence[Candidate],
@@ -132,8 +134,8 @@ def _record(
     from hlynr.ops.tracking import lineage
     from hlynr.rl import bundle
 
-    config = setting.config
-    commit, dirty = lineage.state(Path(setting.root))
+    config = search.config
+    commit, dirty = lineage.state(Path(search.root))
     winner, reason = confirm.decide(candidates)
     times = [datetime.fromisoformat(moment) for found in trials for moment in (found.started, found.ended) if moment]
     return TuneRecord(

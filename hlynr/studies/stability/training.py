@@ -12,7 +12,7 @@ from hlynr.runtime.progress import TrainObserver
 from hlynr.studies.stability.assignments import Assignment
 from hlynr.studies.stability.conclude import RESULT, conclude_run
 
-COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.stability.worker"]
+COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.stability.training"]
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ _FIXED = ("run.retraining=0", "train.device=cpu", "train.torch_threads=1")
 """So that a trial can be had again on every machine of the kind, and the cores are for the other workers."""
 
 
-class Setting(Record):
+class SearchConfig(Record):
     """A search as every one of its processes knows it."""
 
     root: str
@@ -95,7 +95,7 @@ class Setting(Record):
         return params.parse(tree, [*_FIXED, *overrides])
 
 
-def load(path: Path, overrides: Iterable[str] = ()) -> Setting:
+def load(path: Path, overrides: Iterable[str] = ()) -> SearchConfig:
     """The search that ``path`` describes.
 
     Raises:
@@ -104,7 +104,7 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Setting:
     """
     overrides = list(overrides)
     config = params.load(path, overrides)
-    setting = Setting(root=str(path.absolute().parent.resolve()), config=config)
+    search = SearchConfig(root=str(path.absolute().parent.resolve()), config=config)
     searched = config.tune.space.searched(config.train.algorithm)
     if not searched:
         raise InputError(f"tune.space: holds nothing to search in a training with {config.train.algorithm}")
@@ -112,20 +112,20 @@ def load(path: Path, overrides: Iterable[str] = ()) -> Setting:
         key = override.partition("=")[0].strip().split(".")
         if key[0] == "train" and key[1:2] and key[1] in searched:
             raise InputError(f"train.{key[1]}: is searched; take tune.space.{key[1]} out to give it a value")
-    faults = list(_budget(setting)) or list(_combinations(setting))
+    faults = list(_budget(search)) or list(_combinations(search))
     if faults:
         raise ConfigError(faults)
-    return setting
+    return search
 
 
-def _budget(setting: Setting) -> Iterator[str]:
+def _budget(search: SearchConfig) -> Iterator[str]:
     """Faults of the budgets, which stand in the section tune and not where a training has them."""
-    tune = setting.config.tune
+    tune = search.config.tune
     names = {"train.timesteps": "tune.timesteps", "monitor.interval": "tune.interval"}
     confirm = {"train.timesteps": "tune.confirm.timesteps"}
     tries: tuple[tuple[Callable[[], Config], dict[str, str]], ...] = (
-        (lambda: setting.searched(tune.seeds[0]), names),
-        (lambda: setting.candidate(None, {}, tune.confirm.seeds[0]), confirm),
+        (lambda: search.searched(tune.seeds[0]), names),
+        (lambda: search.candidate(None, {}, tune.confirm.seeds[0]), confirm),
     )
     for attempt, renamed in tries:
         try:
@@ -142,9 +142,9 @@ def _renamed(fault: str, names: Mapping[str, str]) -> str:
     return fault
 
 
-def _combinations(setting: Setting) -> Iterator[str]:
+def _combinations(search: SearchConfig) -> Iterator[str]:
     """Extreme values that are impossible, alone or two together."""
-    tune, config = setting.config.tune, setting.config
+    tune, config = search.config.tune, search.config
     train = config.train
     base = train.model_dump(mode="json") | {"timesteps": tune.timesteps, "checkpoint_interval": tune.timesteps}
     base |= space.applied(space.nearest(tune.space, train), train)  # they are never as they stand
@@ -175,9 +175,9 @@ def _told(error: Any) -> list[str]:
     ]
 
 
-def overlay(setting: Setting, train: Mapping[str, Any]) -> dict[str, Any]:
+def overlay(search: SearchConfig, train: Mapping[str, Any]) -> dict[str, Any]:
     """A trial as a strategy of params.yaml: what the strategy searched around says, and what the trial changes."""
-    base = setting.config.run.strategy
-    known = {} if base == DEFAULT else setting.config.model_dump(mode="json")["strategies"][base]
+    base = search.config.run.strategy
+    known = {} if base == DEFAULT else search.config.model_dump(mode="json")["strategies"][base]
     whole = {**known, "train": {**known.get("train", {}), **train}}
     return {section: values for section, values in whole.items() if values}

@@ -8,11 +8,11 @@ from functools import partial
 from hlynr.records.stability import StabilityRun
 from hlynr.runtime import processes
 from hlynr.runtime.errors import UserError
-from hlynr.runtime.process_pool import PoolStoppedError, ProcessPool, together
 from hlynr.runtime.processes import TrainingCrashedError
+from hlynr.studies.process_pool import PoolStoppedError, ProcessPool, together
 from hlynr.studies.stability.assignments import RECORD, Assignment, longest_first
-from hlynr.studies.stability.board import StabilityBoard
-from hlynr.studies.stability.worker import COMMAND
+from hlynr.studies.stability.stability_board import StabilityBoard
+from hlynr.studies.stability.training import COMMAND
 
 TRIES = 3
 """Of a run whose process crashes, each from its last checkpoint."""

@@ -9,8 +9,8 @@ from rich.console import Console
 from support.searches import trial
 
 from hlynr.records.tuning import TrialRecord
-from hlynr.studies.tuning import board as boards
-from hlynr.studies.tuning.board import SearchBoard
+from hlynr.studies.tuning import search_board as boards
+from hlynr.studies.tuning.search_board import SearchBoard
 
 
 def shown(trials: list[TrialRecord], wanted: int = 8) -> SearchBoard:

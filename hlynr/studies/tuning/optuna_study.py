@@ -24,7 +24,7 @@ from hlynr.ops.tracking.store import SQLITE, absolute_uri
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 from hlynr.studies.tuning import space
 from hlynr.studies.tuning.retries import Lookout
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning.search_config import SearchConfig
 
 GRACE = 3
 """Heartbeats without one after which a trial counts as lost."""
@@ -64,26 +64,26 @@ class HopelessPruner(BasePruner):
         return trial.intermediate_values[step] < self._below * statistics.median(others)
 
 
-def begin(setting: Setting) -> optuna.Study:
+def begin(search: SearchConfig) -> optuna.Study:
     """The study, made if it is missing; its first trial is the strategy that is searched around.
 
     Raises:
         LostStudyError: if a study of this name is of something else.
         EnvironmentNotReady: if the storage cannot be used.
     """
-    tune = setting.config.tune
-    with _usable(setting):
+    tune = search.config.tune
+    with _usable(search):
         study = optuna.create_study(
-            storage=_storage(setting), study_name=tune.study, direction="maximize", load_if_exists=True
+            storage=_storage(search), study_name=tune.study, direction="maximize", load_if_exists=True
         )
         if DEFINITION not in study.user_attrs:
-            study.set_user_attr(DEFINITION, setting.definition())
-            study.enqueue_trial(space.point(tune.space, setting.config.train), skip_if_exists=True)
-        require_same(study, setting)
+            study.set_user_attr(DEFINITION, search.definition())
+            study.enqueue_trial(space.point(tune.space, search.config.train), skip_if_exists=True)
+        require_same(study, search)
     return study
 
 
-def join(setting: Setting, worker: int = 0) -> optuna.Study:
+def join(search: SearchConfig, worker: int = 0) -> optuna.Study:
     """The study for one that works on it.
 
     Args:
@@ -93,10 +93,10 @@ def join(setting: Setting, worker: int = 0) -> optuna.Study:
         LostStudyError: if there is none of this name, or it is of something else.
         EnvironmentNotReady: if the storage cannot be used.
     """
-    study = find(setting)
-    require_same(study, setting)
-    tune = setting.config.tune
-    with _usable(setting):
+    study = find(search)
+    require_same(study, search)
+    tune = search.config.tune
+    with _usable(search):
         entropy = [tune.sampler_seed, worker, len(study.get_trials(deepcopy=False))]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     study.sampler = TPESampler(seed=seed, n_startup_trials=tune.startup)
@@ -104,19 +104,19 @@ def join(setting: Setting, worker: int = 0) -> optuna.Study:
     return study
 
 
-def find(setting: Setting) -> optuna.Study:
+def find(search: SearchConfig) -> optuna.Study:
     """The study, to look at.
 
     Raises:
         LostStudyError: if there is none of this name.
         EnvironmentNotReady: if the storage cannot be used.
     """
-    name = setting.config.tune.study
-    uri = location(setting)
+    name = search.config.tune.study
+    uri = location(search)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise LostStudyError(f"tune.study: {name}: there is no study yet in {uri}; hlynr tune begins one")
-    with _usable(setting):
-        storage = _storage(setting)
+    with _usable(search):
+        storage = _storage(search)
         names = optuna.get_all_study_names(storage)
         if name not in names:
             known = f"; known: {', '.join(sorted(names))}" if names else ""
@@ -124,9 +124,9 @@ def find(setting: Setting) -> optuna.Study:
         return optuna.load_study(study_name=name, storage=storage)
 
 
-def location(setting: Setting) -> str:
+def location(search: SearchConfig) -> str:
     """The storage's address, as Optuna's own commands take it."""
-    return absolute_uri(setting.config.tune.storage, Path(setting.root))
+    return absolute_uri(search.config.tune.storage, Path(search.root))
 
 
 def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
@@ -134,24 +134,24 @@ def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
     return len(study.get_trials(deepcopy=False, states=tuple(states)))
 
 
-def lookout(study: optuna.Study, setting: Setting) -> Lookout:
+def lookout(study: optuna.Study, search: SearchConfig) -> Lookout:
     """For a worker of the study, to find what other workers have lost.
 
     Raises:
         EnvironmentNotReady: if the storage cannot be used.
     """
-    with _usable(setting):
-        return Lookout(study, _storage(setting), GRACE * setting.config.tune.heartbeat)
+    with _usable(search):
+        return Lookout(study, _storage(search), GRACE * search.config.tune.heartbeat)
 
 
-def _storage(setting: Setting) -> RDBStorage:
+def _storage(search: SearchConfig) -> RDBStorage:
     """A connection; heartbeats need a database, also where one machine does all."""
-    uri, heartbeat = location(setting), setting.config.tune.heartbeat
+    uri, heartbeat = location(search), search.config.tune.heartbeat
     arguments: dict[str, Any] = {"pool_pre_ping": True}
     if uri.startswith(SQLITE):
         Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 120.0}}  # several workers write to one file
-    with warnings.catch_warnings(), _alone(setting):
+    with warnings.catch_warnings(), _alone(search):
         warnings.simplefilter("ignore", ExperimentalWarning)
         return RDBStorage(
             uri,
@@ -162,16 +162,16 @@ def _storage(setting: Setting) -> RDBStorage:
 
 
 @contextmanager
-def _alone(setting: Setting) -> Iterator[None]:
+def _alone(search: SearchConfig) -> Iterator[None]:
     """Tables are made when the first one connects, and two of them at once would trip over each other."""
-    lock = Path(setting.root) / ".hlynr" / "optuna.lock"
+    lock = Path(search.root) / ".hlynr" / "optuna.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock):
         yield
 
 
 @contextmanager
-def _usable(setting: Setting) -> Iterator[None]:
+def _usable(search: SearchConfig) -> Iterator[None]:
     """Tell of a database that does not answer in one line."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -179,12 +179,12 @@ def _usable(setting: Setting) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         cause = error.__cause__ or getattr(error, "orig", None) or error
         told = " ".join(str(cause).split())
-        raise EnvironmentNotReady(f"tune.storage: {location(setting)} cannot be used: {told}") from error
+        raise EnvironmentNotReady(f"tune.storage: {location(search)} cannot be used: {told}") from error
 
 
-def require_same(study: optuna.Study, setting: Setting) -> None:
-    """Raises `LostStudyError` if the study is not of what ``setting`` describes, naming a difference."""
-    known, wanted = study.user_attrs.get(DEFINITION, {}), setting.definition()
+def require_same(study: optuna.Study, search: SearchConfig) -> None:
+    """Raises `LostStudyError` if the study is not of what ``search`` describes, naming a difference."""
+    known, wanted = study.user_attrs.get(DEFINITION, {}), search.definition()
     differing = [key for key in sorted({*known, *wanted}) if known.get(key) != wanted.get(key)]
     if differing:
         first, name = differing[0], study.study_name

@@ -12,9 +12,9 @@ from hlynr.records.stability import StabilityRecord
 from hlynr.runtime import locks
 from hlynr.runtime.errors import InputError, TrainingError
 from hlynr.studies.live_board import shown
-from hlynr.studies.stability import pool
+from hlynr.studies.stability import parallel_runs
 from hlynr.studies.stability.assignments import assignments, finished
-from hlynr.studies.stability.board import StabilityBoard
+from hlynr.studies.stability.stability_board import StabilityBoard
 from hlynr.studies.stability.summary import summarise
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def study(path: Path, overrides: Sequence[str], command: str) -> tuple[Stability
         if left:
             judge.compile_kernels(left[0].config)  # before several processes at once would try to
             with shown(board) as look:
-                pool.work(left, board, look)
+                parallel_runs.work(left, board, look)
         done = [row.record for row in board.rows.values() if row.record]
         if not done:
             raise TrainingError("; ".join(f"{name}: {reason}" for name, reason in board.missing.items()))

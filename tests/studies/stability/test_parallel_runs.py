@@ -15,9 +15,9 @@ import pytest
 from support import projects, stability_samples
 
 from hlynr.config.config import Config
-from hlynr.studies.stability import pool
+from hlynr.studies.stability import parallel_runs
 from hlynr.studies.stability.assignments import Assignment
-from hlynr.studies.stability.board import StabilityBoard
+from hlynr.studies.stability.stability_board import StabilityBoard
 
 PREAMBLE = """
 import os, signal, sys, time
@@ -64,9 +64,9 @@ def command(tmp_path: Path) -> Callable[[str], list[str]]:
 @pytest.fixture
 def carry_out(runs: list[Assignment], command: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch) -> Crew:
     def call(body: str, look: Callable[[], None] = lambda: None) -> StabilityBoard:
-        monkeypatch.setattr(pool, "COMMAND", command(body))
+        monkeypatch.setattr(parallel_runs, "COMMAND", command(body))
         board = StabilityBoard(runs, workers=2)
-        pool.work(runs, board, look)
+        parallel_runs.work(runs, board, look)
         return board
 
     return call
@@ -142,13 +142,13 @@ def test_a_killed_study_leaves_no_orphans(runs: list[Assignment], command: Calla
     body = "(run.out / 'process').write_text(str(os.getpid())); time.sleep(60)"
     parent = (
         "import json, sys\n"
-        "from hlynr.studies.stability import pool\n"
-        "from hlynr.studies.stability.board import StabilityBoard\n"
+        "from hlynr.studies.stability import parallel_runs\n"
+        "from hlynr.studies.stability.stability_board import StabilityBoard\n"
         "from hlynr.studies.stability.assignments import Assignment\n"
         "command, given = json.load(open(sys.argv[1]))\n"
-        "pool.COMMAND = command\n"
+        "parallel_runs.COMMAND = command\n"
         "runs = [Assignment.model_validate_json(text) for text in given]\n"
-        "pool.work(runs, StabilityBoard(runs, 2), lambda: None)\n"
+        "parallel_runs.work(runs, StabilityBoard(runs, 2), lambda: None)\n"
     )
     root = Path(runs[0].root)
     request = root / "request.json"

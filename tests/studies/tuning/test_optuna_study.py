@@ -13,8 +13,8 @@ from support import ROOT, searches
 
 from hlynr.config.config import Config
 from hlynr.runtime.errors import EnvironmentNotReady
-from hlynr.studies.tuning import setting, studies
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning import optuna_study, search_config
+from hlynr.studies.tuning.search_config import SearchConfig
 
 FILE = ROOT / "params.yaml"
 
@@ -23,28 +23,28 @@ ASKED = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
 
 
 @pytest.fixture
-def brief(tmp_path: Path) -> Setting:
-    return Setting(root=str(tmp_path), config=setting.load(searches.FILE).config)
+def brief(tmp_path: Path) -> SearchConfig:
+    return SearchConfig(root=str(tmp_path), config=search_config.load(searches.FILE).config)
 
 
-def changed(brief: Setting, *overrides: str) -> Setting:
-    return Setting(root=brief.root, config=setting.load(searches.FILE, overrides).config)
+def changed(brief: SearchConfig, *overrides: str) -> SearchConfig:
+    return SearchConfig(root=brief.root, config=search_config.load(searches.FILE, overrides).config)
 
 
 @ASKED
-def test_the_study_begins_with_the_strategy_itself_and_goes_on_under_its_name(brief: Setting) -> None:
-    first, again = studies.begin(brief), studies.begin(brief)
+def test_the_study_begins_with_the_strategy_itself_and_goes_on_under_its_name(brief: SearchConfig) -> None:
+    first, again = optuna_study.begin(brief), optuna_study.begin(brief)
     assert [trial.state for trial in again.trials] == [TrialState.WAITING]
     assert first.study_name == again.study_name == "stability"
-    trial = studies.join(brief).ask()
+    trial = optuna_study.join(brief).ask()
     assert trial.suggest_categorical("n_steps", (16, 32)) == brief.config.train.n_steps
 
 
-def test_a_study_of_something_else_is_not_gone_on_with(brief: Setting) -> None:
-    studies.begin(brief)
+def test_a_study_of_something_else_is_not_gone_on_with(brief: SearchConfig) -> None:
+    optuna_study.begin(brief)
     other = changed(brief, "tune.space.gamma.low=0.986", "reward.effort=0.06")
-    for door in (studies.begin, studies.join):
-        with pytest.raises(studies.LostStudyError) as refusal:
+    for door in (optuna_study.begin, optuna_study.join):
+        with pytest.raises(optuna_study.LostStudyError) as refusal:
             door(other)
         assert str(refusal.value) == (
             "tune.study: stability was begun with reward.effort = 0.05, not 0.06 (and 1 more); give the new one "
@@ -52,45 +52,45 @@ def test_a_study_of_something_else_is_not_gone_on_with(brief: Setting) -> None:
         )
 
 
-def test_a_study_that_is_not_there_is_not_joined_and_nothing_is_made(brief: Setting, tmp_path: Path) -> None:
-    with pytest.raises(studies.LostStudyError, match="there is no study yet in sqlite:///"):
-        studies.join(brief)
+def test_a_study_that_is_not_there_is_not_joined_and_nothing_is_made(brief: SearchConfig, tmp_path: Path) -> None:
+    with pytest.raises(optuna_study.LostStudyError, match="there is no study yet in sqlite:///"):
+        optuna_study.join(brief)
     assert not list(tmp_path.iterdir())
-    studies.begin(brief)
-    with pytest.raises(studies.LostStudyError, match=r"tune\.study: other: is no study in .*; known: stability"):
-        studies.join(changed(brief, "tune.study=other"))
+    optuna_study.begin(brief)
+    with pytest.raises(optuna_study.LostStudyError, match=r"tune\.study: other: is no study in .*; known: stability"):
+        optuna_study.join(changed(brief, "tune.study=other"))
 
 
-def test_a_database_that_does_not_answer_is_told_in_one_line(brief: Setting) -> None:
+def test_a_database_that_does_not_answer_is_told_in_one_line(brief: SearchConfig) -> None:
     away = changed(brief, "tune.storage=postgresql://nobody@127.0.0.1:9/nothing")
     with pytest.raises(
         EnvironmentNotReady, match=r"^tune.storage: postgresql://nobody@127.0.0.1:9/nothing cannot be"
     ) as told:
-        studies.begin(away)
+        optuna_study.begin(away)
     assert "\n" not in str(told.value)
 
 
 @ASKED
-def test_workers_have_chances_of_their_own_and_another_one_when_the_study_goes_on(brief: Setting) -> None:
-    studies.begin(brief)
+def test_workers_have_chances_of_their_own_and_another_one_when_the_study_goes_on(brief: SearchConfig) -> None:
+    optuna_study.begin(brief)
 
     def next_rate(worker: int) -> float:
-        study = studies.join(brief, worker)
+        study = optuna_study.join(brief, worker)
         sampler = study.sampler
         trial = optuna.create_study(sampler=sampler).ask()
         return trial.suggest_float("learning_rate", 0.0, 1.0)
 
     before = [next_rate(0), next_rate(0), next_rate(1)]
     assert before[0] == before[1] != before[2]
-    studies.join(brief).ask()
-    studies.join(brief).ask()
+    optuna_study.join(brief).ask()
+    optuna_study.join(brief).ask()
     assert next_rate(0) != before[0]
 
 
 # Giving up
 
 
-def hopeless(brief: Setting, rate: float, others: list[float], timesteps: int = 4096) -> bool:
+def hopeless(brief: SearchConfig, rate: float, others: list[float], timesteps: int = 4096) -> bool:
     """Whether a trial with ``rate`` is given up where the finished ones had ``others`` at the same time."""
     study = optuna.create_study()
     for other in others:
@@ -99,15 +99,15 @@ def hopeless(brief: Setting, rate: float, others: list[float], timesteps: int = 
         study.tell(trial, other)
     trial = study.ask()
     trial.report(rate, timesteps)
-    return studies.HopelessPruner(brief.config.tune).prune(study, study.trials[-1])
+    return optuna_study.HopelessPruner(brief.config.tune).prune(study, study.trials[-1])
 
 
-def test_only_what_is_below_the_fraction_of_the_median_is_given_up(brief: Setting) -> None:
+def test_only_what_is_below_the_fraction_of_the_median_is_given_up(brief: SearchConfig) -> None:
     assert hopeless(brief, 0.19, [0.4, 0.1, 0.8])
     assert not hopeless(brief, 0.21, [0.4, 0.1, 0.8])
 
 
-def test_nothing_is_given_up_early_or_with_too_few_to_compare_with(brief: Setting) -> None:
+def test_nothing_is_given_up_early_or_with_too_few_to_compare_with(brief: SearchConfig) -> None:
     assert not hopeless(brief, 0.0, [0.4, 0.4], timesteps=2048)
     assert hopeless(brief, 0.0, [0.4, 0.4], timesteps=4096)
     assert not hopeless(brief, 0.0, [0.4])
@@ -119,7 +119,7 @@ def test_nothing_is_given_up_early_or_with_too_few_to_compare_with(brief: Settin
 
 @pytest.mark.parametrize(("rate", "least", "most"), [(0.5, 0.0, 0.001), (0.4, 0.0, 0.01), (0.1, 0.999, 1.0)])
 def test_how_often_a_trial_is_given_up_by_chance(
-    brief: Setting, config: Config, rate: float, least: float, most: float
+    brief: SearchConfig, config: Config, rate: float, least: float, most: float
 ) -> None:
     """Beside eleven that are at 50 %, in evaluations of as many episodes as by default: one as good never, one at 10 %
     always."""
@@ -137,15 +137,15 @@ def test_how_often_a_trial_is_given_up_by_chance(
 Objective = Callable[[optuna.Trial], float]
 
 
-def test_the_sampler_avoids_what_collapses(brief: Setting) -> None:
+def test_the_sampler_avoids_what_collapses(brief: SearchConfig) -> None:
     """The highest values lie where the constraint is broken: without it the sampler goes there, with it it stays away,
     and the best trial is a feasible one."""
 
     def sound(name: str, *, constrained: bool) -> tuple[optuna.Study, float]:
         """The study, and the share of its later trials that keep the constraint."""
         own = changed(brief, f"tune.study={name}")
-        studies.begin(own)
-        study = studies.join(own)
+        optuna_study.begin(own)
+        study = optuna_study.join(own)
 
         def objective(trial: optuna.Trial) -> float:
             rate = trial.suggest_float("learning_rate", 0.0, 1.0)

@@ -10,8 +10,8 @@ from support import ROOT, projects, searches
 
 from hlynr.config.params import ConfigError
 from hlynr.runtime.errors import InputError
-from hlynr.studies.tuning import setting
-from hlynr.studies.tuning.setting import Setting
+from hlynr.studies.tuning import search_config
+from hlynr.studies.tuning.search_config import SearchConfig
 
 FILE = ROOT / "params.yaml"
 
@@ -52,13 +52,13 @@ IMPOSSIBLE = [
 @pytest.mark.parametrize(("override", "line"), IMPOSSIBLE, ids=[override for override, _ in IMPOSSIBLE])
 def test_what_cannot_be_searched_is_refused_by_name(override: str, line: str) -> None:
     with pytest.raises(InputError) as refusal:
-        setting.load(searches.FILE, [override])
+        search_config.load(searches.FILE, [override])
     assert str(refusal.value).splitlines()[0] == line
 
 
 def test_every_impossible_combination_is_told_once() -> None:
     with pytest.raises(ConfigError) as refusal:
-        setting.load(searches.FILE, ["tune.space.batch_size.choices=[512, 1024, 2048]"])
+        search_config.load(searches.FILE, ["tune.space.batch_size.choices=[512, 1024, 2048]"])
     assert [line.partition(" cannot be")[0] for line in refusal.value.faults] == [
         "tune.space: batch_size = 2048",
         "tune.space: batch_size = 1024 with n_steps = 16",
@@ -66,9 +66,9 @@ def test_every_impossible_combination_is_told_once() -> None:
 
 
 def test_a_space_of_nothing_is_refused() -> None:
-    emptied = [f"tune.space.{name}=null" for name in setting.load(searches.FILE).config.tune.space.model_dump()]
+    emptied = [f"tune.space.{name}=null" for name in search_config.load(searches.FILE).config.tune.space.model_dump()]
     with pytest.raises(InputError, match=r"tune\.space: holds nothing to search in a training with ppo"):
-        setting.load(searches.FILE, emptied)
+        search_config.load(searches.FILE, emptied)
 
 
 def test_the_command_refuses_and_writes_nothing(tmp_path: Path) -> None:
@@ -80,11 +80,11 @@ def test_the_command_refuses_and_writes_nothing(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def brief() -> Setting:
-    return setting.load(searches.FILE)
+def brief() -> SearchConfig:
+    return search_config.load(searches.FILE)
 
 
-def test_a_trial_trains_with_its_values_and_the_budget_of_the_search(brief: Setting) -> None:
+def test_a_trial_trains_with_its_values_and_the_budget_of_the_search(brief: SearchConfig) -> None:
     found = brief.trial(7, {"gamma": 0.99, "n_epochs": 3}, 102)
     assert (found.run.strategy, found.train.seed, found.train.timesteps) == ("stability-7", 102, 8192)
     assert (found.train.gamma, found.train.n_epochs, found.monitor.interval) == (0.99, 3, 2048)
@@ -92,7 +92,7 @@ def test_a_trial_trains_with_its_values_and_the_budget_of_the_search(brief: Sett
     assert found.train.net_arch == brief.config.train.net_arch
 
 
-def test_a_candidate_trains_with_its_own_budget_on_engagements_of_its_own(brief: Setting) -> None:
+def test_a_candidate_trains_with_its_own_budget_on_engagements_of_its_own(brief: SearchConfig) -> None:
     base, found = brief.candidate(None, {}, 201), brief.candidate(7, {"gamma": 0.99}, 201)
     assert (base.run.strategy, found.run.strategy) == ("default", "stability-7")
     assert found.heldout_seed == base.heldout_seed == brief.config.tune.confirm.heldout_seed
@@ -101,11 +101,11 @@ def test_a_candidate_trains_with_its_own_budget_on_engagements_of_its_own(brief:
 
 
 def test_the_search_goes_around_the_strategy_that_is_followed() -> None:
-    around = setting.load(searches.FILE, ["run.strategy=default-lstm"])
+    around = search_config.load(searches.FILE, ["run.strategy=default-lstm"])
     assert around.trial(0, {"lstm_chunk": 16}, 101).train.algorithm == "recurrent_ppo"
     assert around.candidate(None, {}, 201).run.strategy == "default-lstm"
-    assert setting.overlay(around, {"gamma": 0.99}) == {"train": {"algorithm": "recurrent_ppo", "gamma": 0.99}}
-    assert around.definition() != setting.load(searches.FILE).definition()
+    assert search_config.overlay(around, {"gamma": 0.99}) == {"train": {"algorithm": "recurrent_ppo", "gamma": 0.99}}
+    assert around.definition() != search_config.load(searches.FILE).definition()
 
 
 @pytest.mark.parametrize(
@@ -128,5 +128,5 @@ def test_the_search_goes_around_the_strategy_that_is_followed() -> None:
         ("run.retraining=3", False),
     ],
 )
-def test_a_study_is_of_what_its_trials_depend_on(brief: Setting, override: str, another: bool) -> None:
-    assert (setting.load(searches.FILE, [override]).definition() != brief.definition()) == another
+def test_a_study_is_of_what_its_trials_depend_on(brief: SearchConfig, override: str, another: bool) -> None:
+    assert (search_config.load(searches.FILE, [override]).definition() != brief.definition()) == another

@@ -6,18 +6,18 @@ from functools import partial
 
 from hlynr.runtime import processes
 from hlynr.runtime.errors import UserError
-from hlynr.runtime.process_pool import PoolStoppedError, ProcessPool, together
 from hlynr.runtime.processes import TrainingCrashedError
 from hlynr.studies.live_board import shown
-from hlynr.studies.tuning.board import SearchBoard
-from hlynr.studies.tuning.setting import Setting
-from hlynr.studies.tuning.worker import COMMAND, TrialRequest
+from hlynr.studies.process_pool import PoolStoppedError, ProcessPool, together
+from hlynr.studies.tuning.search_board import SearchBoard
+from hlynr.studies.tuning.search_config import SearchConfig
+from hlynr.studies.tuning.search_worker import COMMAND, TrialRequest
 
 TRIES = 3
 """Of a worker that keeps crashing before the search gets any further."""
 
 
-def search(setting: Setting, trials: int, workers: int, board: SearchBoard) -> None:
+def run_workers(search: SearchConfig, trials: int, workers: int, board: SearchBoard) -> None:
     """Work on the study until it has its trials.
 
     Args:
@@ -30,7 +30,7 @@ def search(setting: Setting, trials: int, workers: int, board: SearchBoard) -> N
     """
     failed: list[UserError] = []
     jobs = [
-        partial(_keep_at_work, TrialRequest(setting=setting, worker=number, trials=trials), board, failed)
+        partial(_keep_at_work, TrialRequest(search=search, worker=number, trials=trials), board, failed)
         for number in range(workers)
     ]
     with shown(board) as tell:
@@ -46,7 +46,7 @@ def search(setting: Setting, trials: int, workers: int, board: SearchBoard) -> N
 
 def _keep_at_work(request: TrialRequest, board: SearchBoard, failed: list[UserError], children: ProcessPool) -> None:
     """One worker after another in the same place, in a thread of its own."""
-    messages = request.setting.folder / f"worker-{request.worker}.log"
+    messages = request.search.folder / f"worker-{request.worker}.log"
     crashes, before = 0, board.done
     while True:
         try:
