@@ -7,7 +7,6 @@ out who does not ask that server. A run that has to wait shows so in its state.
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import threading
 import time
@@ -26,7 +25,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Running
 
-from hlynr.runtime import locks
+from hlynr.runtime import locks, parent
 
 SLOT = "hlynr-gpu"
 LEASE = 60.0
@@ -155,10 +154,4 @@ def end_with_worker() -> None:
     """
     worker = os.environ.get(WORKER)
     if worker is not None and threading.current_thread() is threading.main_thread():
-        threading.Thread(target=_watch, args=(int(worker),), daemon=True).start()
-
-
-def _watch(worker: int) -> None:
-    while os.getppid() == worker:
-        time.sleep(1.0)
-    os.kill(os.getpid(), signal.SIGTERM)
+        parent.end_with(int(worker))

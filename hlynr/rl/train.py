@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from filelock import FileLock, Timeout
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from hlynr.envs.vector_env import InterceptVectorEnv
@@ -23,6 +22,7 @@ from hlynr.records.training import STATUS, Lineage, TrainProgress, TrainResult
 from hlynr.rl import algorithms, checkpoint
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.callbacks import MetricWriter, Supervisor
+from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady, TrainingError
 from hlynr.runtime.progress import TrainObserver
 
@@ -86,8 +86,12 @@ def train(
         DeviceError: if the configured device is absent.
     """
     device = resolve_device(config.train.device)
-    out.mkdir(parents=True, exist_ok=True)
-    with _alone(out), _threads(config.train.torch_threads), _stop_signals(on_stop) as stop_requested:
+    busy = TrainingBusyError(f"{out}: another training is writing here; wait for it or choose another folder")
+    with (
+        locks.hold(out / ".lock", busy=busy, wait=0.0),
+        _threads(config.train.torch_threads),
+        _stop_signals(on_stop) as stop_requested,
+    ):
         env = InterceptVecEnv(
             InterceptVectorEnv(config, config.train.scenario, num_envs=config.train.n_envs, seed=config.train_seed)
         )
@@ -189,20 +193,6 @@ def _clear(out: Path) -> None:
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("learning.csv", "metrics.json", RESULT, STATUS):
         (out / name).unlink(missing_ok=True)
-
-
-@contextmanager
-def _alone(out: Path) -> Iterator[None]:
-    lock = FileLock(out / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        message = f"{out}: another training is writing here; wait for it or choose another folder"
-        raise TrainingBusyError(message) from None
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 @contextmanager

@@ -1,36 +1,56 @@
-"""Locks that the operating system frees when their holder is killed."""
+"""File locks, which the operating system frees when their holder is killed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from hlynr.runtime.errors import EnvironmentNotReady
 
+FOREVER = -1.0
+
 
 class BusyError(EnvironmentNotReady):
-    """Another one is going on in the project."""
+    """Another process does the same in the project."""
 
 
 @contextmanager
-def one_at_a_time(root: Path, what: str = "retraining") -> Iterator[None]:
-    """Keep a second one out of the project; the operating system frees the lock of a killed one.
+def hold(
+    path: Path, *, busy: Exception | None = None, wait: float = FOREVER, on_wait: Callable[[], None] = lambda: None
+) -> Iterator[None]:
+    """Hold the lock file, made if it is missing; not reentrant.
 
-    It is turned away and does not wait: after the first one the retraining is another, and so is what to do.
-
-    Raises:
-        BusyError: if another one is going on.
+    Args:
+        busy: what to raise when another process still holds the lock after the wait.
+        wait: [s].
+        on_wait: called once, before waiting.
     """
     from filelock import FileLock, Timeout
 
-    lock = FileLock(root / ".hlynr" / f"{what}.lock")
-    Path(lock.lock_file).parent.mkdir(exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise BusyError(f"{root}: another {what} is going on here; wait for it, or stop it") from None
+        on_wait()
+        try:
+            lock.acquire(timeout=wait)
+        except Timeout:
+            raise busy or BusyError(f"{path}: another process holds this lock") from None
     try:
         yield
     finally:
         lock.release()
+
+
+def one_at_a_time(root: Path, what: str = "retraining") -> AbstractContextManager[None]:
+    """Keep a second process from doing the same in the project.
+
+    It does not wait: after the first retraining the next one has another number, other seeds and another champion.
+
+    Raises:
+        BusyError: if another process does.
+    """
+    busy = BusyError(f"{root}: another {what} is going on here; wait for it, or stop it")
+    return hold(root / ".hlynr" / f"{what}.lock", busy=busy, wait=0.0)

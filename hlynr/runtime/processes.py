@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
@@ -15,6 +14,7 @@ from typing import TextIO
 
 from hlynr.records.base import Record
 from hlynr.records.training import TrainProgress
+from hlynr.runtime import parent
 from hlynr.runtime.errors import DONE, INTERRUPTED, EnvironmentNotReady, InputError, TrainingError, UserError, explained
 from hlynr.runtime.progress import TrainObserver
 
@@ -117,21 +117,19 @@ class MessageChannel:
             print(record.model_dump_json(), file=self._stream, flush=True)
 
 
-def watch_parent(parent: int, patience: float) -> None:
-    """Ask this process to stop when ``parent`` is gone, and end it after ``patience`` seconds.
-
-    A thread, because a parent-death signal also fires when the spawning thread ends.
-    """
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(patience)
-    os._exit(1)
+def last_line(output: str | Path) -> str:
+    """The last line of an output or of a log file that is not blank; empty if there is none, or no such file."""
+    if isinstance(output, Path):
+        try:
+            output = output.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+    return next((line.strip() for line in reversed(output.splitlines()) if line.strip()), "")
 
 
 def serve(work: Callable[[str, MessageChannel], None]) -> int:
     """The child's side of `converse`: do what the text on standard input asks for, and return the exit code."""
-    threading.Thread(target=watch_parent, args=(os.getppid(), PATIENCE), daemon=True).start()
+    parent.end_with(os.getppid(), kill_after=PATIENCE)
     channel = MessageChannel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no message to the parent
     try:

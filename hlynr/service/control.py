@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from hlynr.config.project import Project
 from hlynr.records.base import write_text
 from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.runtime.processes import last_line
 from hlynr.service import prefect_server, supervisor
 from hlynr.service.paths import ServicePaths, lives
 
@@ -97,8 +98,7 @@ def _detached(project: Project, command: list[str]) -> None:
         if state is not None and state.pid == process.pid and state.healthy:
             return
         if process.poll() is not None:
-            last = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()[-1:]
-            raise EnvironmentNotReady("".join(last).removeprefix("hlynr: ") or f"it ended, see {log}")
+            raise EnvironmentNotReady(last_line(log).removeprefix("hlynr: ") or f"it ended, see {log}")
         time.sleep(PAUSE)
 
 
@@ -112,4 +112,4 @@ def _deploy(command: list[str], project: Project, api: str) -> None:
         check=False,
     )
     if done.returncode:
-        raise EnvironmentNotReady((done.stderr.strip().splitlines() or ["it cannot be deployed"])[-1])
+        raise EnvironmentNotReady(last_line(done.stderr) or "it cannot be deployed")

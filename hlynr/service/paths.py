@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 from hlynr.records.service import ServiceState
+from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady
 
 
@@ -38,25 +38,14 @@ class ServicePaths:
         """The log of one service, or of the process above them, ``service``."""
         return self.folder / f"{name}.log"
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Be the service of this project; the operating system frees the lock of a killed one.
+    def held(self) -> AbstractContextManager[None]:
+        """Be the service of this project.
 
         Raises:
             AlreadyUpError: if another process is.
         """
-        from filelock import FileLock, Timeout
-
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "service.lock")
-        try:
-            lock.acquire(timeout=0)
-        except Timeout:
-            raise AlreadyUpError(f"{self.root}: the service is up already; hlynr status tells how it is") from None
-        try:
-            yield
-        finally:
-            lock.release()
+        busy = AlreadyUpError(f"{self.root}: the service is up already; hlynr status tells how it is")
+        return locks.hold(self.folder / "service.lock", busy=busy, wait=0.0)
 
     def running(self) -> ServiceState | None:
         """What the service that is up has written down; None if none is, whatever an earlier one left."""

@@ -11,17 +11,16 @@ import os
 import socket
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import urlopen
 
 from hlynr.config.project import Project
 from hlynr.runtime.errors import EnvironmentNotReady
-from hlynr.runtime.processes import watch_parent
+from hlynr.runtime.parent import end_with
+from hlynr.runtime.processes import last_line
 from hlynr.service.paths import ServicePaths
+from hlynr.service.prefect_api import answers
 
 START_TIMEOUT = 120.0
 """[s] it takes 10 to 40 on a busy machine."""
@@ -44,9 +43,10 @@ class Server:
             EnvironmentNotReady: if it ends instead, or does not answer in time.
         """
         deadline = time.monotonic() + START_TIMEOUT
-        while not self._answers():
+        while not answers(f"{self.url}/health", timeout=5.0):
             if self.process.poll() is not None:
-                raise EnvironmentNotReady(f"Prefect's server did not start: {self._last_words()}; {_HINT}")
+                reason = last_line(self.log) or f"no reason given in {self.log}"
+                raise EnvironmentNotReady(f"Prefect's server did not start: {reason}; {_HINT}")
             if time.monotonic() > deadline:
                 raise EnvironmentNotReady(f"Prefect's server does not answer after {START_TIMEOUT:g} s, see {self.log}")
             time.sleep(0.1)
@@ -59,17 +59,6 @@ class Server:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
-
-    def _answers(self) -> bool:
-        try:
-            with urlopen(f"{self.url}/health", timeout=5) as response:
-                return bool(response.status == 200)
-        except (URLError, OSError):
-            return False
-
-    def _last_words(self) -> str:
-        lines = self.log.read_text(encoding="utf-8", errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), f"no reason given in {self.log}")
 
 
 def start(project: Project) -> Server | None:
@@ -132,7 +121,7 @@ def main() -> None:
 
     host, port, parent = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if parent:
-        threading.Thread(target=watch_parent, args=(parent, STOP_TIMEOUT), daemon=True).start()
+        end_with(parent, kill_after=STOP_TIMEOUT)
     application = "prefect.server.api.server:create_app"
     uvicorn.run(application, factory=True, host=host, port=port, log_level="error", lifespan="on")
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from hlynr.records.service import ComponentState, ComponentStatus
+from hlynr.runtime.processes import last_line
 from hlynr.service.components import Component
 
 LOOK = 5.0
@@ -57,7 +58,7 @@ class SupervisedProcess:
         """Run the command; a part that is elsewhere only gets looked at."""
         if self.part.command is None:
             return
-        minder = [sys.executable, "-P", str(Path(__file__).with_name("process_guard.py")), str(os.getpid()), str(GRACE)]
+        minder = [sys.executable, "-P", "-m", "hlynr.service.process_guard", str(os.getpid()), str(GRACE)]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
@@ -100,11 +101,7 @@ class SupervisedProcess:
 
     def last_words(self) -> str:
         """The last line of its log that says anything."""
-        try:
-            lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
-        except OSError:
-            lines = []
-        return next((line.strip() for line in reversed(lines) if line.strip()), "it gave no reason")
+        return last_line(self._log) or "it gave no reason"
 
     def _look_elsewhere(self, now: float) -> str | None:
         if now < self._next_look:

@@ -11,11 +11,10 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import suppress
 
-LOOK = 0.5
-"""[s] between looks at the parent."""
+from hlynr.runtime.parent import wait_until_gone
+
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
@@ -35,8 +34,7 @@ def mind(parent: int, grace: float, command: list[str]) -> int:
         preexec_fn=lambda: libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL),
     )
     try:
-        while child.poll() is None and not asked and os.getppid() == parent:
-            time.sleep(LOOK)
+        wait_until_gone(parent, or_until=lambda: bool(asked) or child.poll() is not None)
         return _ended(child, grace)
     finally:
         with suppress(ProcessLookupError):

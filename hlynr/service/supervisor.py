@@ -20,6 +20,7 @@ import psutil
 from hlynr.config.project import Project
 from hlynr.records.service import ServiceState
 from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.runtime.processes import last_line
 from hlynr.service import components
 from hlynr.service.lost_runs import CrashedRuns, LostRuns
 from hlynr.service.paths import ServicePaths
@@ -172,7 +173,7 @@ def _prepare_store(project: Project) -> None:
         check=False,
     )
     if done.returncode:
-        raise EnvironmentNotReady((done.stderr.strip().splitlines() or ["MLflow's store cannot be made"])[-1])
+        raise EnvironmentNotReady(last_line(done.stderr) or "MLflow's store cannot be made")
 
 
 def make_store(config: str) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,8 +16,7 @@ from hlynr.ops.tracking import abandoned, lineage, runs, store
 from hlynr.pipeline import retraining
 from hlynr.records.training import Lineage
 from hlynr.rl import checkpoint
-from hlynr.runtime import locks
-from hlynr.runtime.errors import EnvironmentNotReady, InputError
+from hlynr.runtime.errors import InputError
 
 History = Callable[..., None]
 
@@ -118,20 +115,3 @@ def test_a_retry_is_not_stopped_by_a_checkpoint_it_cannot_use(
     assert retraining.begun(project, given, project.train) is None
     with pytest.raises(checkpoint.CheckpointError):
         retraining.begun(project, None, project.train)
-
-
-def test_one_retraining_at_a_time_until_its_process_is_gone(tmp_path: Path) -> None:
-    script = (
-        "import sys, time; from pathlib import Path; from hlynr.runtime import locks\n"
-        "with locks.one_at_a_time(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)\n"
-    )
-    command = [sys.executable, "-c", script, str(tmp_path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as other:
-        assert other.stdout is not None
-        assert other.stdout.readline() == "held\n"
-        with pytest.raises(EnvironmentNotReady, match="another retraining"), locks.one_at_a_time(tmp_path):
-            pass
-        other.kill()
-        other.wait()
-        with locks.one_at_a_time(tmp_path):
-            pass

@@ -186,7 +186,7 @@ def test_an_orphan_stops_by_itself_with_nobody_listening(project: Project, tmp_p
     observers[0].progress(progress(3))
     Path({str(tmp_path / "saved")!r}).touch()
     """
-    request = training_process.Request(
+    request = training_process.TrainingRequest(
         root=str(project.root), config=project.config, lineage=lineage.start(project.config, tmp_path), resume=False
     )
     parent = (

@@ -25,7 +25,17 @@ STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); 
 
 
 def _minded(parent: int, script: str, grace: float = 5.0) -> subprocess.Popen[str]:
-    command = [sys.executable, "-P", process_guard.__file__, str(parent), str(grace), sys.executable, "-c", script]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        process_guard.__name__,
+        str(parent),
+        str(grace),
+        sys.executable,
+        "-c",
+        script,
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
 
 
@@ -63,11 +73,11 @@ def test_killed_it_takes_the_command_with_it() -> None:
 def test_it_ends_when_the_process_it_works_for_is_gone(tmp_path: Path) -> None:
     script = (
         "import os, subprocess, sys, time\n"
-        "command = [sys.executable, '-P', sys.argv[1], str(os.getpid()), '5', sys.executable, '-c', sys.argv[2]]\n"
+        "command = [sys.executable, '-P', '-m', sys.argv[1], str(os.getpid()), '5', sys.executable, '-c', sys.argv[2]]\n"
         "print(subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True).pid, flush=True)\n"
         "time.sleep(600)\n"
     )
-    command = [sys.executable, "-c", script, process_guard.__file__, FAMILY]
+    command = [sys.executable, "-c", script, process_guard.__name__, FAMILY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
         minding = psutil.Process(int(owner.stdout.readline()))

@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +20,7 @@ from urllib.parse import unquote, urlsplit
 from hlynr.config.config import Config
 from hlynr.ops.tracking import shared_lock, views
 from hlynr.ops.tracking.shared_lock import Confirm
+from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady
 
 if TYPE_CHECKING:
@@ -47,11 +48,9 @@ class Store:
     model: str
     lock_file: Path
 
-    @contextmanager
-    def lock(self) -> Iterator[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Keep every other holder out, on this machine; not reentrant."""
-        with _locked(self.lock_file):
-            yield
+        return _locked(self.lock_file)
 
     @contextmanager
     def registry_lock(self) -> Iterator[Confirm]:
@@ -119,17 +118,9 @@ def open_store(config: Config, root: Path) -> Store:
     return Store(uri, client, experiment_id, config.tracking.model, lock_file)
 
 
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the lock file; the operating system frees the lock of a killed process."""
-    from filelock import FileLock, Timeout
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(path, timeout=LOCK_TIMEOUT):
-            yield
-    except Timeout:
-        raise StoreError(f"{path}: another process has held this lock for {LOCK_TIMEOUT:g} s") from None
+def _locked(path: Path) -> AbstractContextManager[None]:
+    busy = StoreError(f"{path}: another process has held this lock for {LOCK_TIMEOUT:g} s")
+    return locks.hold(path, busy=busy, wait=LOCK_TIMEOUT)
 
 
 def _artifact_location(artifacts: str, uri: str, root: Path) -> str | None:

@@ -17,14 +17,17 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hlynr.config.config import Config
 from hlynr.ops.versioning import git, snapshot
 from hlynr.records.retraining import VersionRecord
+from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.runtime.processes import last_line
 
 BUNDLE = "outputs/train/bundle"
 WORKTREES = ".hlynr/worktrees"
@@ -159,27 +162,12 @@ def default_remote(root: Path) -> str:
     return f"{name} ({url})"
 
 
-@contextmanager
-def lock(root: Path) -> Iterator[None]:
-    """One save at a time, and none while something is removed; the system frees the lock of a killed process."""
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(root / ".hlynr" / "versioning.lock")
-    Path(lock.lock_file).parent.mkdir(exist_ok=True)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        _log.warning("waiting for another save of %s to end", root)
-        try:
-            lock.acquire(timeout=LOCK_TIMEOUT)
-        except Timeout:
-            raise VersioningError(
-                f"another process has been saving {root} for {LOCK_TIMEOUT:g} s (it holds {lock.lock_file})"
-            ) from None
-    try:
-        yield
-    finally:
-        lock.release()
+def lock(root: Path) -> AbstractContextManager[None]:
+    """One save at a time, and none while something is removed."""
+    path = root / ".hlynr" / "versioning.lock"
+    busy = VersioningError(f"another process has been saving {root} for {LOCK_TIMEOUT:g} s (it holds {path})")
+    on_wait = partial(_log.warning, "waiting for another save of %s to end", root)
+    return locks.hold(path, busy=busy, wait=LOCK_TIMEOUT, on_wait=on_wait)
 
 
 def _experiments(root: Path) -> list[re.Match[str]]:
@@ -233,8 +221,8 @@ def ask(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
         except subprocess.TimeoutExpired:
             raise VersioningError(f"DVC's {verb} took longer than {DVC_TIMEOUT:g} s") from None
     if done.returncode or not done.stdout:
-        last = (done.stderr.strip().splitlines() or [f"exit status {done.returncode}"])[-1]
-        raise VersioningError(f"DVC's {verb} failed: {last}")
+        reason = last_line(done.stderr) or f"exit status {done.returncode}"
+        raise VersioningError(f"DVC's {verb} failed: {reason}")
     answer: dict[str, Any] = json.loads(done.stdout)
     if "fault" in answer:
         raise VersioningError(answer["fault"])

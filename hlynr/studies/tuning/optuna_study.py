@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import optuna
-from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning, StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
@@ -21,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from hlynr.config.sections import Tune
 from hlynr.ops.tracking.store import SQLITE, absolute_uri
+from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 from hlynr.studies.tuning import space
 from hlynr.studies.tuning.retries import Lookout
@@ -151,7 +151,8 @@ def _storage(search: SearchConfig) -> RDBStorage:
     if uri.startswith(SQLITE):
         Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 120.0}}  # several workers write to one file
-    with warnings.catch_warnings(), _alone(search):
+    lock = Path(search.root) / ".hlynr" / "optuna.lock"  # the first connection makes the tables: one at a time
+    with warnings.catch_warnings(), locks.hold(lock):
         warnings.simplefilter("ignore", ExperimentalWarning)
         return RDBStorage(
             uri,
@@ -159,15 +160,6 @@ def _storage(search: SearchConfig) -> RDBStorage:
             heartbeat_interval=heartbeat,
             grace_period=GRACE * heartbeat,
         )
-
-
-@contextmanager
-def _alone(search: SearchConfig) -> Iterator[None]:
-    """Tables are made when the first one connects, and two of them at once would trip over each other."""
-    lock = Path(search.root) / ".hlynr" / "optuna.lock"
-    lock.parent.mkdir(exist_ok=True)
-    with FileLock(lock):
-        yield
 
 
 @contextmanager

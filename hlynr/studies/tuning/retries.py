@@ -6,13 +6,15 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import optuna
-from filelock import FileLock
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import RDBStorage, RetryHeartbeatStaleTrialCallback
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy import func, select
+
+from hlynr.runtime import locks
 
 BROKEN = "broken"
 """Attribute of a trial that failed by an error of its own, which would only come again."""
@@ -63,7 +65,7 @@ class Lookout:
         """Over all workers of the study, so that nothing is put back twice; a killed one's lock ends with it."""
         engine, study = self._storage.engine, self._study.study_name
         if engine.dialect.name == "sqlite":
-            with FileLock(f"{engine.url.database}.lock"):
+            with locks.hold(Path(f"{engine.url.database}.lock")):
                 yield
         else:
             with engine.begin() as connection:
