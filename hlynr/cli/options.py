@@ -1,42 +1,58 @@
-"""The command line's options, each refused before any work has begun if it cannot be."""
+"""The command line's options; an invalid path is an error before any work has begun."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import typer
+from typer import Argument, Option
+
+from hlynr.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from hlynr.config.project import Project
+
+PARAMS = Path("params.yaml")
+
+
+def project(params: Path, overrides: list[str] | None = None, strategy: str | None = None) -> Project:
+    """The project that --params, --set and --strategy describe."""
+    from hlynr.config.params import load
+    from hlynr.config.project import Project
+
+    around = [f"run.strategy={strategy}"] if strategy else []
+    return Project(params.absolute().parent.resolve(), load(params, [*(overrides or []), *around]))
 
 
 def _writable_file(path: Path | None) -> Path | None:
-    """A file to be written when the work is done, in a folder that must be there now."""
+    """A file that is written when the work is done, in a folder that must exist now."""
     if path is None or path == Path("-"):
         return path
     if path.is_dir():
-        raise _refused("--json", path, "is a folder; a file is needed")
+        raise _invalid("--json", path, "is a folder; a file is needed")
     if not path.absolute().parent.is_dir():
-        raise _refused("--json", path, f"the folder {path.absolute().parent} does not exist")
+        raise _invalid("--json", path, f"the folder {path.absolute().parent} does not exist")
     if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise _refused("--json", path, "is not writable")
+        raise _invalid("--json", path, "is not writable")
     return path.absolute()
 
 
 def _writable_folder(path: Path | None) -> Path | None:
-    """A folder that exists or can be made."""
+    """A folder that exists or can be created."""
     if path is None:
         return None
-    existing = next(place for place in (path.absolute(), *path.absolute().parents) if place.exists())
+    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
     if not existing.is_dir():
-        raise _refused("--out", path, f"{existing} is a file; a folder is needed")
+        raise _invalid("--out", path, f"{existing} is a file; a folder is needed")
     if not os.access(existing, os.W_OK):
-        raise _refused("--out", path, f"{existing} is not writable")
+        raise _invalid("--out", path, f"{existing} is not writable")
     return path.absolute()
 
 
 def _new_folder(path: Path) -> Path:
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise _refused("--to", path, "exists already; a new or empty folder is needed")
+        raise _invalid("--to", path, "exists already; a new or empty folder is needed")
     return path.absolute()
 
 
@@ -44,124 +60,116 @@ def _absolute(path: Path | None) -> Path | None:
     return None if path is None else path.absolute()
 
 
-def _refused(option: str, path: Path, reason: str) -> Exception:
-    from hlynr.runtime.errors import InputError
-
+def _invalid(option: str, path: Path, reason: str) -> InputError:
     return InputError(f"{option}: {path}: {reason}")
 
 
-Params = Annotated[Path, typer.Option("--params", metavar="FILE", help="The configuration; its folder is the project.")]
+Params = Annotated[Path, Option("--params", metavar="FILE", help="The configuration; its folder is the project.")]
 Set = Annotated[
     list[str],
-    typer.Option("--set", metavar="KEY=VALUE", help="Change a setting for this command: train.seed=7; repeatable."),
+    Option("--set", metavar="KEY=VALUE", help="Change a setting for this command: train.seed=7; repeatable."),
 ]
 Strategy = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="One of the strategies of params.yaml, or default: short for run.strategy."),
+    Option(metavar="NAME", help="One of the strategies of params.yaml, or default: short for run.strategy."),
 ]
 OnlyStrategy = Annotated[
-    str | None, typer.Option("--strategy", metavar="NAME", help="Try this strategy alone, instead of retrain.plan.")
+    str | None, Option("--strategy", metavar="NAME", help="Try this strategy alone, instead of retrain.plan.")
 ]
 Json = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--json",
         metavar="FILE",
         callback=_writable_file,
         help="Also write the record as JSON; - writes it, and nothing else, to standard output.",
     ),
 ]
-Policy = Annotated[str | None, typer.Option(metavar="LAW", help="zero, random, pursuit, heading, pn, apn or inertial.")]
-Bundle = Annotated[Path | None, typer.Option(metavar="DIR", callback=_absolute, help="A trained policy's folder.")]
+Policy = Annotated[str | None, Option(metavar="LAW", help="zero, random, pursuit, heading, pn, apn or inertial.")]
+Bundle = Annotated[Path | None, Option(metavar="DIR", callback=_absolute, help="A trained policy's folder.")]
 Model = Annotated[
     str | None,
-    typer.Option(
+    Option(
         metavar="URI", help="A registered model, like models:/hlynr-intercept@champion or models:/hlynr-intercept/1."
     ),
 ]
-Truth = Annotated[bool, typer.Option("--truth", help="Let the law see the truth instead of the radar's estimate.")]
-Scenario = Annotated[str | None, typer.Option(metavar="NAME", help="Default: evaluation.scenario.")]
-Episodes = Annotated[int | None, typer.Option(metavar="N", help="Default: evaluation.heldout_episodes.")]
-Seed = Annotated[int | None, typer.Option(metavar="N", help="Default: the held-out seed.")]
+Truth = Annotated[bool, Option("--truth", help="Let the law see the truth instead of the radar's estimate.")]
+Scenario = Annotated[str | None, Option(metavar="NAME", help="Default: evaluation.scenario.")]
+Episodes = Annotated[int | None, Option(metavar="N", help="Default: evaluation.heldout_episodes.")]
+Seed = Annotated[int | None, Option(metavar="N", help="Default: the held-out seed.")]
 TrainOut = Annotated[
     Path | None,
-    typer.Option(metavar="DIR", callback=_writable_folder, help="Where to write; default: the outputs folder's train."),
+    Option(metavar="DIR", callback=_writable_folder, help="Where to write; default: the outputs folder's train."),
 ]
 EvaluateOut = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         metavar="DIR", callback=_writable_folder, help="Write report, figures and DVC's metrics here: the whole stage."
     ),
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the last training checkpoint.")]
+Resume = Annotated[bool, Option("--resume", help="Go on from the last training checkpoint.")]
 ResumeRetraining = Annotated[
     bool,
-    typer.Option(
-        "--resume", help="Go on with the retraining that was interrupted; without one, begin a new retraining."
-    ),
+    Option("--resume", help="Go on with the retraining that was interrupted; without one, begin a new retraining."),
 ]
 Target = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="TARGET",
         help="A bundle's folder, a registered model (models:/NAME/3, models:/NAME@ALIAS), or a run's id.",
     ),
 ]
 WatchedRun = Annotated[
     str | None,
-    typer.Argument(
+    Argument(
         metavar="RUN",
         help="A training's folder, an MLflow run's id or its first six or more characters, or a lineage's id. "
         "Default: the newest training.",
     ),
 ]
-Once = Annotated[bool, typer.Option("--once", help="Print the present state and exit.")]
-DiagnosedEpisodes = Annotated[int, typer.Option("--episodes", metavar="N", help="Engagements to fly.")]
-DiagnosisSeed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Default: the selection seed.")]
+Once = Annotated[bool, Option("--once", help="Print the present state and exit.")]
+DiagnosedEpisodes = Annotated[int, Option("--episodes", metavar="N", help="Engagements to run.")]
+DiagnosisSeed = Annotated[int | None, Option("--seed", metavar="N", help="Default: the selection seed.")]
 DiagnosisOut = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--out",
         metavar="DIR",
         callback=_writable_folder,
         help="Where to write diagnosis.html and diagnosis.json; default: the outputs folder's diagnose.",
     ),
 ]
-Budget = Annotated[int, typer.Option(metavar="N", min=1, help="Timesteps of the brief training on the truth.")]
-Quick = Annotated[bool, typer.Option("--quick", help="Leave out the brief training on the truth.")]
-Revision = Annotated[str, typer.Argument(metavar="REVISION", help="A DVC experiment, branch, tag or commit.")]
-Destination = Annotated[Path, typer.Option("--to", metavar="DIR", callback=_new_folder, help="A new or empty folder.")]
+Budget = Annotated[int, Option(metavar="N", min=1, help="Timesteps of the brief training on the truth.")]
+Quick = Annotated[bool, Option("--quick", help="Leave out the brief training on the truth.")]
+Revision = Annotated[str, Argument(metavar="REVISION", help="A DVC experiment, branch, tag or commit.")]
+Destination = Annotated[Path, Option("--to", metavar="DIR", callback=_new_folder, help="A new or empty folder.")]
 Workers = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Trainings at a time; default: stability.workers of params.yaml.")
+    int | None, Option(metavar="N", min=1, help="Trainings at a time; default: stability.workers of params.yaml.")
 ]
 Trial = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--trial", metavar="STUDY:N", help="Train as trial N of a search did, with its first seed unless --set says so."
     ),
 ]
 Trials = Annotated[
     int | None,
-    typer.Option(metavar="N", min=1, help="Trials of the whole study; default: tune.trials of params.yaml."),
+    Option(metavar="N", min=1, help="Trials of the whole study; default: tune.trials of params.yaml."),
 ]
 TuneWorkers = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Processes here; default: tune.workers of params.yaml.")
+    int | None, Option(metavar="N", min=1, help="Processes here; default: tune.workers of params.yaml.")
 ]
-StudyName = Annotated[str | None, typer.Option("--study", metavar="NAME", help="Short for tune.study.")]
+StudyName = Annotated[str | None, Option("--study", metavar="NAME", help="Short for tune.study.")]
 Around = Annotated[
     str | None,
-    typer.Option("--strategy", metavar="NAME", help="The strategy to search around: short for run.strategy."),
+    Option("--strategy", metavar="NAME", help="The strategy to search around: short for run.strategy."),
 ]
-Join = Annotated[
-    bool, typer.Option("--join", help="Only work on a study that was begun elsewhere, until it has its trials.")
-]
+Join = Annotated[bool, Option("--join", help="Only work on a study that was begun elsewhere, until it has its trials.")]
 Apply = Annotated[
-    bool, typer.Option("--apply", help="Then write the winner into params.yaml as a strategy, shown as a diff first.")
+    bool, Option("--apply", help="Then write the winner into params.yaml as a strategy, shown as a diff first.")
 ]
-Yes = Annotated[bool, typer.Option("--yes", help="Write without asking.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Only say what would go, and change nothing.")]
-Detach = Annotated[
-    bool, typer.Option("--detach", help="Leave it running and return when all is well; hlynr down stops it.")
-]
-Tune = Annotated[bool, typer.Option("--tune", help="Open optuna-dashboard on the searches instead.")]
-Port = Annotated[int, typer.Option(metavar="N", min=1, max=65535, help="Of 127.0.0.1.")]
+Yes = Annotated[bool, Option("--yes", help="Write without asking.")]
+DryRun = Annotated[bool, Option("--dry-run", help="Only say what would go, and change nothing.")]
+Detach = Annotated[bool, Option("--detach", help="Leave it running and return when all is well; hlynr down stops it.")]
+Tune = Annotated[bool, Option("--tune", help="Open optuna-dashboard on the searches instead.")]
+Port = Annotated[int, Option(metavar="N", min=1, max=65535, help="Of 127.0.0.1.")]

@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from hlynr.config.project import Project
 from hlynr.records.diagnosis import Diagnosis
 from hlynr.records.evaluation import EvaluationReport, GateDecision, Judgement
-from hlynr.records.retraining import Check, Promotion
+from hlynr.records.retraining import Promotion
 from hlynr.records.training import TrainResult
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 from hlynr.runtime.suggestions import not_one_of
@@ -34,20 +33,6 @@ class PolicyChoice:
     model: str | None = None
     truth: bool = False
     """Let it see the truth instead of the estimate."""
-
-
-def tables() -> ModuleType:
-    """How records look in a terminal."""
-    from hlynr.report import tables as module
-
-    return module
-
-
-def doctor(project: Project) -> list[Check]:
-    """The checklist, whatever its outcome."""
-    from hlynr.pipeline import preflight as checks
-
-    return checks.examine(project)
 
 
 def judge(

@@ -29,24 +29,7 @@ from hlynr.rl import bundle
 from hlynr.runtime.errors import BAD_INPUT, DONE, INTERRUPTED, NOT_READY, TRAINING_FAILED
 from hlynr.service import prefect_server
 
-VERBS = (
-    "validate",
-    "doctor",
-    "train",
-    "evaluate",
-    "promote",
-    "rollback",
-    "champions",
-    "restore",
-    "retrain",
-    "ui",
-    "diagnose",
-    "bench",
-    "study",
-    "monitor",
-    "tune",
-    "prune",
-)
+VERBS = [verb.name or verb.callback.__name__ for verb in app.app.registered_commands if verb.callback]
 
 
 class Answer(NamedTuple):
@@ -142,6 +125,15 @@ def test_every_verb_explains_itself(root: Path, hlynr: Hlynr, verb: str) -> None
     answer = hlynr(root, verb, "--help")
     assert answer.code == DONE
     assert "--params" in answer.out
+
+
+def test_the_former_verb_is_an_alias_that_the_help_does_not_list(root: Path, hlynr: Hlynr) -> None:
+    assert {"stability", "study"} <= set(VERBS)
+    former = hlynr(root, "study", "--help").out.replace("hlynr study", "hlynr stability")
+    assert former.split() == hlynr(root, "stability", "--help").out.split()
+    listed = hlynr(root, "--help").out
+    assert " stability " in listed
+    assert " study " not in listed
 
 
 def test_the_installed_command_refuses_in_the_same_way(root: Path) -> None:

@@ -10,6 +10,7 @@ from hlynr.config import params
 from hlynr.config.project import Project
 from hlynr.records.training import TrainResult
 from hlynr.records.tuning import TrialRecord
+from hlynr.runtime.errors import InputError
 from hlynr.studies.tuning import trial
 from hlynr.studies.tuning.search_config import SearchConfig
 
@@ -43,11 +44,13 @@ def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: 
     """The trial ``STUDY:N`` with its first seed, and ``overrides`` that have the last word.
 
     Raises:
-        hlynr.runtime.errors.InputError: if there is no such trial, or its study is of something else than params.yaml says.
+        InputError: if there is no such trial, or its study is of something else than params.yaml says.
         hlynr.config.params.ConfigError: if the overrides make its configuration impossible.
     """
     overrides = list(overrides)
     name = reference.rpartition(":")[0]
+    if not name:
+        raise InputError(f"--trial: {reference}: is not STUDY:N, like stability:7")
     around = [f"run.strategy={strategy}"] if strategy else []
     config = params.load(path, [*overrides, *around, f"tune.study={name}"])
     search = SearchConfig(root=str(path.absolute().parent.resolve()), config=config)

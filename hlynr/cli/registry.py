@@ -1,0 +1,46 @@
+"""Verbs about the registered model: promote, roll back, list the decisions, restore a bundle."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from hlynr.cli import options
+from hlynr.cli.output import show
+
+
+def promote(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
+    """Put the newest trained and evaluated bundle through the gate and carry out the decision."""
+    from hlynr.pipeline import commands
+    from hlynr.report import tables
+
+    decision, promotion = commands.promote_newest(options.project(params, set_))
+    show(tables.decision_summary(decision, promotion), promotion, json)
+
+
+def rollback(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
+    """Make the previous champion champion again, after loading it and running its 100 episodes again."""
+    from hlynr.pipeline import commands
+
+    promotion = commands.rollback(options.project(params, set_))
+    show(promotion.reason, promotion, json)
+
+
+def champions(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
+    """List every decision about the registered model, oldest first."""
+    from hlynr.pipeline import commands
+    from hlynr.report import tables
+
+    project = options.project(params, set_)
+    entries = commands.champions(project)
+    show(tables.history(entries, project.config.tracking.model), entries, json)
+
+
+def restore(
+    revision: options.Revision,
+    destination: options.Destination = Path("restored"),
+    params: options.Params = options.PARAMS,
+) -> None:
+    """Bring a bundle back from DVC, from the remote where the cache is gone."""
+    from hlynr.pipeline import commands
+
+    print(f"restored to {commands.restore(options.project(params), revision, destination)}")

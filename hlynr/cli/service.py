@@ -1,0 +1,64 @@
+"""Verbs about what keeps running on a machine, and what it keeps on the disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from hlynr.cli import options
+from hlynr.cli.output import say, show
+from hlynr.runtime.errors import DONE, NOT_READY
+
+if TYPE_CHECKING:
+    from hlynr.config.project import Project
+
+
+def up(params: options.Params = options.PARAMS, set_: options.Set = [], detach: options.Detach = False) -> None:
+    """Keep Prefect's server, MLflow's and a worker running, with the nightly schedule; Ctrl-C stops them."""
+    from flows.service import COMMANDS
+    from hlynr.pipeline import steps
+    from hlynr.service import control
+
+    project = options.project(params, set_)
+    steps.require_ready(project)
+    control.up(project, params.name, set_, COMMANDS, detach=detach, tell=say)
+    if detach:
+        _status(project, None)
+
+
+def down(params: options.Params = options.PARAMS, set_: options.Set = []) -> None:
+    """Stop what `hlynr up` keeps running; a retraining that is under way comes to its checkpoint first."""
+    from hlynr.service import control
+
+    say("stopped" if control.down(options.project(params, set_)) else "nothing was up")
+
+
+def status(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
+    """Show the services, the next and the last retrainings, the champion and the disk; exits with 0 if all is well."""
+    raise typer.Exit(DONE if _status(options.project(params, set_), json) else NOT_READY)
+
+
+def _status(project: Project, json: Path | None) -> bool:
+    from hlynr.report import service as view
+    from hlynr.service import status as service
+
+    found = service.look(project)
+    show(view.status(found), found, json)
+    return found.healthy
+
+
+def prune(
+    params: options.Params = options.PARAMS,
+    set_: options.Set = [],
+    dry_run: options.DryRun = False,
+    json: options.Json = None,
+) -> None:
+    """Remove what came to no decision and is older than retention.days; what the registry points to stays for good."""
+    from hlynr.ops.retention import prune as retention_prune
+    from hlynr.report import retention as view
+
+    record = retention_prune.prune(options.project(params, set_), dry_run=dry_run)
+    show(view.pruned(record), record, json)
+    raise typer.Exit(NOT_READY if record.faults else DONE)
