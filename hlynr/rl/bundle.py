@@ -5,8 +5,6 @@ SB3's own zip holds cloudpickle, which runs code when it is opened; so it never 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from importlib.metadata import version
@@ -14,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hlynr.envs.observation import LIMIT, SCHEMA, SCHEMA_VERSION
+from hlynr.rl.inference.files import FORMAT, MANIFEST, WEIGHTS, read_files, sealed, sha256
 from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,9 +22,6 @@ if TYPE_CHECKING:
     from hlynr.records.training import Lineage
     from hlynr.rl.network import NetworkPolicy
 
-FORMAT = 1
-WEIGHTS, MANIFEST = "weights.safetensors", "manifest.json"
-_SEAL = "sha256"
 _PACKAGES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "numpy", "numba")
 
 
@@ -44,8 +40,8 @@ def save(
     temporary.mkdir(parents=True)
     try:
         save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, str(temporary / WEIGHTS))
-        manifest = _manifest(config, lineage, timesteps, success, _sha256(temporary / WEIGHTS))
-        (temporary / MANIFEST).write_text(_sealed(manifest), encoding="utf-8")
+        manifest = _manifest(config, lineage, timesteps, success, sha256(temporary / WEIGHTS))
+        (temporary / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
         _replace(temporary, folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -90,13 +86,6 @@ def versions() -> dict[str, str]:
     return {package: version(package) for package in _PACKAGES}
 
 
-def _sealed(manifest: dict[str, Any]) -> str:
-    """The manifest's text, ending with the sha256 of all its other entries."""
-    facts = {key: value for key, value in manifest.items() if key != _SEAL}
-    seal = hashlib.sha256(json.dumps(facts).encode()).hexdigest()
-    return json.dumps({**facts, _SEAL: seal}, indent=2) + "\n"
-
-
 def observation_schema() -> dict[str, Any]:
     """The schema a policy was trained on, as the manifest keeps it."""
     return {"version": SCHEMA_VERSION, "limit": LIMIT, "channels": [list(channel) for channel in SCHEMA]}
@@ -109,31 +98,14 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         BundleError: if anything is missing, of another version, or changed.
     """
     try:
-        text = (folder / MANIFEST).read_bytes().decode()  # as it lies there: no newline is translated
-        manifest = json.loads(text)
-    except OSError as error:
-        raise BundleError(f"{folder}: is no bundle: {MANIFEST} cannot be read ({error.strerror})") from None
-    except ValueError:
-        raise BundleError(f"{folder}: {MANIFEST} is not valid JSON") from None
-    if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
-        found = manifest.get("format") if isinstance(manifest, dict) else None
-        raise BundleError(f"{folder}: bundle format {found} is not {FORMAT}")
-    if text != _sealed(manifest):
-        raise BundleError(f"{folder}: {MANIFEST} was changed: its {_SEAL} is not that of its other entries")
+        manifest = read_files(folder)
+    except ValueError as error:
+        raise BundleError(str(error)) from None
     found = manifest["observation"]["version"]
     if found != SCHEMA_VERSION:
         raise BundleError(f"{folder}: observation schema {found} is not {SCHEMA_VERSION}; retrain the policy")
     if manifest["observation"] != observation_schema():
         raise BundleError(f"{folder}: the observation channels differ from this version's; retrain the policy")
-    if WEIGHTS not in manifest["files"]:
-        raise BundleError(f"{folder}: {MANIFEST} does not name {WEIGHTS}")
-    for name, expected in manifest["files"].items():
-        if Path(name).name != name:
-            raise BundleError(f"{folder}: {MANIFEST} names a file outside the bundle: {name}")
-        if not (folder / name).is_file():
-            raise BundleError(f"{folder}: {name} is missing")
-        if _sha256(folder / name) != expected:
-            raise BundleError(f"{folder}: {name} was changed: its sha256 is not the one in {MANIFEST}")
     return manifest
 
 
@@ -144,11 +116,11 @@ def digest(folder: Path) -> str:
         BundleError: if the bundle does not pass `read_manifest`.
     """
     read_manifest(folder)
-    return _sha256(folder / MANIFEST)
+    return sha256(folder / MANIFEST)
 
 
 def load_policy(folder: Path, *, threads: int = 1) -> NetworkPolicy:
-    """The policy of a bundle, ready to fly on the CPU.
+    """The policy of a bundle, on the CPU.
 
     Args:
         threads: of torch, for the whole process; small networks run best on one.
@@ -160,7 +132,8 @@ def load_policy(folder: Path, *, threads: int = 1) -> NetworkPolicy:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    from hlynr.rl.network import ACTIVATIONS, NetworkPolicy, build
+    from hlynr.rl.inference.actor import ACTIVATIONS
+    from hlynr.rl.network import NetworkPolicy, build
 
     manifest = read_manifest(folder)
     try:
@@ -175,8 +148,3 @@ def load_policy(folder: Path, *, threads: int = 1) -> NetworkPolicy:
         raise BundleError(f"{folder}: the weights do not fit the network in {MANIFEST}: {reason}") from None
     torch.set_num_threads(threads)
     return NetworkPolicy(manifest["algorithm"], policy)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""Networks: how settings become an SB3 policy, and how that policy flies."""
+"""Networks: SB3 policies built from settings, and run as the evaluation's policies."""
 
 from __future__ import annotations
 
@@ -12,18 +12,11 @@ from torch import nn
 
 from hlynr.envs.vector_env import action_space, observation_space
 from hlynr.evaluation.policy import Frame
+from hlynr.rl.inference.actor import ACTIVATIONS, Actor, LstmState
 from hlynr.rl.sequences import Sequences
 
 if TYPE_CHECKING:
     from hlynr.config.sections import Train
-
-ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
-
-BLOCK = 128
-"""Rows per forward pass at inference. Matrix products round differently at different heights, so a row's action
-would depend on how many others fly beside it; with one height for all it does not."""
-
-LstmState = tuple[torch.Tensor, torch.Tensor]
 
 
 class SequencePolicy(RecurrentActorCriticPolicy):
@@ -70,11 +63,13 @@ class NetworkPolicy:
     def __init__(self, name: str, network: ActorCriticPolicy) -> None:
         self.name = name
         self._network = network
+        lstm = network.lstm_actor if isinstance(network, RecurrentActorCriticPolicy) else None
+        self._actor = Actor(lstm, network.mlp_extractor.policy_net, network.action_net)
 
     @property
     def recurrent(self) -> bool:
         """Whether it has a memory to carry."""
-        return isinstance(self._network, RecurrentActorCriticPolicy)
+        return self._actor.lstm is not None
 
     @property
     def std(self) -> np.ndarray:
@@ -88,35 +83,5 @@ class NetworkPolicy:
         return np.clip(mean, -1.0, 1.0), state
 
     def mean(self, observation: np.ndarray, state: Any, episode_start: np.ndarray) -> tuple[np.ndarray, Any]:
-        """Like `predict`, but what the network says before it is clipped to the box of actions."""
-        rows = len(observation)
-        padded = -rows % BLOCK
-        seen = torch.as_tensor(np.pad(observation, ((0, padded), (0, 0))), device=self._network.device)
-        self._network.set_training_mode(False)
-        with torch.no_grad():
-            if isinstance(self._network, RecurrentActorCriticPolicy):
-                starts = torch.as_tensor(np.pad(episode_start, (0, padded)), dtype=torch.float32, device=seen.device)
-                action, state = self._recurrent(self._network, seen, state, starts)
-            else:
-                action = torch.cat(
-                    [self._network._predict(block, deterministic=True) for block in torch.split(seen, BLOCK)]
-                )
-        return action[:rows].cpu().numpy(), state
-
-    @staticmethod
-    def _recurrent(
-        network: RecurrentActorCriticPolicy, seen: torch.Tensor, state: LstmState | None, starts: torch.Tensor
-    ) -> tuple[torch.Tensor, LstmState]:
-        layers, _, hidden = network.lstm_hidden_state_shape
-        if state is None:
-            zeros = torch.zeros(layers, len(seen), hidden, device=seen.device)
-            state = (zeros, zeros)
-        actions, hiddens, cells = [], [], []
-        for first in range(0, len(seen), BLOCK):
-            rows = slice(first, first + BLOCK)
-            memory = (state[0][:, rows].contiguous(), state[1][:, rows].contiguous())
-            action, (h, c) = network._predict(seen[rows], memory, starts[rows], deterministic=True)
-            actions.append(action)
-            hiddens.append(h)
-            cells.append(c)
-        return torch.cat(actions), (torch.cat(hiddens, dim=1), torch.cat(cells, dim=1))
+        """Like `predict`, but before the actions are clipped to their box."""
+        return self._actor.mean(observation, state, episode_start)

@@ -18,7 +18,9 @@ from support.trainings import LINEAGE
 from hlynr.config.config import Config
 from hlynr.envs.observation import SCHEMA, SIZE
 from hlynr.rl import bundle
-from hlynr.rl.bundle import MANIFEST, WEIGHTS, BundleError, digest, load_policy, read_manifest
+from hlynr.rl.bundle import BundleError, digest, load_policy, read_manifest
+from hlynr.rl.inference import files
+from hlynr.rl.inference.files import MANIFEST, WEIGHTS
 from hlynr.rl.network import NetworkPolicy, build, policy_settings
 
 SEEN = np.random.default_rng(0).uniform(-2.0, 2.0, (40, SIZE)).astype(np.float32)
@@ -51,7 +53,7 @@ def rewritten(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     """A manifest with other entries and a seal that fits them, as a program of another version would write it."""
     manifest = json.loads((folder / MANIFEST).read_text())
     change(manifest)
-    (folder / MANIFEST).write_text(bundle._sealed(manifest))
+    (folder / MANIFEST).write_text(files.sealed(manifest))
 
 
 def test_round_trip(tiny: Callable[..., Config], algorithm: str, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A bundle as an MLflow LoggedModel: self-contained, with signature, example, requirements and its success."""
+"""A bundle as an MLflow LoggedModel: it predicts without hlynr, and carries signature, example and success rate."""
 
 from __future__ import annotations
 
@@ -12,16 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-import hlynr
 from hlynr.config.config import Config
 from hlynr.ops.tracking.metrics import dataset_of, merits, metrics
 from hlynr.ops.tracking.store import Store
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import Lineage
+from hlynr.rl import inference
 
 if TYPE_CHECKING:
     from mlflow.entities import LoggedModel
 
+PACKAGES = ("mlflow", "numpy", "safetensors", "torch")
+CODE = "hlynr_policy"
+"""What a model calls its copy of `hlynr.rl.inference`."""
 ACTIONS = 3
 
 
@@ -49,7 +52,7 @@ def log_bundle(
     )
     try:
         with tempfile.TemporaryDirectory() as folder:
-            # MLflow keeps an artifact under its source's name, and `registry.fetch_bundle` looks for this one.
+            # MLflow keeps data under its source's name, and `versions.fetch_bundle` looks for this one.
             named = shutil.copytree(bundle, Path(folder) / "bundle")
             _save(Path(folder) / "model", model, run_id, named, example)
             store.client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
@@ -68,13 +71,11 @@ def _name(lineage: Lineage) -> str:
 
 
 def requirements() -> list[str]:
-    """This package's direct dependencies, pinned to what is installed.
+    """What predicts, pinned to what is installed.
 
     Build labels such as ``+cpu`` are left out: they name a wheel, not a release.
     """
-    declared = [line for line in metadata.requires("hlynr") or [] if "extra ==" not in line]
-    names = [found[0] for line in declared if (found := re.match(r"[\w.-]+", line))]
-    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in names]
+    return [f"{name}=={metadata.version(name).partition('+')[0]}" for name in PACKAGES]
 
 
 def _save(path: Path, model: LoggedModel, run_id: str, bundle: Path, example: np.ndarray) -> None:
@@ -90,12 +91,16 @@ def _save(path: Path, model: LoggedModel, run_id: str, bundle: Path, example: np
     description = Model(
         artifact_path=model.artifact_location, run_id=run_id, model_uuid=model.model_id, model_id=model.model_id
     )
+    # Not as "hlynr": where that is installed too, the one would hide the other.
+    code = shutil.copytree(
+        Path(inference.__file__).parent, bundle.with_name(CODE), ignore=shutil.ignore_patterns("__pycache__")
+    )
     save_model(
         path=str(path),
         mlflow_model=description,
-        python_model=str(Path(__file__).with_name("pyfunc_model.py")),
-        artifacts={"bundle": str(bundle)},
-        code_paths=[str(Path(hlynr.__file__).parent)],
+        loader_module=f"{CODE}.served",
+        data_path=str(bundle),
+        code_paths=[str(code)],
         pip_requirements=requirements(),
         signature=ModelSignature(
             inputs=Schema([TensorSpec(float32, (-1, -1, example.shape[-1]))]),

@@ -29,6 +29,9 @@ LINEAGE_TAGS = tuple(f"hlynr.lineage.{key}" for key in ("id", "retraining", "git
 """Enough to find the run, the commit and the files; the run has the whole lineage, and lists show every tag."""
 DESCRIPTION = "Policies of a nightly retraining; none has been judged yet."
 
+BUNDLE_PATHS = ("data/bundle", "artifacts/bundle")
+"""Where a logged model keeps its bundle; the second one in models that carry all of hlynr."""
+
 _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow answers for a missing model or version, and for a missing alias."""
@@ -236,11 +239,13 @@ def _download(store: Store, version: ModelVersion, folder: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     location = store.client.get_model_version_download_uri(version.name, version.version)
-    try:
-        uri = f"{location.rstrip('/')}/artifacts/bundle"
-        return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri))
-    except (MlflowException, OSError) as error:
-        raise RegistryError(f"version {version.version}: its bundle is not in {location}: {error}") from error
+    for place in BUNDLE_PATHS:
+        try:
+            uri = f"{location.rstrip('/')}/{place}"
+            return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri))
+        except (MlflowException, OSError) as found:
+            error = found
+    raise RegistryError(f"version {version.version}: its bundle is not in {location}: {error}") from error
 
 
 def _verify(bundle: Path, version: VersionInfo) -> None:

@@ -143,7 +143,7 @@ def test_a_run_that_is_gone_is_no_record(reigns: Reigns, run_id: str | None) -> 
 @pytest.mark.parametrize("file", [bundle.WEIGHTS, bundle.MANIFEST])
 def test_a_damaged_one_stays_away(reigns: Reigns, file: str) -> None:
     stored = reigns.store.client.get_model_version_download_uri(reigns.store.model, "2")
-    path = Path(local_file_uri_to_path(stored)) / "artifacts" / "bundle" / file
+    path = Path(local_file_uri_to_path(stored)) / "data" / "bundle" / file
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + b"!")
     assert reigns.refused().startswith(

@@ -109,7 +109,7 @@ def stored_bundle(store: Store, version: int) -> Path:
     uri = store.client.get_model_version_download_uri(store.model, str(version))
     from mlflow.utils.file_utils import local_file_uri_to_path
 
-    return Path(local_file_uri_to_path(uri)) / "artifacts" / "bundle"
+    return Path(local_file_uri_to_path(uri)) / "data" / "bundle"
 
 
 def change_a_byte(folder: Path) -> None:

@@ -113,7 +113,7 @@ def test_run_carries_name_params_and_lineage(store: Store) -> None:
     assert run.info.status == "RUNNING"
     assert run.data.tags["hlynr.lineage.id"] == stores.lineage().id
     assert run.data.tags["mlflow.source.git.commit"] == stores.lineage().git_commit
-    others = ("strategies", "study", "tune", "schedule", "service", "alerts", "retention")
+    others = ("strategies", "stability", "tune", "schedule", "service", "alerts", "retention")
     in_force = {key for key in config.flat() if key.partition(".")[0] not in others}
     assert set(run.data.params) == in_force
     shown = {key: run.data.params[key] for key in ("train.net_arch", "train.target_kl", "train.algorithm", "sim.dt")}
