@@ -10,17 +10,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 from support import racers, stores
 
-from hlynr.envs.observation import SIZE
-from hlynr.ops.registry.logged_model import log_bundle, requirements
 from hlynr.ops.tracking import store as store_module
 from hlynr.ops.tracking.metric_stream import MetricStream
 from hlynr.ops.tracking.metrics import dataset_of
@@ -35,7 +31,6 @@ from hlynr.ops.tracking.runs import (
     start_run,
 )
 from hlynr.ops.tracking.store import Store, StoreError, absolute_uri, open_store, quiet_mlflow
-from hlynr.rl import bundle
 
 # The store
 
@@ -289,98 +284,3 @@ def test_what_was_kept_is_sent_when_the_store_is_back(tmp_path: Path) -> None:
     assert [(point.key, point.step, point.value) for point in client.received] == [("train/loss", 7, 0.5)]
     assert unsent.exists()  # the other run's value is still there
     assert stream_to(client, unsent, "other").close() == 0
-
-
-# Models
-
-
-@pytest.fixture
-def _same_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Loading a model puts its copy of the code on the path."""
-    monkeypatch.setattr(sys, "path", list(sys.path))
-
-
-@pytest.fixture
-def tracking_uri(store: Store) -> Iterator[str]:
-    """MLflow's own loading goes through the global tracking URI."""
-    import mlflow
-
-    before = mlflow.get_tracking_uri()
-    mlflow.set_tracking_uri(store.uri)
-    yield store.uri
-    mlflow.set_tracking_uri(before)
-
-
-@pytest.mark.usefixtures("_same_path", "tracking_uri")
-@pytest.mark.parametrize("algorithm", ["ppo", "recurrent_ppo"])
-def test_logged_model_acts_as_the_policy_after_the_same_history(store: Store, tmp_path: Path, algorithm: str) -> None:
-    from hlynr.rl.network import build, policy_settings
-
-    config = stores.config(f"train.algorithm={algorithm}", "train.lstm_hidden_size=8", "train.net_arch=[8]")
-    weights = build(algorithm, policy_settings(config.train)).state_dict()
-    bundle.save(tmp_path / "bundle", weights, config, stores.lineage(), timesteps=1, success=0.9)
-    run_id = start_run(store, stores.lineage(), config)
-    model_id, uri = log_bundle(
-        store, run_id, tmp_path / "bundle", stores.evaluation(), stores.lineage(), config, np.zeros((1, 2, SIZE))
-    )
-    from mlflow import pyfunc
-
-    model = pyfunc.load_model(uri)
-    histories = np.random.default_rng(1).normal(size=(5, 7, SIZE)).astype(np.float32)
-    policy, state = bundle.load_policy(tmp_path / "bundle"), None
-    for timestep in range(7):
-        expected, state = policy.predict(histories[:, timestep], state, np.full(5, timestep == 0))
-    actions = model.predict(histories)
-    assert actions.shape == (5, 3)
-    assert actions.dtype == np.float32
-    np.testing.assert_allclose(actions, expected, atol=1e-6)
-    with pytest.raises(Exception, match="does not match expected shape"):
-        model.predict(histories[:, :, 1:])
-    with pytest.raises(ValueError, match="at least one timestep"):
-        model.predict(histories[:, :0])
-    assert store.client.get_run(run_id).outputs.model_outputs[0].model_id == model_id
-
-
-def test_models_are_found_by_their_success(store: Store, tmp_path: Path) -> None:
-    stores.make_bundle(tmp_path / "bundle")
-    for number, success in enumerate((0.2, 0.94)):
-        run_id = start_run(store, stores.lineage(number), stores.config())
-        model_id, _ = stores.log_model(store, run_id, tmp_path / "bundle", stores.evaluation(success, number))
-    good = store.client.search_logged_models([store.experiment_id], filter_string="metrics.success_rate > 0.33")
-    assert [model.model_id for model in good] == [model_id]
-    assert str(good[0].status) == "READY"
-    assert good[0].metrics[0].dataset_name == "reference-heldout-3000017"
-    assert good[0].name == "retraining-1-default"
-
-
-def test_a_models_figures_leave_the_trainings_curves_alone(store: Store, tmp_path: Path) -> None:
-    stores.make_bundle(tmp_path / "bundle")
-    run_id = start_run(store, stores.lineage(), stores.config())
-    with MetricStream(store, run_id, tmp_path / "unsent.jsonl") as stream:
-        stream.log(512, {"reward/intercept": 0.25})
-    stores.log_model(store, run_id, tmp_path / "bundle", stores.evaluation())
-    assert [point.step for point in store.client.get_metric_history(run_id, "reward/intercept")] == [512]
-
-
-def test_any_strategys_name_makes_a_models_name(store: Store, tmp_path: Path) -> None:
-    stores.make_bundle(tmp_path / "bundle")
-    run_id = start_run(store, stores.lineage(), stores.config())
-    odd = stores.lineage(strategy="v1.5: 'fast' 90%/x")
-    found = stores.evaluation().model_copy(update={"lineage": odd})
-    model_id, _ = stores.log_model(store, run_id, tmp_path / "bundle", found)
-    assert store.client.get_logged_model(model_id).name == "retraining-0-v1-5- -fast- 90--x"
-
-
-def test_a_model_that_cannot_be_logged_is_marked(store: Store, tmp_path: Path) -> None:
-    run_id = start_run(store, stores.lineage(), stores.config())
-    with pytest.raises(Exception, match="missing"):
-        stores.log_model(store, run_id, tmp_path / "missing", stores.evaluation())
-    models = store.client.search_logged_models([store.experiment_id])
-    assert [str(model.status) for model in models] == ["FAILED"]
-
-
-def test_requirements_are_the_installed_releases() -> None:
-    found = requirements()
-    assert any(line.startswith("torch==") for line in found)
-    assert all("==" in line and "+" not in line for line in found)
-    assert not any(line.startswith(("pytest", "ruff", "mypy")) for line in found)
