@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import datetime
 from typing import Annotated, Literal
 from zoneinfo import available_timezones
 
@@ -14,16 +15,6 @@ from hlynr.config.base import Section
 Port = Annotated[int, Field(ge=1, le=65535)]
 AlertKind = Literal["failed", "crashed", "collapsed", "promoted"]
 
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
-_CRON: tuple[tuple[str, int, int, tuple[str, ...]], ...] = (
-    ("minute", 0, 59, ()),
-    ("hour", 0, 23, ()),
-    ("day", 1, 31, ()),
-    ("month", 1, 12, _MONTHS),
-    ("weekday", 0, 7, _DAYS),
-)
-_CRON_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>[1-9]\d*))?")
 _WITH_PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]*@")
 
 SECTIONS = ("schedule", "service", "alerts", "retention")
@@ -36,16 +27,18 @@ class Schedule(Section):
     @field_validator("cron")
     @classmethod
     def _five_fields(cls, cron: str | None) -> str | None:
+        """As Prefect reads it, which holds a copy of croniter; without R, a time drawn anew at every look."""
         if cron is None:
             return None
-        texts = cron.split()
-        if len(texts) != len(_CRON):
-            raise ValueError(f"{json.dumps(cron)} is not five fields of cron (minute hour day month weekday) or null")
-        for text, (name, low, high, names) in zip(texts, _CRON, strict=True):
-            if not all(_fits(part, low, high, names) for part in text.lower().split(",")):
-                raise ValueError(
-                    f"{json.dumps(cron)}: its {name} is not *, a number in [{low}, {high}], or such with - , /"
-                )
+        from croniter import croniter
+
+        try:
+            if len(cron.split()) != 5 or re.search(r"\br\b", cron.lower()):
+                raise ValueError
+            croniter(cron, datetime(2000, 1, 1)).get_next()
+        except ValueError:
+            allowed = "five fields of cron (minute hour day month weekday) with a date that comes, or null"
+            raise ValueError(f"{json.dumps(cron)} is not {allowed}") from None
         return cron
 
     @field_validator("timezone")
@@ -84,15 +77,6 @@ class Retention(Section):
     days: int = Field(ge=1, le=100_000)
     remote: bool
     after_retraining: bool
-
-
-def _fits(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
-    match = _CRON_PART.fullmatch(part)
-    if match is None:
-        return False
-    ends = [names.index(end) + low if end in names else end for end in match.group("first", "last") if end is not None]
-    values = [int(end) if str(end).isdecimal() else -1 for end in ends]
-    return all(low <= value <= high for value in values) and values == sorted(values)
 
 
 def without_password(uri: str) -> str:

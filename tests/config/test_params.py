@@ -149,6 +149,11 @@ def test_what_yaml_1_1_takes_for_numbers_is_text(text):
         params.load(FILE, [f"retrain.retries={text}"])
 
 
+@pytest.mark.parametrize("cron", ["0 2 * * *", "*/15 22-5 1,15 jan-mar MON", "0 0 29 2 *", "0 3 L * *"])
+def test_cron_is_read_as_prefect_does(cron):
+    assert params.load(FILE, [f'schedule.cron="{cron}"']).schedule.cron == cron
+
+
 def test_negative_zero_is_zero():
     assert params.load(FILE, ["sim.gravity=-0.0"]).digest() == params.load(FILE, ["sim.gravity=0"]).digest()
 
@@ -160,6 +165,20 @@ def test_round_trip():
         again = params.parse(strict_yaml.load(params.dump(config)))
         assert again == config
         assert again.digest() == config.digest()
+
+
+@pytest.mark.parametrize(
+    "tree",
+    [
+        ["on", "1:30", "010", "0x10", "2026-11-23", "3", "1e4", ".5", "~", "null", "", "=", "<<", "- a", "a: b", "#"],
+        ["é", "a\nb\n", "\u2028", "x" * 200, " ", "'", "%", "!a", "&a", "*a", "\U0001f600", "true", "._", "-_"],
+        {"1": 1, "on": True, "": None, "<<": {}, "=": [], "a": [[{}]], "f": [1e-7, 1e300, -0.5, 10**200, float("inf")]},
+        2 * [["shared"]],
+        [first := ["first"], first],
+    ],
+)
+def test_what_is_dumped_loads_equal(tree):
+    assert strict_yaml.load(strict_yaml.dump(tree)) == tree
 
 
 def test_digest_depends_on_values_alone(tmp_path):

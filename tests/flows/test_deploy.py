@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from prefect.client.orchestration import get_client
+from ruamel.yaml import YAML
 from support import projects
 
 from flows import deploy, tune
@@ -20,8 +20,8 @@ from flows.scheduling import SLOT
 from hlynr.cli import app
 
 PREFECT = Path(sys.executable).with_name("prefect")
-FILE: dict[str, Any] = yaml.safe_load((projects.OURS / "prefect.yaml").read_text())
-COMPOSE: dict[str, Any] = yaml.safe_load((projects.OURS / "compose.yaml").read_text())
+FILE: dict[str, Any] = YAML(typ="safe").load((projects.OURS / "prefect.yaml").read_text())
+COMPOSE: dict[str, Any] = YAML(typ="safe").load((projects.OURS / "compose.yaml").read_text())
 
 
 def _told() -> dict[str, tuple[Any, ...]]:

@@ -41,7 +41,7 @@ def test_a_port_that_is_taken_is_told_and_nothing_is_left(root: Path) -> None:
 def test_a_schedule_that_cannot_be_is_told_before_anything_starts(root: Path) -> None:
     done = projects.run(root, "hlynr", "up", "--set", 'schedule.cron="0 25 * * *"')
     assert done.returncode == BAD_INPUT
-    assert done.stderr.startswith('hlynr: schedule.cron: "0 25 * * *": its hour is not')
+    assert done.stderr.startswith('hlynr: schedule.cron: "0 25 * * *" is not five fields of cron')
     assert not services.left(root)
 
 

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import yaml
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 
 from hlynr.config.config import Config
 from hlynr.ops.versioning import git, params_file
@@ -40,10 +41,10 @@ def stages(root: Path) -> list[Stage]:
         ValueError: if it is no mapping of stages.
     """
     try:
-        tree = yaml.safe_load((root / "dvc.yaml").read_text(encoding="utf-8"))
+        tree = YAML(typ="safe", pure=True).load((root / "dvc.yaml").read_text(encoding="utf-8"))
         entries: dict[str, Any] = tree["stages"]
         return [Stage(name, _paths(entry, ("deps",)), _paths(entry, _OUT_KINDS)) for name, entry in entries.items()]
-    except (yaml.YAMLError, KeyError, TypeError, AttributeError):
+    except (YAMLError, KeyError, TypeError, AttributeError):
         raise ValueError(f"{root / 'dvc.yaml'} is no mapping of stages") from None
 
 

@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from support import ROOT
 
-from hlynr.config import params
+from hlynr.config import params, strict_yaml
 from hlynr.config.config import Config
 from hlynr.ops.versioning import experiments, snapshot
 from hlynr.ops.versioning.experiments import VersioningError
@@ -157,7 +156,7 @@ def retraining(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Retr
     before = _state(root)
     first = experiments.save(root, NAME, config, push=True)
     after_training = _state(root)
-    first_lock = yaml.safe_load(_git(root, "show", f"{first.revision}:dvc.lock"))
+    first_lock = strict_yaml.load(_git(root, "show", f"{first.revision}:dvc.lock"))
     _evaluate(root)
     second = experiments.save(root, NAME, config, push=True)
     head = _git(root, "rev-parse", "HEAD").strip()
@@ -195,7 +194,7 @@ def test_records_the_code_and_params_that_ran(retraining: Retraining) -> None:
     assert recorded("hlynr/rl/fresh.py") == "untracked = True\n"
     assert recorded("notes.md") == "staged, then edited\n"
     assert recorded("staged.txt") == "staged\n"
-    assert params.parse(yaml.safe_load(recorded("params.yaml"))) == _config(
+    assert params.parse(strict_yaml.load(recorded("params.yaml"))) == _config(
         retraining.root, "run.retraining=3", "scenarios.precision.time_limit=31"
     )
     assert "private.txt" not in _git(retraining.root, "ls-tree", "-r", "--name-only", retraining.second.revision)
@@ -205,7 +204,7 @@ def test_the_second_save_replaces_the_first(retraining: Retraining) -> None:
     assert experiments.list_experiments(retraining.root) == [NAME]
     assert retraining.first.revision != retraining.second.revision
     assert list(retraining.first_lock["stages"]) == ["train"]
-    lock = yaml.safe_load(_git(retraining.root, "show", f"{retraining.second.revision}:dvc.lock"))
+    lock = strict_yaml.load(_git(retraining.root, "show", f"{retraining.second.revision}:dvc.lock"))
     assert list(lock["stages"]) == ["train", "evaluate"]
 
 
@@ -380,7 +379,7 @@ def test_outputs_may_lie_elsewhere(project: Path, tmp_path: Path) -> None:
 
 
 def test_our_pipeline_depends_on_what_there_is() -> None:
-    pipeline = yaml.safe_load((OURS / "dvc.yaml").read_text())["stages"]
+    pipeline = strict_yaml.load((OURS / "dvc.yaml").read_text())["stages"]
     for name, entry in pipeline.items():
         assert set(entry["params"]) <= set(Config.model_fields), name
     assert {"train", "monitor", "run", "strategies"} <= set(pipeline["train"]["params"])  # a strategy replaces settings
