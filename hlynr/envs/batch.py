@@ -1,7 +1,6 @@
-"""N engagements with observations and rewards: what every environment and every evaluation steps.
+"""N engagements with observations and rewards, the one class that every environment and evaluation steps.
 
-Training, evaluation, the Gymnasium environments and the guidance laws all run this one class, so none of them
-can see another simulation, another reward or another observation than the rest.
+So training, evaluation, the Gymnasium environments and the guidance laws share simulation, reward and observation.
 """
 
 from __future__ import annotations
@@ -12,8 +11,10 @@ import numpy as np
 
 from hlynr.envs.observation import SIZE, observe
 from hlynr.envs.reward import RewardFunction, Snapshot
-from hlynr.sim.engagement import RUNNING, advance, fresh, initial, into_line_of_sight
+from hlynr.sim.engagement import advance, into_line_of_sight
 from hlynr.sim.scenario import parameters
+from hlynr.sim.spawn import initial
+from hlynr.sim.state import RUNNING, fresh
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config

@@ -1,8 +1,8 @@
-"""What the policy sees: a named, scaled, versioned schema in the line-of-sight frame of the estimate.
+"""The observation: a named, scaled, versioned schema in the line-of-sight frame of the estimate.
 
-Everything comes from what the interceptor knows: its own state, the track and the clock. The frame is the one
+All of it is known to the interceptor: its own state, the track and the clock. The frame is the one
 in which `hlynr.sim.engagement.advance` reads the action. Scales are fixed and physical; nothing is normalised
-by statistics of past runs. A change of any entry raises `SCHEMA_VERSION`, and a bundle refuses another one.
+by statistics of past runs. A change of any entry raises `SCHEMA_VERSION`; a bundle of another version is not loaded.
 """
 
 import math
@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from hlynr.sim.engagement import Row, estimated_relative
 from hlynr.sim.geometry import into_frame, line_of_sight_frame, norm
 from hlynr.sim.jit import kernel
 from hlynr.sim.kalman import predict_covariance
+from hlynr.sim.state import Row, estimated_relative
 
 SCHEMA_VERSION = 1
 LIMIT = 5.0
@@ -118,7 +118,7 @@ def _fill(s: Row, p: Row, row: np.ndarray) -> None:
 
 @kernel
 def _fill_knowledge(s: Row, p: Row, omniscient: bool, row: np.ndarray) -> None:
-    """How much the track is worth: its deviation now, and how old the newest detection is."""
+    """The track's standard deviation now, and the age of the newest detection."""
     if omniscient:
         row[18], row[19], row[20], row[21] = 0.0, 0.0, 0.0, 1.0
         return

@@ -2,7 +2,7 @@
 
 An episode's per-step terms are bounded by their scales: progress telescopes to the part of the spawn range
 covered, tracking to the fraction of scans with a detection, effort to the fuel spent. `hlynr.config.sections.Reward`
-refuses scales with which they could outweigh the outcome. A time-out costs as much as any other miss.
+rejects scales with which they could outweigh the outcome. A time-out costs as much as any other miss.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hlynr.sim.engagement import INTERCEPT, RUNNING
+from hlynr.sim.state import INTERCEPT, RUNNING
 
 if TYPE_CHECKING:
     from hlynr.config.sections import Reward

@@ -10,7 +10,7 @@ import numpy as np
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.reward import TERMS
 from hlynr.envs.vector_env import action_space, observation_space
-from hlynr.sim.engagement import OUTCOMES
+from hlynr.sim.state import OUTCOMES
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config

@@ -11,7 +11,7 @@ from gymnasium.vector.utils import batch_space
 
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.observation import LIMIT, SIZE
-from hlynr.sim.engagement import OUTCOMES
+from hlynr.sim.state import OUTCOMES
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config

@@ -1,1 +1,1 @@
-"""Judging: takes any `Policy`, a guidance law or a network alike."""
+"""Evaluation of any `Policy`, a guidance law or a network alike."""

@@ -1,4 +1,4 @@
-"""Whether a challenger becomes champion: named rules over records, every one evaluated, whatever the others say.
+"""Whether a challenger becomes champion: named rules over records. Every rule is evaluated.
 
 The point estimate of 100 episodes alone would promote a policy of exactly the baseline's strength 45 % of the time;
 hence the bounds on the held-out engagements and the paired test against the champion.
@@ -16,10 +16,9 @@ import numpy as np
 from hlynr.config.sections import Gate
 from hlynr.evaluation.statistics import mcnemar_one_sided
 from hlynr.records.evaluation import EvaluationReport, GateDecision, GateRule, PairedComparison
-from hlynr.records.training import MonitorVerdict
+from hlynr.records.training import FATAL, MonitorVerdict
 
 NO_CHAMPION = "no champion"
-SOUND = ("healthy", "plateau")
 
 _Relation = Literal[">", ">=", "<"]
 _RELATIONS: dict[_Relation, Callable[[float, float], bool]] = {">": operator.gt, ">=": operator.ge, "<": operator.lt}
@@ -66,7 +65,7 @@ def decide(
         _evaluator_check("evaluator_check_pn", evaluation, "pn", gate.evaluator_check_pn),
     )
     failed = [rule for rule in rules if not rule.passed]
-    reason = _refusal(failed) if failed else _praise(evaluation, comparison, gate)
+    reason = _failures(failed) if failed else _success(evaluation, comparison, gate)
     return GateDecision(promote=not failed, rules=rules, comparison=comparison, reason=reason)
 
 
@@ -103,14 +102,14 @@ def _quality_rules(
         GateRule(
             name="training_healthy",
             value=verdict.status,
-            bound=" or ".join(SOUND),
-            passed=verdict.status in SOUND,
+            bound=f"not {', '.join(FATAL)}",
+            passed=not verdict.failed,
         ),
     )
 
 
 def _evaluator_check(name: str, evaluation: EvaluationReport, policy: str, interval: tuple[float, float]) -> GateRule:
-    """A law of known strength outside its interval means that the judge has changed, not the policy."""
+    """A law of known strength outside its interval means that the evaluator has changed, not the policy."""
     bound = f"in [{_percent(interval[0])}, {_percent(interval[1])}]"
     if policy not in evaluation.baselines:
         return GateRule(name=name, value="not evaluated", bound=bound, passed=False)
@@ -123,12 +122,12 @@ def _rule(name: str, value: float, relation: _Relation, bound: float, show: Call
     return GateRule(name=name, value=show(value), bound=f"{relation} {show(bound)}", passed=passed)
 
 
-def _refusal(failed: list[GateRule]) -> str:
-    faults = "; ".join(f"{rule.name} is {rule.value}, must be {rule.bound}" for rule in failed)
-    return f"Refused: {faults}."
+def _failures(failed: list[GateRule]) -> str:
+    rules = "; ".join(f"{rule.name} is {rule.value}, must be {rule.bound}" for rule in failed)
+    return f"Not promoted: {rules}."
 
 
-def _praise(evaluation: EvaluationReport, comparison: PairedComparison | None, gate: Gate) -> str:
+def _success(evaluation: EvaluationReport, comparison: PairedComparison | None, gate: Gate) -> str:
     heldout = evaluation.heldout
     low, high = heldout.success_rate_ci
     found = (

@@ -1,4 +1,4 @@
-"""Judging a policy beside the laws on the same engagements."""
+"""Evaluating a policy beside the laws on the same engagements."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import numpy as np
 from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.metrics import summarise
-from hlynr.evaluation.rollout import EpisodeResults, Trajectory, run_episodes, trace
+from hlynr.evaluation.recording import Setup, Trajectory, record
+from hlynr.evaluation.rollout import EpisodeResults, run_episodes
 from hlynr.records.evaluation import EvaluationReport, PolicyReport, TargetRow
 from hlynr.records.training import Lineage
 
@@ -41,7 +42,7 @@ def heldout_set(config: Config) -> SeedSet:
 
 
 def run_seed_set(policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool = False) -> EpisodeResults:
-    """Fly a policy through a seed set."""
+    """Run a policy through a seed set."""
     return run_episodes(
         policy,
         config,
@@ -56,7 +57,7 @@ def run_seed_set(policy: Policy, config: Config, chosen: SeedSet, *, omniscient:
 def report_on(
     policy: Policy, config: Config, chosen: SeedSet, *, omniscient: bool = False
 ) -> tuple[PolicyReport, EpisodeResults]:
-    """Fly and summarise."""
+    """Run and summarise."""
     results = run_seed_set(policy, config, chosen, omniscient=omniscient)
     return summarise(results, config, chosen.scenario, policy=policy.name, seed=chosen.seed), results
 
@@ -72,7 +73,7 @@ def baselines(config: Config, chosen: SeedSet) -> tuple[dict[str, PolicyReport],
 def evaluate(
     policy: Policy, config: Config, lineage: Lineage, bundle_sha256: str
 ) -> tuple[EvaluationReport, dict[str, EpisodeResults]]:
-    """The whole judgement of a policy, and the held-out results by policy name ("policy" is the judged one)."""
+    """The evaluation of a policy, and the held-out results by policy name ("policy" is the evaluated one)."""
     report, _ = report_on(policy, config, report_set(config))
     heldout, results = report_on(policy, config, heldout_set(config))
     laws, law_results = baselines(config, heldout_set(config))
@@ -88,22 +89,23 @@ def evaluate(
 
 
 def samples(policy: Policy, config: Config, count: int = 6) -> list[Trajectory]:
-    """The paths of the first few held-out engagements."""
+    """The trajectories of the first few held-out engagements."""
     chosen = heldout_set(config)
-    episodes = np.arange(min(count, chosen.episodes))
-    return trace(policy, config, chosen.scenario, seed=chosen.seed, episodes=episodes)
+    episodes = min(count, chosen.episodes)
+    recording = record(policy, Setup(config, chosen.scenario, chosen.seed, episodes))
+    return [recording.trajectory(row) for row in range(episodes)]
 
 
 def example_histories(config: Config, length: int = 3, count: int = 2) -> np.ndarray:
-    """Observation histories (count, length, D) float32 as a policy would meet them; an input example."""
+    """Observation histories (count, length, D) float32 as a policy gets them; an input example."""
     chosen = report_set(config)
     batch = EngagementBatch(config, chosen.scenario, count=count, seed=chosen.seed)
     batch.start(np.arange(count), np.arange(count))
-    seen = []
+    observations = []
     for _ in range(length):
-        seen.append(batch.observe())
+        observations.append(batch.observe())
         batch.step(np.zeros((count, 3)))
-    return np.stack(seen, axis=1)
+    return np.stack(observations, axis=1)
 
 
 def _targets(report: PolicyReport, config: Config) -> tuple[TargetRow, ...]:
@@ -132,6 +134,6 @@ def _targets(report: PolicyReport, config: Config) -> tuple[TargetRow, ...]:
 
 
 def compile_kernels(config: Config) -> None:
-    """Compile the simulation, unless it lies compiled in its cache."""
+    """Compile the simulation, unless its cache holds it."""
     scenario = config.train.scenario
     run_episodes(law("zero", config, scenario), config, scenario, seed=0, episodes=1, batch_size=1)

@@ -1,4 +1,4 @@
-"""Guidance laws as policies: what a network has to beat, judged from the same observations as a network."""
+"""Guidance laws as policies, on the same observations as a network."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def law(name: str, config: Config, scenario: str) -> Law:
 
     ``random`` draws uniformly from the action box; the draw is a hash of the observation, so that it is
     the same in every batch. ``pursuit`` points its acceleration at the target, ``heading`` its velocity.
-    ``inertial`` is blind: one constant acceleration, whatever it sees.
+    ``inertial`` uses no observation: one constant acceleration.
 
     Raises:
         KeyError: if there is no such law.
@@ -55,17 +55,17 @@ def law(name: str, config: Config, scenario: str) -> Law:
         "zero": lambda observation: np.zeros((len(observation), 3)),
         "random": lambda observation: 2.0 * hashed_uniforms(observation, 3) - 1.0,
         "pursuit": lambda observation: np.tile((1.0, 0.0, 0.0), (len(observation), 1)),
-        "heading": guided(lambda seen: velocity_pursuit(_vector(seen, "own_velocity", 1, 2, 3))),
+        "heading": guided(lambda observation: velocity_pursuit(_vector(observation, "own_velocity", 1, 2, 3))),
         "pn": guided(
-            lambda seen: proportional_navigation(
-                decode(seen, "closing_velocity"), _los_rate(seen), policy.navigation_constant
+            lambda observation: proportional_navigation(
+                decode(observation, "closing_velocity"), _los_rate(observation), policy.navigation_constant
             )
         ),
         "apn": guided(
-            lambda seen: augmented_navigation(
-                decode(seen, "closing_velocity"),
-                _los_rate(seen),
-                _vector(seen, "target_acceleration", 2, 3),
+            lambda observation: augmented_navigation(
+                decode(observation, "closing_velocity"),
+                _los_rate(observation),
+                _vector(observation, "target_acceleration", 2, 3),
                 policy.navigation_constant,
             )
         ),

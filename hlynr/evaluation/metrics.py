@@ -9,7 +9,7 @@ import numpy as np
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.statistics import wilson_interval
 from hlynr.records.evaluation import PolicyReport, Slice
-from hlynr.sim.engagement import OUTCOMES, RUNNING
+from hlynr.sim.state import OUTCOMES, RUNNING
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config

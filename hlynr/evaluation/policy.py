@@ -1,4 +1,4 @@
-"""The protocol that everything which flies passes through."""
+"""The protocol of guidance laws and networks alike."""
 
 from typing import Any, Literal, Protocol
 
@@ -17,7 +17,7 @@ class Policy(Protocol):
 
     @property
     def frame(self) -> Frame:
-        """The axes of its actions; only a blind law may speak in inertial ones."""
+        """The axes of its actions; only a law without observations may use inertial ones."""
         ...
 
     def predict(self, observation: np.ndarray, state: Any, episode_start: np.ndarray) -> tuple[np.ndarray, Any]:

@@ -1,4 +1,4 @@
-"""The 100 episodes of a retraining flown again, years or a code change later: does the policy still do what it did?"""
+"""Running the 100 report episodes of a retraining again, to see whether its policy still does what is on record."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rerun:
-    """What became of the episodes this time, and the success rate recorded the first time, where there is a record."""
+    """The successes of this run, and the recorded success rate if there is one."""
 
     successes: int
     episodes: int
     recorded: float | None
 
     def fault(self, gate: Gate) -> str | None:
-        """Why a policy that does so may not reign; None if it may.
+        """Why such a policy must not be champion; None if it may.
 
         Without a record the baseline alone decides. A rate as recorded is no fault, and neither is a worse one that
         chance explains.
@@ -46,7 +46,7 @@ class Rerun:
 
 
 def rerun(policy: Policy, config: Config, recorded: float | None) -> Rerun:
-    """Fly the report's engagements of the configuration's retraining."""
+    """Run the report's engagements of the configuration's retraining."""
     success = run_seed_set(policy, config, report_set(config)).success
     return Rerun(int(success.sum()), len(success), recorded)
 

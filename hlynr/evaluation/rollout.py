@@ -1,4 +1,4 @@
-"""Flying a policy through engagements and recording how each ended."""
+"""Running a policy through engagements, and the result of each."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.reward import TERMS
-from hlynr.sim.engagement import INTERCEPT, OUTCOMES
+from hlynr.sim.state import INTERCEPT
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpisodeResults:
-    """How N engagements ended; every array has N rows, in the order of the episode numbers."""
+    """Results of N engagements; every array has N rows, in the order of the episode numbers."""
 
     outcome: np.ndarray
-    """Codes of `hlynr.sim.engagement.OUTCOMES`."""
+    """Codes of `hlynr.sim.state.OUTCOMES`."""
     miss_distance: np.ndarray
     """Minimum over the episode [m]."""
     final_distance: np.ndarray
@@ -30,7 +30,7 @@ class EpisodeResults:
     terms: np.ndarray
     """(N, len(TERMS)) sums of the scaled reward terms."""
     fuel: np.ndarray
-    """What was left, in [0, 1]."""
+    """Remaining fraction."""
     seconds: np.ndarray
     first_detection: np.ndarray
     """[s]; NaN where there was none."""
@@ -51,21 +51,6 @@ class EpisodeResults:
         return np.asarray(self.terms.sum(axis=1))
 
 
-@dataclass(frozen=True)
-class Trajectory:
-    """One engagement, sampled once per timestep (T rows), positions in [m] east, north, up."""
-
-    policy: str
-    episode: int
-    outcome: str
-    miss_distance: float
-    time: np.ndarray
-    target: np.ndarray
-    own: np.ndarray
-    estimate: np.ndarray
-    """What the interceptor took for the target's position."""
-
-
 def run_episodes(
     policy: Policy,
     config: Config,
@@ -76,42 +61,42 @@ def run_episodes(
     batch_size: int,
     omniscient: bool = False,
 ) -> EpisodeResults:
-    """Fly episodes 0 .. ``episodes`` - 1 of ``seed``, ``batch_size`` at a time; the result does not depend on it."""
+    """Run episodes 0 .. ``episodes`` - 1 of ``seed``, ``batch_size`` at a time; the results do not depend on it."""
     parts = [
-        _fly_batch(policy, config, scenario, seed, np.arange(first, min(first + batch_size, episodes)), omniscient)
+        _run_batch(policy, config, scenario, seed, np.arange(first, min(first + batch_size, episodes)), omniscient)
         for first in range(0, episodes, batch_size)
     ]
     return EpisodeResults(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(EpisodeResults)))
 
 
-def _fly_batch(
+def _run_batch(
     policy: Policy, config: Config, scenario: str, seed: int, episodes: np.ndarray, omniscient: bool
 ) -> EpisodeResults:
     batch = EngagementBatch(config, scenario, count=len(episodes), seed=seed, omniscient=omniscient)
     batch.start(np.arange(len(episodes)), episodes)
     terms = np.zeros((len(episodes), len(TERMS)))
-    for _, _, earned in timesteps(policy, batch):
-        terms += earned
+    for _, _, rewards in timesteps(policy, batch):
+        terms += rewards
     return _ended(batch, terms)
 
 
 def timesteps(policy: Policy, batch: EngagementBatch) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Fly a started batch to the end of its last engagement, the policy's memory carried.
+    """Run a started batch to the end of its last engagement, the policy's memory carried.
 
     Yields:
-        After each timestep: the observations (N, D) before it, the actions (N, 3) that were flown, and the reward
-        terms (N, len(TERMS)) they earned.
+        After each timestep: the observations (N, D) before it, the actions (N, 3) in the line-of-sight frame, and
+        their reward terms (N, len(TERMS)).
     """
     memory: Any = None
     first = np.ones(len(batch.state), dtype=bool)
     while not batch.ended.all():
-        seen = batch.observe()
-        action, memory = policy.predict(seen, memory, first)
+        observation = batch.observe()
+        action, memory = policy.predict(observation, memory, first)
         if policy.frame == "inertial":
             action = batch.from_inertial(action)
-        earned = batch.step(action)
+        rewards = batch.step(action)
         first = np.zeros(len(first), dtype=bool)
-        yield seen, action, earned
+        yield observation, action, rewards
 
 
 def _ended(batch: EngagementBatch, terms: np.ndarray) -> EpisodeResults:
@@ -129,36 +114,4 @@ def _ended(batch: EngagementBatch, terms: np.ndarray) -> EpisodeResults:
         azimuth=state["spawn_azimuth"].copy(),
         elevation=state["spawn_elevation"].copy(),
         target_speed=state["target_speed"].copy(),
-    )
-
-
-def trace(policy: Policy, config: Config, scenario: str, *, seed: int, episodes: np.ndarray) -> list[Trajectory]:
-    """Fly the given episode numbers (M,) and keep their paths."""
-    batch = EngagementBatch(config, scenario, count=len(episodes), seed=seed)
-    batch.start(np.arange(len(episodes)), episodes)
-    frames = [_positions(batch)]
-    frames.extend(_positions(batch) for _ in timesteps(policy, batch))
-    return [_trajectory(policy.name, batch, frames, row, int(episode)) for row, episode in enumerate(episodes)]
-
-
-def _positions(batch: EngagementBatch) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    state, dt = batch.state, float(batch.params["dt"][0])
-    ahead = ((state["tick"] - state["track_tick"]) * dt)[:, None]
-    estimate = state["track_pos"] + ahead * state["track_vel"]
-    return state["tick"] * dt, state["target_pos"].copy(), state["own_pos"].copy(), estimate
-
-
-def _trajectory(name: str, batch: EngagementBatch, frames: list[Any], row: int, episode: int) -> Trajectory:
-    time, target, own, estimate = (np.stack([frame[k][row] for frame in frames]) for k in range(4))
-    length = int(np.searchsorted(time, time[-1])) + 1  # a finished engagement repeats its last frame
-    state = batch.state[row]
-    return Trajectory(
-        policy=name,
-        episode=episode,
-        outcome=OUTCOMES[state["outcome"]],
-        miss_distance=float(state["min_distance"]),
-        time=time[:length],
-        target=target[:length],
-        own=own[:length],
-        estimate=estimate[:length],
     )

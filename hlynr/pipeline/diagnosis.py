@@ -12,8 +12,8 @@ from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
-    from hlynr.evaluation.diagnosis.recording import World
     from hlynr.evaluation.policy import Policy
+    from hlynr.evaluation.recording import World
 
 MOST_EPISODES = 2000
 """Every one is kept whole in memory, several times over: 2 GB."""
@@ -47,7 +47,7 @@ def examine(
     from hlynr.envs.batch import EngagementBatch
     from hlynr.envs.observation import LIMIT
     from hlynr.evaluation.diagnosis.diagnose import Subject, diagnose
-    from hlynr.evaluation.diagnosis.recording import Setup
+    from hlynr.evaluation.recording import Setup
     from hlynr.report import diagnosis as page
     from hlynr.rl import bundle as bundles
     from hlynr.rl.exploring import ExploringPolicy

@@ -36,11 +36,11 @@ class SampledEpisode(Record):
     """[s]; None if there was none."""
     detections: int
     rejections: int
-    """Measurements that the tracker's gate refused."""
+    """Measurements that the tracker's gate rejected."""
 
 
 class ChannelFigures(Record):
-    """One channel of the observation as the policy met it, in scaled units."""
+    """One channel of the observations, in scaled units."""
 
     channel: str
     mean: float

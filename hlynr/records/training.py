@@ -81,8 +81,10 @@ Alarm = Literal[
 ]
 
 
-FATAL: frozenset[str] = frozenset({"nan", "exploding_loss", "abort", "collapse"})
-"""Alarms after which a training counts as failed, though its best bundle is kept."""
+FATAL: tuple[Alarm, ...] = ("nan", "exploding_loss", "abort", "collapse")
+"""The alerts that fail a training, though its best bundle is kept; the gate promotes after none of them.
+
+The others are warnings: the held-out engagements decide what such a policy is worth."""
 
 
 class MonitorAlert(Record):

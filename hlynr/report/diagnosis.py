@@ -15,7 +15,7 @@ from hlynr.report import diagnosis_figures as figures
 from hlynr.report import engagements, text
 
 if TYPE_CHECKING:
-    from hlynr.evaluation.rollout import Trajectory
+    from hlynr.evaluation.recording import Trajectory
 
 RECORD, PAGE = "diagnosis.json", "diagnosis.html"
 SHOWN = 20

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,31 +16,13 @@ from matplotlib.ticker import FuncFormatter, LogFormatter, PercentFormatter
 
 from hlynr.report import style, text
 
+if TYPE_CHECKING:
+    from hlynr.evaluation.recording import Trajectory
+
 Projection = Callable[[np.ndarray], np.ndarray]
 
 NEAREST = 1.0
 """Misses below this [m] are drawn here: the axis is logarithmic."""
-
-
-class Trajectory(Protocol):
-    """One engagement as it was flown; positions east, north, up, (T, 3) [m]."""
-
-    @property
-    def policy(self) -> str: ...
-    @property
-    def episode(self) -> int: ...
-    @property
-    def outcome(self) -> str: ...
-    @property
-    def miss_distance(self) -> float: ...
-    @property
-    def time(self) -> np.ndarray: ...
-    @property
-    def target(self) -> np.ndarray: ...
-    @property
-    def own(self) -> np.ndarray: ...
-    @property
-    def estimate(self) -> np.ndarray: ...
 
 
 def miss_distance(distances: Mapping[str, np.ndarray], capture_radius: float, path: Path) -> Path:
@@ -98,9 +80,9 @@ def trajectories(samples: Sequence[Trajectory], path: Path) -> Path:
     plan, side = figure.subplots(1, 2)
     for axes, project in ((plan, _from_above), (side, _from_the_side)):
         for row, sample in enumerate(samples):
-            _flight(axes, sample, project, style.SERIES[row % len(style.SERIES)])
-        flown = [project(positions) for sample in samples for positions in (sample.target, sample.own)]
-        _frame(axes, flown, square=axes is plan)
+            _engagement(axes, sample, project, style.SERIES[row % len(style.SERIES)])
+        paths = [project(positions) for sample in samples for positions in (sample.target, sample.own)]
+        _limits(axes, paths, square=axes is plan)
         if not samples:
             style.nothing(axes, "no engagements")
     style.tidy(plan, "east [m]", "north [m]")
@@ -111,7 +93,7 @@ def trajectories(samples: Sequence[Trajectory], path: Path) -> Path:
     return style.save(figure, path)
 
 
-def _flight(axes: Axes, sample: Trajectory, project: Projection, colour: str) -> None:
+def _engagement(axes: Axes, sample: Trajectory, project: Projection, colour: str) -> None:
     nearest = int(np.argmin(np.linalg.norm(sample.target - sample.own, axis=1)))
     target, own, estimate = project(sample.target), project(sample.own), project(sample.estimate)
     outcome = sample.outcome.replace("_", " ")
@@ -124,8 +106,8 @@ def _flight(axes: Axes, sample: Trajectory, project: Projection, colour: str) ->
     axes.plot(*own[nearest], marker="x", color=colour, markersize=9, markeredgewidth=2)
 
 
-def _frame(axes: Axes, paths: Sequence[np.ndarray], square: bool) -> None:
-    """Limits around what was flown: an estimate may start far away."""
+def _limits(axes: Axes, paths: Sequence[np.ndarray], square: bool) -> None:
+    """Axis limits around target and interceptor; an estimate may start far away."""
     points = np.concatenate([*paths, np.zeros((1, 2))])
     low, high = np.nanmin(points, axis=0), np.nanmax(points, axis=0)
     half = np.maximum(0.55 * (high - low), 50.0)

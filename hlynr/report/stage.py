@@ -15,7 +15,8 @@ from hlynr.report import engagements, figures
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
-    from hlynr.evaluation.rollout import EpisodeResults, Trajectory
+    from hlynr.evaluation.recording import Trajectory
+    from hlynr.evaluation.rollout import EpisodeResults
 
 
 def write(

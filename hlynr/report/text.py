@@ -107,8 +107,8 @@ def headline(promotion: Promotion | None, model: str = "") -> str:
 
 
 def reason(given: str) -> str:
-    """A decision's reason without the verdict that a headline beside it has already told."""
-    return given.removeprefix("Promoted: ").removeprefix("Refused: ")
+    """A decision's reason without its verdict, which the headline beside it gives; "Refused" is the former word."""
+    return given.removeprefix("Promoted: ").removeprefix("Not promoted: ").removeprefix("Refused: ")
 
 
 def training(train: TrainResult) -> str:

@@ -10,7 +10,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from hlynr.envs.reward import TERMS
 from hlynr.envs.vector_env import InterceptVectorEnv
-from hlynr.sim.engagement import INTERCEPT, RUNNING
+from hlynr.sim.state import INTERCEPT, RUNNING
 
 _NOTHING: dict[str, Any] = {}
 

@@ -1,4 +1,4 @@
-"""Engagements: state, parameters, and the three verbs initial, advance, outcome.
+"""Advancing engagements by one timestep, and deciding how they end.
 
 The state of N engagements is one structured array of N rows, so ``state["target_pos"]`` is a view of shape
 (N, 3). The kernels are serial: one core steps one batch, and processes share nothing.
@@ -17,40 +17,7 @@ from hlynr.sim.dynamics import drag_acceleration, lagged, weave_acceleration
 from hlynr.sim.geometry import into_frame, line_of_sight_frame, norm, out_of_frame, segment_distance_squared
 from hlynr.sim.jit import inlined, kernel
 from hlynr.sim.sensing import draw_jink, scan
-from hlynr.sim.spawn import initial
-from hlynr.sim.state import (
-    GROUND,
-    INTERCEPT,
-    MAX_DELAY,
-    OUTCOMES,
-    PARAMETERS,
-    RUNNING,
-    STATE,
-    TARGET_IMPACT,
-    TIMEOUT,
-    Row,
-    estimated_relative,
-    fresh,
-    relative,
-)
-
-__all__ = [
-    "GROUND",
-    "INTERCEPT",
-    "MAX_DELAY",
-    "OUTCOMES",
-    "PARAMETERS",
-    "RUNNING",
-    "STATE",
-    "TARGET_IMPACT",
-    "TIMEOUT",
-    "Row",
-    "advance",
-    "estimated_relative",
-    "fresh",
-    "initial",
-    "into_line_of_sight",
-]
+from hlynr.sim.state import GROUND, INTERCEPT, RUNNING, TARGET_IMPACT, TIMEOUT, Row, estimated_relative, relative
 
 
 @kernel

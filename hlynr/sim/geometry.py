@@ -18,7 +18,7 @@ def line_of_sight_frame(x: float, y: float, z: float) -> tuple[Vector, Vector, V
     """Right-handed orthonormal frame whose first axis points along ``(x, y, z)``.
 
     The second axis is horizontal and the third completes the frame, pointing up when the first is level.
-    Seen through it a scene looks the same from every azimuth. Along the vertical, where no horizontal axis
+    In it a scene is the same from every azimuth. Along the vertical, where no horizontal axis
     is singled out, the second axis is north; at zero length the first is east.
     """
     length = norm(x, y, z)

@@ -1,4 +1,4 @@
-"""From settings to the numbers the kernels use."""
+"""The kernels' parameters from the settings."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hlynr.sim.engagement import PARAMETERS
+from hlynr.sim.state import PARAMETERS
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config

@@ -1,7 +1,7 @@
-"""What happens at a radar scan: detection, delivery, tracking, the ground cue.
+"""A radar scan: detection, delivery, tracking, the ground cue.
 
-The tracker lives at the time of the measurement it processes, so a late measurement meets the state it belongs
-to; `hlynr.sim.state.estimated_relative` carries the track forward to the present.
+The track has the time of the measurement it processes, so a late measurement updates the state it belongs to;
+`hlynr.sim.state.estimated_relative` carries the track forward to the present.
 """
 
 import math
@@ -117,6 +117,6 @@ def _ground_cue(s: Row, p: Row) -> None:
     position = np.empty(3)
     behind = (s.tick - s.track_tick) * p.dt
     for i in range(3):
-        # The ground station stamps its position with the time the track stands at.
+        # The ground station gives the position at the track's time.
         position[i] = s.target_pos[i] - behind * s.target_vel[i] + p.cue_position_error * noise[i]
     _update(s, p, position, p.cue_position_error * p.cue_position_error)

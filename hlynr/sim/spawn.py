@@ -1,4 +1,4 @@
-"""How an engagement begins: everything that is drawn at tick 0."""
+"""The initial state of engagements: everything that is drawn at tick 0."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""The state of engagements and the parameters of their scenario, as the kernels see them."""
+"""The state of engagements and the parameters of their scenario, as rows for the kernels."""
 
 from typing import Any
 
@@ -56,72 +56,28 @@ STATE = np.dtype(
         ("spawn_elevation", np.float64),
     ]
 )
-"""One engagement. ``outcome`` is a code of `OUTCOMES`; ``fuel`` is what is left, in [0, 1]; ``track_*`` is the
+"""One engagement. ``outcome`` is a code of `OUTCOMES`; ``fuel`` is the remaining fraction; ``track_*`` is the
 estimate at ``track_tick``, the tick of the newest scan the tracker has processed; ``detection_tick`` is the tick
 of the newest accepted measurement (-1: none yet); ``nis`` belongs to the newest update and is -1 after a scan
 without one; ``queue_*`` holds measurements not yet delivered, with variance 0 for a scan without detection."""
 
-PARAMETERS = np.dtype(
-    [
-        (name, np.float64)
-        for name in [
-            "dt",
-            "gravity",
-            "scale_height",
-            "capture_radius",
-            "spawn_range",
-            "spawn_spread",
-            "elevation_low",
-            "elevation_high",
-            "aim_spread",
-            "speed_low",
-            "speed_high",
-            "weave_low",
-            "weave_high",
-            "weave_period_low",
-            "weave_period_high",
-            "jink",
-            "launch_speed",
-            "launch_error",
-            "launch_elevation_min",
-            "launch_height",
-            "max_acceleration",
-            "fuel_time",
-            "lag_blend",
-            "drag",
-            "half_angle_cos",
-            "detection_peak",
-            "detection_range",
-            "noise_floor",
-            "noise_fraction",
-            "radar_dropout",
-            "cue_position_error",
-            "cue_velocity_error",
-            "cue_dropout",
-            "wind_low",
-            "wind_high",
-            "gust",
-            "gust_decay",
-            "acceleration_variance",
-            "gate",
-            "acceleration_blend",
-        ]
-    ]
-    + [
-        (name, np.int64)
-        for name in [
-            "control_interval",
-            "radar_interval",
-            "gust_interval",
-            "delay",
-            "cue_interval",
-            "dropout_interval",
-            "time_limit",
-            "omniscient",
-        ]
-    ]
-)
-"""One scenario as the kernels want it: derived constants instead of settings. Built by `hlynr.sim.scenario`."""
+_REALS = (
+    "dt", "gravity", "scale_height", "capture_radius",
+    "spawn_range", "spawn_spread", "elevation_low", "elevation_high", "aim_spread",
+    "speed_low", "speed_high", "weave_low", "weave_high", "weave_period_low", "weave_period_high", "jink",
+    "launch_speed", "launch_error", "launch_elevation_min", "launch_height",
+    "max_acceleration", "fuel_time", "lag_blend", "drag",
+    "half_angle_cos", "detection_peak", "detection_range", "noise_floor", "noise_fraction", "radar_dropout",
+    "cue_position_error", "cue_velocity_error", "cue_dropout",
+    "wind_low", "wind_high", "gust", "gust_decay",
+    "acceleration_variance", "gate", "acceleration_blend",
+)  # fmt: skip
+_INTEGERS = (
+    "control_interval", "radar_interval", "gust_interval", "delay", "cue_interval", "dropout_interval", "time_limit",
+    "omniscient",
+)  # fmt: skip
+PARAMETERS = np.dtype([*((name, np.float64) for name in _REALS), *((name, np.int64) for name in _INTEGERS)])
+"""One scenario as constants for the kernels, derived from the settings by `hlynr.sim.scenario`."""
 
 
 @inlined
@@ -148,6 +104,12 @@ def estimated_relative(s: Row, p: Row) -> tuple[float, float, float]:
         s.track_pos[1] + ahead * s.track_vel[1] - s.own_pos[1],
         s.track_pos[2] + ahead * s.track_vel[2] - s.own_pos[2],
     )
+
+
+def track_position(states: np.ndarray, dt: float) -> np.ndarray:
+    """The track carried forward to each state's tick, (..., 3) [m]; as in `estimated_relative`, for arrays (...,)."""
+    ahead = (states["tick"] - states["track_tick"]) * dt
+    return np.asarray(states["track_pos"] + ahead[..., None] * states["track_vel"])
 
 
 def fresh(count: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from hlynr.envs.reward import TERMS
 from hlynr.envs.single_env import InterceptEnv
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.rl.adapter import InterceptVecEnv
-from hlynr.sim.engagement import OUTCOMES
+from hlynr.sim.state import OUTCOMES
 
 SEED = 21
 

@@ -10,7 +10,7 @@ from hlynr.config.params import ConfigError
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rollout import EpisodeResults, run_episodes
-from hlynr.sim.engagement import GROUND, INTERCEPT, TARGET_IMPACT, TIMEOUT
+from hlynr.sim.state import GROUND, INTERCEPT, TARGET_IMPACT, TIMEOUT
 
 EPISODES = 300
 

@@ -1,7 +1,7 @@
 """The gate: each rule alone decides, bounds are exact, NaN never passes, an equal model is not promoted."""
 
 import math
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from hlynr.config.sections import Gate
 from hlynr.evaluation.gate import decide, pair
 from hlynr.evaluation.statistics import mcnemar_one_sided, wilson_interval
 from hlynr.records.evaluation import EvaluationReport, GateDecision, PairedComparison, PolicyReport
-from hlynr.records.training import Lineage, MonitorVerdict
+from hlynr.records.training import Alarm, Lineage, MonitorVerdict
 
 RULES = (
     "report_beats_baseline",
@@ -119,19 +119,17 @@ def test_first_champion_needs_nobody_to_beat() -> None:
         ("mean_reward", {"evaluation": evaluation(mean_reward=-0.1)}),
         ("final_distance", {"evaluation": evaluation(mean_final_distance=2500.0)}),
         ("training_healthy", {"verdict": verdict("collapse")}),
-        ("training_healthy", {"verdict": verdict("abort")}),
-        ("training_healthy", {"verdict": verdict("nan")}),
         ("evaluator_check_random", {"evaluation": evaluation(random=0.05)}),
         ("evaluator_check_pn", {"evaluation": evaluation(pn=0.7)}),
         ("evaluator_check_pn", {"evaluation": evaluation(pn=0.3)}),
     ],
 )
-def test_each_rule_alone_refuses(rule: str, changed: dict[str, Any]) -> None:
+def test_each_rule_alone_prevents_a_promotion(rule: str, changed: dict[str, Any]) -> None:
     decision = judged(**changed)
     assert failed(decision) == [rule]
     assert not decision.promote
     assert len(decision.rules) == len(RULES)
-    assert decision.reason.startswith(f"Refused: {rule} is ")
+    assert decision.reason.startswith(f"Not promoted: {rule} is ")
 
 
 @pytest.mark.parametrize(
@@ -147,7 +145,6 @@ def test_each_rule_alone_refuses(rule: str, changed: dict[str, Any]) -> None:
         ("gain_over_champion", {"comparison": comparison(champion=0.561, challenger=0.57)}, False),
         ("mean_reward", {"evaluation": evaluation(mean_reward=0.0)}, False),
         ("final_distance", {"evaluation": evaluation(mean_final_distance=2000.0)}, False),
-        ("training_healthy", {"verdict": verdict("plateau")}, True),
         ("evaluator_check_random", {"evaluation": evaluation(random=0.0)}, True),
         ("evaluator_check_random", {"evaluation": evaluation(random=0.01)}, True),
         ("evaluator_check_pn", {"evaluation": evaluation(pn=0.45)}, True),
@@ -179,15 +176,22 @@ def test_nan_and_infinity_pass_no_rule(rules: list[str], changed: dict[str, Any]
     assert failed(judged(**changed)) == rules
 
 
-def test_a_missing_canary_is_no_canary() -> None:
+def test_an_evaluator_check_that_was_not_evaluated_fails() -> None:
     bare = evaluation().model_copy(update={"baselines": {}})
     assert failed(judged(evaluation=bare)) == ["evaluator_check_random", "evaluator_check_pn"]
+
+
+@pytest.mark.parametrize("status", ["healthy", *get_args(Alarm)])
+def test_the_gate_fails_the_trainings_that_the_monitor_fails(status: str) -> None:
+    found = verdict(status)
+    assert found.failed == (status in {"nan", "exploding_loss", "abort", "collapse"})
+    assert failed(judged(verdict=found)) == (["training_healthy"] if found.failed else [])
 
 
 def test_reason_names_every_failing_rule_with_its_numbers() -> None:
     decision = judged(evaluation=evaluation(pn=0.7), comparison=comparison(p_value=0.21))
     assert decision.reason == (
-        "Refused: significantly_better_than_champion is 0.21, must be < 0.05; "
+        "Not promoted: significantly_better_than_champion is 0.21, must be < 0.05; "
         "evaluator_check_pn is 70 %, must be in [45 %, 65 %]."
     )
 

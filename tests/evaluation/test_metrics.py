@@ -16,7 +16,7 @@ from hlynr.evaluation.metrics import QUANTILES, summarise
 from hlynr.evaluation.rollout import EpisodeResults, run_episodes
 from hlynr.evaluation.statistics import wilson_interval
 from hlynr.records.evaluation import PolicyReport
-from hlynr.sim.engagement import INTERCEPT, OUTCOMES, TARGET_IMPACT
+from hlynr.sim.state import INTERCEPT, OUTCOMES, TARGET_IMPACT
 
 
 @pytest.fixture(scope="module")

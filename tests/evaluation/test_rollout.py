@@ -13,8 +13,9 @@ from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.observation import decode
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.policy import Frame
-from hlynr.evaluation.rollout import run_episodes, trace
-from hlynr.sim.engagement import OUTCOMES
+from hlynr.evaluation.recording import Setup, record
+from hlynr.evaluation.rollout import run_episodes
+from hlynr.sim.state import OUTCOMES
 
 
 class Counting:
@@ -76,23 +77,23 @@ def test_another_seed_is_another_set_of_engagements(config: Config) -> None:
     assert not np.intersect1d(one.range, other.range).size
 
 
-def test_the_blind_law_flies_in_inertial_axes(configure: Callable[..., Config]) -> None:
+def test_the_blind_law_commands_in_inertial_axes(configure: Callable[..., Config]) -> None:
     """Straight up from everywhere: without air nothing changes the level part of the launch velocity."""
     calm = configure("scenarios.reference.interceptor.drag=0.0")
-    for path in trace(law("inertial", calm, "reference"), calm, "reference", seed=5, episodes=np.arange(6)):
+    recording = record(law("inertial", calm, "reference"), Setup(calm, "reference", 5, 6))
+    for path in map(recording.trajectory, range(6)):
         level = (path.own - path.own[0])[:50, :2]
         np.testing.assert_allclose(level, np.arange(50)[:, None] * level[1], atol=1e-6)
         assert path.own[50, 2] > path.own[0, 2] + 200.0
 
 
 @pytest.mark.parametrize("name", ["pn", "inertial"])
-def test_a_trace_is_the_same_flight(config: Config, name: str) -> None:
+def test_a_recording_has_the_results_of_the_same_episodes(config: Config, name: str) -> None:
     results = run_episodes(law(name, config, "reference"), config, "reference", seed=5, episodes=12, batch_size=12)
-    chosen = np.array([7, 2, 11])
-    for path, episode in zip(
-        trace(law(name, config, "reference"), config, "reference", seed=5, episodes=chosen), chosen, strict=True
-    ):
-        assert path.episode == episode
+    recording = record(law(name, config, "reference"), Setup(config, "reference", 5, 12))
+    for episode in (7, 2, 11):
+        path = recording.trajectory(episode)
+        assert (path.policy, path.episode) == (name, episode)
         assert path.outcome == OUTCOMES[results.outcome[episode]]
         assert path.miss_distance == results.miss_distance[episode]
         assert path.time[-1] == pytest.approx(results.seconds[episode])
@@ -101,10 +102,11 @@ def test_a_trace_is_the_same_flight(config: Config, name: str) -> None:
         assert np.linalg.norm(path.target[-1] - path.own[-1]) == pytest.approx(results.final_distance[episode])
 
 
-def test_the_estimate_of_a_trace_is_what_was_observed(config: Config) -> None:
-    path = trace(law("pn", config, "reference"), config, "reference", seed=5, episodes=np.array([3]))[0]
-    batch = EngagementBatch(config, "reference", count=1, seed=5)
-    batch.start(np.zeros(1), np.array([3]))
-    assert np.linalg.norm(path.estimate[0] - path.own[0]) == pytest.approx(
-        decode(batch.observe(), "range")[0], rel=1e-5
-    )
+def test_the_estimate_of_a_recording_is_what_was_observed(config: Config) -> None:
+    """The kernel's extrapolation of the track and the one for arrays are the same."""
+    recording = record(law("pn", config, "reference"), Setup(config, "reference", 5, 4))
+    distance = np.linalg.norm(recording.estimate - recording.states["own_pos"], axis=2)[:-1]
+    for row in range(4):
+        underway = recording.running[:, row]
+        observed = decode(recording.observations[underway, row], "range")
+        assert observed == pytest.approx(distance[underway, row], rel=1e-5)

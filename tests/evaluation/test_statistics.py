@@ -1,11 +1,10 @@
-"""The interval and the paired test against published values, brute force, scipy and simulation."""
+"""The interval and the paired test against published values, brute force and simulation."""
 
 import itertools
 import math
 
 import numpy as np
 import pytest
-from scipy import stats
 
 from hlynr.evaluation.statistics import mcnemar_one_sided, wilson_interval
 
@@ -24,16 +23,8 @@ def test_wilson_published_values(successes: int, trials: int, low: float, high: 
     assert wilson_interval(successes, trials, 0.95) == pytest.approx((low, high), abs=5e-5)
 
 
-@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.95, 0.999])
-def test_wilson_equals_scipy(confidence: float) -> None:
-    for trials in (1, 2, 7, 100, 1000):
-        for successes in {0, 1, trials // 3, trials}:
-            theirs = stats.binomtest(successes, trials).proportion_ci(confidence, method="wilson")
-            assert wilson_interval(successes, trials, confidence) == pytest.approx((theirs.low, theirs.high), abs=1e-12)
-
-
 def test_wilson_ends_are_exact_and_ordered() -> None:
-    for trials in range(1, 200):
+    for trials in range(1, 40):
         assert wilson_interval(0, trials, 0.95)[0] == 0.0
         assert wilson_interval(trials, trials, 0.95)[1] == 1.0
         for successes in range(trials + 1):
@@ -57,8 +48,8 @@ def test_wilson_refuses(successes: int, trials: int, confidence: float) -> None:
 @pytest.mark.parametrize("rate", [0.005, 0.05, 0.33, 0.58, 0.94])
 def test_wilson_covers_the_true_rate(rate: float) -> None:
     counts = np.random.default_rng(7).binomial(1000, rate, size=4000)
-    bounds = np.array([wilson_interval(int(count), 1000, 0.95) for count in counts])
-    covered = np.mean((bounds[:, 0] <= rate) & (rate <= bounds[:, 1]))
+    intervals = {count: wilson_interval(count, 1000, 0.95) for count in set(counts.tolist())}
+    covered = np.mean([low <= rate <= high for low, high in map(intervals.__getitem__, counts.tolist())])
     # The interval is approximate: its coverage oscillates about 95 % by about a point at n = 1000.
     assert 0.935 < covered < 0.975
 
@@ -68,14 +59,6 @@ def test_mcnemar_by_enumeration() -> None:
         tosses = itertools.product((0, 1), repeat=challenger_only + champion_only)
         as_extreme = [sum(toss) >= challenger_only for toss in tosses]
         assert mcnemar_one_sided(challenger_only, champion_only) == pytest.approx(np.mean(as_extreme), abs=1e-12)
-
-
-@pytest.mark.parametrize(
-    ("challenger_only", "champion_only"), [(30, 12), (12, 30), (500, 400), (1, 0), (0, 1), (60, 0)]
-)
-def test_mcnemar_equals_scipy(challenger_only: int, champion_only: int) -> None:
-    theirs = stats.binomtest(challenger_only, challenger_only + champion_only, 0.5, alternative="greater").pvalue
-    assert mcnemar_one_sided(challenger_only, champion_only) == pytest.approx(theirs, rel=1e-9)
 
 
 def test_mcnemar_without_discordance_proves_nothing() -> None:

@@ -34,7 +34,7 @@ def test_a_training_alone() -> None:
 
 def test_the_reason_is_that_of_what_was_carried_out() -> None:
     """The gate was for it, but the champion had changed by then."""
-    outdated = samples.promotion(promote=False, reason="Refused: the champion changed while version 2 was judged.")
+    outdated = samples.promotion(promote=False, reason="Not promoted: the champion changed while version 2 was judged.")
     words = descriptions.run(REFUSED.train, REFUSED.evaluation, samples.decision(), outdated)
     assert "Why: the champion changed while version 2 was judged." in words
     assert "Promoted" not in words
@@ -42,7 +42,7 @@ def test_the_reason_is_that_of_what_was_carried_out() -> None:
 
 def test_a_version_begins_with_the_verdict_and_has_every_rule() -> None:
     words = descriptions.version(REFUSED.train, REFUSED.evaluation, REFUSED.decision, REFUSED.promotion)
-    assert words.startswith("Refused: significantly_better_than_champion is 0.425")
+    assert words.startswith("Not promoted: significantly_better_than_champion is 0.425")
     for rule in REFUSED.decision.rules:
         verdict = "pass" if rule.passed else "FAIL"
         assert f"| {rule.name} &emsp; | {rule.value} &emsp; | {rule.bound} &emsp; | {verdict} |" in words

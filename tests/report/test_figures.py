@@ -44,9 +44,9 @@ USUAL: dict[str, Draw] = {
 }
 NOTHING = samples.evaluation(heldout=samples.empty_policy(), report=samples.empty_policy(), baselines={})
 LONG = samples.training().verdict.model_copy(update={"reason": "a long reason " * 20})
-POINTLESS = dataclasses.replace(samples.flight(ticks=1, outcome="timeout"), miss_distance=samples.NAN)
-BLIND = dataclasses.replace(samples.flight(), estimate=np.full((90, 3), samples.NAN))
-LOST = dataclasses.replace(samples.flight(), own=np.full((90, 3), samples.NAN))
+POINTLESS = dataclasses.replace(samples.trajectory(ticks=1, outcome="timeout"), miss_distance=samples.NAN)
+BLIND = dataclasses.replace(samples.trajectory(), estimate=np.full((90, 3), samples.NAN))
+LOST = dataclasses.replace(samples.trajectory(), own=np.full((90, 3), samples.NAN))
 BARE: dict[str, Draw] = {
     "no evaluation": lambda path: figures.learning_curve(samples.training((), timesteps=0), MONITOR, 0.33, path),
     "one evaluation": lambda path: figures.learning_curve(samples.training((0.2,)), MONITOR, 0.33, path),
@@ -146,9 +146,9 @@ def test_miss_distance_counts_within_the_radius(drawn: list[Figure], tmp_path: P
 
 
 def test_trajectories_tell_outcomes_and_mark_closest_approach(drawn: list[Figure], tmp_path: Path) -> None:
-    flight = samples.flight(4, "target_impact", 212.0)
-    engagements.trajectories([flight], tmp_path / "x.png")
+    sample = samples.trajectory(4, "target_impact", 212.0)
+    engagements.trajectories([sample], tmp_path / "x.png")
     assert "policy #4: target impact, 212 m" in _texts(drawn[0])
-    nearest = int(np.argmin(np.linalg.norm(flight.target - flight.own, axis=1)))
+    nearest = int(np.argmin(np.linalg.norm(sample.target - sample.own, axis=1)))
     marks = [line for line in drawn[0].axes[0].get_lines() if line.get_marker() == "x"]
-    assert [float(np.asarray(mark.get_xdata())[0]) for mark in marks] == [flight.own[nearest, 0]]
+    assert [float(np.asarray(mark.get_xdata())[0]) for mark in marks] == [sample.own[nearest, 0]]

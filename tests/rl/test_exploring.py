@@ -10,7 +10,7 @@ import torch
 
 from hlynr.config.config import Config
 from hlynr.envs.observation import SIZE
-from hlynr.evaluation.diagnosis.recording import Setup, record
+from hlynr.evaluation.recording import Setup, record
 from hlynr.rl.exploring import ExploringPolicy
 from hlynr.rl.network import NetworkPolicy, build, policy_settings
 from hlynr.rl.sanity import ROLLOUT, learn_on_truth

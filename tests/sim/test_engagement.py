@@ -6,6 +6,7 @@ from support.arena import ALL_SEEING, COLLINEAR, EXACT, QUIET, Arena, homing
 from support.reference import Engagement
 
 from hlynr.sim import engagement
+from hlynr.sim.state import GROUND, INTERCEPT, OUTCOMES, TARGET_IMPACT, TIMEOUT, estimated_relative
 
 TIMESTEPS = 400
 """More than any scenario's time limit."""
@@ -25,7 +26,7 @@ def _reference_row(world: Engagement) -> np.ndarray:
     own, target, track, cov = world.own, world.target, world.track, world.track.filter.P
     return np.hstack(
         [
-            world.tick, engagement.OUTCOMES.index(world.outcome), target.position, target.velocity,
+            world.tick, OUTCOMES.index(world.outcome), target.position, target.velocity,
             own.position, own.velocity, own.thrust, own.fuel, world.gust,
             track.position, track.velocity, track.acceleration, cov[0, 0], cov[0, 1], cov[1, 1], world.track_tick,
             world.detections, world.rejections, world.detection_tick, world.first_detection_tick,
@@ -108,7 +109,7 @@ def test_kernel_equals_the_reference_for_every_outcome(outcome, law, overrides):
     scout = Arena("reference", *overrides, episodes=range(64))
     for timestep in range(TIMESTEPS):
         scout.advance(law(scout, timestep))
-    ended = scout.episodes[scout.state["outcome"] == engagement.OUTCOMES.index(outcome)]
+    ended = scout.episodes[scout.state["outcome"] == OUTCOMES.index(outcome)]
     assert len(ended) >= 6
     _compare(Arena("reference", *overrides, episodes=ended[:6]), "reference", law)
 
@@ -123,7 +124,7 @@ def homed() -> Arena:
 
 def test_success_is_decided_by_the_minimum_distance_alone(homed):
     state = homed.state
-    success = state["outcome"] == engagement.INTERCEPT
+    success = state["outcome"] == INTERCEPT
     np.testing.assert_array_equal(success, state["min_distance"] <= homed.scenario.capture_radius)
     assert 40 < success.sum() < 360
 
@@ -132,7 +133,7 @@ def test_an_ended_engagement_is_past_its_closest_approach_or_over_for_another_re
     state = homed.state
     distance = np.linalg.norm(homed.relative, axis=1)
     assert (distance >= state["min_distance"] - 1e-9).all()
-    passed = (state["outcome"] == engagement.INTERCEPT) & (state["target_pos"][:, 2] > 0) & (state["own_pos"][:, 2] > 0)
+    passed = (state["outcome"] == INTERCEPT) & (state["target_pos"][:, 2] > 0) & (state["own_pos"][:, 2] > 0)
     assert passed.sum() > 40
     assert (distance > state["min_distance"])[passed].all()
 
@@ -146,15 +147,15 @@ def test_ended_engagements_stay_as_they_are(homed):
 
 def test_every_outcome_names_its_cause():
     ground = Arena(episodes=range(50)).finish()
-    fell = ground["outcome"] == engagement.GROUND
+    fell = ground["outcome"] == GROUND
     assert fell.sum() > 40
     assert (ground["own_pos"][fell, 2] <= 0).all()
     landed = Arena("reference", "sim.gravity=0", "capture_radius=0.01", episodes=range(50)).finish()
-    impact = landed["outcome"] == engagement.TARGET_IMPACT
+    impact = landed["outcome"] == TARGET_IMPACT
     assert impact.sum() > 20
     assert (landed["target_pos"][impact, 2] <= 0).all()
     late = Arena("reference", "sim.gravity=0", "time_limit=2.34", episodes=range(50)).finish()
-    assert (late["outcome"] == engagement.TIMEOUT).all()
+    assert (late["outcome"] == TIMEOUT).all()
     assert (late["tick"] == 234).all()
 
 
@@ -187,7 +188,7 @@ def test_a_fast_pass_between_two_ticks_is_seen():
     """Head on at 1,000 m/s with ticks of 0.05 s, 50 m each: sampling at the ticks would miss a radius of 1 m."""
     fast = ("target.speed=[1000, 1000]", "sim.dt=0.05", "capture_radius=1")
     state = Arena("reference", *QUIET, *COLLINEAR, *fast).finish()
-    assert (state["outcome"] == engagement.INTERCEPT).all()
+    assert (state["outcome"] == INTERCEPT).all()
     assert state["min_distance"].max() < 0.01
 
 
@@ -250,7 +251,7 @@ def test_the_estimate_is_the_track_carried_forward_unless_it_is_the_truth(omnisc
     assert (age > 0).all()
     believed = state["track_pos"] + age * state["track_vel"] - state["own_pos"]
     for row in range(20):
-        relative = engagement.estimated_relative(state[row], arena.params[0])
+        relative = estimated_relative(state[row], arena.params[0])
         np.testing.assert_allclose(relative, (arena.relative if omniscient else believed)[row], atol=1e-9)
 
 

@@ -5,7 +5,7 @@ from support.arena import ALL_SEEING, EACH_SCAN, QUIET, STEADY, Arena, homing
 from support.consistency import Consistency, mean_bounds, measure
 from support.reference import Track
 
-from hlynr.sim import engagement
+from hlynr.sim.state import MAX_DELAY, RUNNING, estimated_relative
 
 AS_ASSUMED = ("target.weave=[0, 0]", "target.jink=20", "tracker.acceleration_noise=20", "tracker.gate=1e9")
 """The target does what the filter believes: white acceleration held from scan to scan, and nothing is gated."""
@@ -49,9 +49,9 @@ def test_track_equals_filterpy_on_recorded_measurements(name, delay, gate):
         # An engagement that ended in the midst of a scan's interval has no scan there.
         arena.advance(_home(arena))
         for row, track in zip(arena.state, tracks, strict=True):
-            if row["outcome"] != engagement.RUNNING or scan - delay < 1:
+            if row["outcome"] != RUNNING or scan - delay < 1:
                 continue
-            slot = (scan - delay) % engagement.MAX_DELAY
+            slot = (scan - delay) % MAX_DELAY
             track.predict()
             nis = None
             if row["queue_var"][slot] > 0:
@@ -176,7 +176,7 @@ def test_covariance_grows_without_and_shrinks_with_a_detection():
         before = arena.state.copy()
         arena.advance(_home(arena))
         for was, now in zip(before, arena.state, strict=True):
-            if now["outcome"] != engagement.RUNNING:
+            if now["outcome"] != RUNNING:
                 continue
             if now["nis"] < 0:
                 missed += 1
@@ -229,7 +229,7 @@ def test_a_late_measurement_meets_the_time_it_belongs_to(delay):
     assert (state["detection_tick"] == 5 * (80 - delay)).mean() > 0.99
     course = state["target_vel"] / state["target_speed"][:, None]
     then = state["track_pos"] - truth[5 * (80 - delay)]
-    now = np.array([engagement.estimated_relative(row, arena.params[0]) for row in state]) - arena.relative
+    now = np.array([estimated_relative(row, arena.params[0]) for row in state]) - arena.relative
     for error in (then, now):
         behind = np.sum(error * course, axis=1)
         assert behind.mean() == pytest.approx(0.0, abs=4 * behind.std() / np.sqrt(1000))

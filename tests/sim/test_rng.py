@@ -4,7 +4,8 @@ from scipy.stats import kstest
 from support.arena import Arena
 from support.reference import GOLDEN, MASK, Chance, finalise
 
-from hlynr.sim import engagement, rng
+from hlynr.sim import rng
+from hlynr.sim.spawn import initial
 
 DRAWS = 50_000
 
@@ -162,7 +163,7 @@ def test_an_engagement_does_not_depend_on_the_rows_around_it_or_on_what_its_row_
     _flown(arena, 25)
     rows = np.arange(1, 200, 2)
     arena.episodes[rows] = np.arange(100)
-    engagement.initial(arena.state, rows, arena.episodes[rows], 7, arena.params)
+    initial(arena.state, rows, arena.episodes[rows], 7, arena.params)
     assert _visible(_flown(arena)[rows]).tobytes() == _visible(alone).tobytes()
 
 

@@ -5,8 +5,8 @@ import pytest
 from scipy.stats import chisquare, kstest
 from support.arena import STEADY, Arena, configured, homing
 
-from hlynr.sim import engagement
 from hlynr.sim.scenario import parameters
+from hlynr.sim.state import RUNNING
 
 COUNT = 4000
 LEAVES = {
@@ -171,7 +171,7 @@ def test_an_engagement_starts_with_nothing_seen_and_full_fuel(spawned):
     np.testing.assert_array_equal(state["own_pos"][:, :2], 0.0)
     np.testing.assert_array_equal(state["own_pos"][:, 2], spawned.scenario.interceptor.launch_height)
     assert (state["fuel"] == 1.0).all()
-    assert (state["outcome"] == engagement.RUNNING).all()
+    assert (state["outcome"] == RUNNING).all()
     for field, value in (("tick", 0), ("detections", 0), ("rejections", 0), ("detection_tick", -1), ("nis", -1)):
         assert (state[field] == value).all()
     np.testing.assert_allclose(state["min_distance"], np.linalg.norm(spawned.relative, axis=1))

@@ -7,6 +7,8 @@ import numpy as np
 from hlynr.config import params
 from hlynr.config.config import Config
 from hlynr.sim import engagement, scenario
+from hlynr.sim.spawn import initial
+from hlynr.sim.state import RUNNING, fresh
 from support import ROOT
 
 # Scenarios already resolved, so that an override reaches a leaf that a scenario inherits.
@@ -56,12 +58,12 @@ class Arena:
         self.scenario = self.config.scenarios[name]
         self.params = scenario.parameters(self.config, name, omniscient=omniscient)
         self.episodes = np.fromiter(episodes, np.int64)
-        self.state = engagement.fresh(len(self.episodes))
-        engagement.initial(self.state, np.arange(len(self.episodes)), self.episodes, seed, self.params)
+        self.state = fresh(len(self.episodes))
+        initial(self.state, np.arange(len(self.episodes)), self.episodes, seed, self.params)
 
     @property
     def running(self) -> np.ndarray:
-        return self.state["outcome"] == engagement.RUNNING
+        return self.state["outcome"] == RUNNING
 
     @property
     def relative(self) -> np.ndarray:

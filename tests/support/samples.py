@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from hlynr.evaluation.recording import Trajectory
 from hlynr.records.evaluation import (
     EvaluationReport,
     GateDecision,
@@ -205,7 +205,7 @@ def decision(promote: bool = True, first: bool = False) -> GateDecision:
         GateRule(name="evaluator_check_pn", value="58.1 %", bound="in [45 %, 65 %]", passed=True),
     )
     refusal = (
-        "Refused: significantly_better_than_champion is 0.425, must be < 0.05; "
+        "Not promoted: significantly_better_than_champion is 0.425, must be < 0.05; "
         "gain_over_champion is 0.3 points, must be >= 1 points."
     )
     praise = (
@@ -247,21 +247,7 @@ def retraining(promote: bool = True, first: bool = False) -> RetrainRecord:
     )
 
 
-@dataclass(frozen=True)
-class Flight:
-    """Satisfies `hlynr.report.engagements.Trajectory`."""
-
-    policy: str
-    episode: int
-    outcome: str
-    miss_distance: float
-    time: np.ndarray
-    target: np.ndarray
-    own: np.ndarray
-    estimate: np.ndarray
-
-
-def flight(episode: int = 0, outcome: str = "intercept", miss: float = 43.2, ticks: int = 90) -> Flight:
+def trajectory(episode: int = 0, outcome: str = "intercept", miss: float = 43.2, ticks: int = 90) -> Trajectory:
     """A straight dive met by a rising curve; the estimate settles on the target."""
     rng = np.random.default_rng(episode)
     part = np.linspace(0.0, 1.0, ticks)[:, None]
@@ -272,12 +258,12 @@ def flight(episode: int = 0, outcome: str = "intercept", miss: float = 43.2, tic
     meeting = target[-1] + miss * np.array([0.6, 0.0, 0.8])
     own = meeting * part**1.4 + 120 * np.sin(np.pi * part) * np.array([1.0, 0.0, 0.5])
     estimate = target + rng.normal(0.0, 1.0, (ticks, 3)).cumsum(axis=0) * 4 + 250 * np.exp(-6 * part)
-    return Flight("policy", episode, outcome, miss, 0.1 * np.arange(ticks), target, own, estimate)
+    return Trajectory("policy", episode, outcome, miss, 0.1 * np.arange(ticks), target, own, estimate)
 
 
-def results() -> list[Flight]:
+def results() -> list[Trajectory]:
     """Four intercepts and two misses from all sides."""
-    return [flight(k) for k in range(4)] + [flight(4, "target_impact", 212.0), flight(5, "timeout", 1480.0)]
+    return [trajectory(k) for k in range(4)] + [trajectory(4, "target_impact", 212.0), trajectory(5, "timeout", 1480.0)]
 
 
 def misses() -> dict[str, np.ndarray]:

@@ -81,7 +81,7 @@ def decision(promote: bool = True, champion: int | None = None) -> GateDecision:
             champion_only=20,
             p_value=mcnemar_one_sided(60, 20),
         )
-    reason = "Promoted: better." if promote else "Refused: gain_over_champion is 0.1 points, must be >= 1 points."
+    reason = "Promoted: better." if promote else "Not promoted: gain_over_champion is 0.1 points, must be >= 1 points."
     return GateDecision(promote=promote, rules=(), comparison=comparison, reason=reason)
 
 

@@ -1,4 +1,4 @@
-"""The same engagements flown again with one thing changed: what it changes tells what it was worth."""
+"""Comparisons: the same engagements with one thing changed, whose effect on success is measured."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from typing import Any
 import numpy as np
 
 from hlynr.evaluation.diagnosis import findings
-from hlynr.evaluation.diagnosis.recording import Recording, Setup, record
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.policy import Frame, Policy
+from hlynr.evaluation.recording import Recording, Setup, record
 from hlynr.evaluation.statistics import mcnemar_one_sided
 from hlynr.records.diagnosis import Finding
 
 OMNISCIENT, TURNED, NOISE, MEMORY = "omniscient", "turned", "noise", "memory"
 HALF = 0.5
-"""A policy with less than this part of what PN makes of the truth has not solved the task."""
+"""A policy below this fraction of PN's success on the truth has not solved the task."""
 HARDLY_EVER = 0.05
 SIGNIFICANT = 0.01
 TURNED_GAIN = 0.25
 """No policy that was trained in the right frame gains as much by being turned."""
 
 
-def omniscient(setup: Setup, flown: Recording, learner: Callable[[], Policy] | None) -> Finding:
-    """What would be possible if the truth were known, to PN and to the same kind of policy.
+def omniscient(setup: Setup, original: Recording, learner: Callable[[], Policy] | None) -> Finding:
+    """What PN and a policy of the same class reach if they know the truth.
 
     Args:
-        flown: the policy's own episodes, on the estimate.
+        original: the policy's own episodes, on the estimate.
         learner: trains a policy of the same class briefly on the truth; None to skip that.
     """
     pn = law("pn", setup.config, setup.scenario)
     truth, estimate = record(pn, setup, omniscient=True).success_rate, record(pn, setup).success_rate
-    figures = {"policy": flown.success_rate, "pn_truth": truth, "pn_estimate": estimate}
+    figures = {"policy": original.success_rate, "pn_truth": truth, "pn_estimate": estimate}
     numbers = (
         f"PN succeeds in {findings.percent(truth)} on the truth and {findings.percent(estimate)} on the estimate, "
-        f"the policy in {findings.percent(flown.success_rate)}."
+        f"the policy in {findings.percent(original.success_rate)}."
     )
     if learner:
         learned = record(learner(), setup, omniscient=True).success_rate
@@ -46,36 +46,38 @@ def omniscient(setup: Setup, flown: Recording, learner: Callable[[], Policy] | N
         bar = findings.percent(setup.config.gate.baseline)
         text = f"The task is out of reach: even PN on the truth stays below the baseline of {bar}. {numbers}"
         return findings.fault(OMNISCIENT, "task", text, **figures)
-    if flown.success_rate >= HALF * truth:
+    if original.success_rate >= HALF * truth:
         return findings.fine(OMNISCIENT, f"The policy makes good use of what it sees. {numbers}", **figures)
-    if flown.success_rate < estimate:
+    if original.success_rate < estimate:
         text = f"The policy has not learned what PN makes of the same observations. {numbers}"
         return findings.fault(OMNISCIENT, "policy", text, **figures)
-    tell = findings.fault if estimate < HARDLY_EVER else findings.warning
-    return tell(OMNISCIENT, "observation", f"What the truth would allow is lost in the estimate. {numbers}", **figures)
+    report = findings.fault if estimate < HARDLY_EVER else findings.warning
+    return report(
+        OMNISCIENT, "observation", f"What the truth would allow is lost in the estimate. {numbers}", **figures
+    )
 
 
-def turned(setup: Setup, flown: Recording, policy: Policy) -> Finding:
-    """Was the policy trained in another action frame? Then turning its actions back mends it.
+def turned(setup: Setup, original: Recording, policy: Policy) -> Finding:
+    """Whether the policy was trained in another action frame: then turning its actions back raises its success.
 
     The turn is the rotation or reflection that brings its actions closest to PN's on the same observations.
     Source: Kabsch, Acta Crystallographica A 32 (1976) 922.
     """
-    where = flown.flying
-    wanted = law("pn", setup.config, setup.scenario).command(flown.observations[where])
-    left, _, right = np.linalg.svd(np.nan_to_num(flown.actions[where]).T @ wanted)
+    where = original.running
+    wanted = law("pn", setup.config, setup.scenario).command(original.observations[where])
+    left, _, right = np.linalg.svd(np.nan_to_num(original.actions[where]).T @ wanted)
     turn = left @ right
     angle = _turn_angle(turn)
-    again = record(_Turned(policy, turn), setup)
-    figures = {"angle": angle, "policy": flown.success_rate, "turned": again.success_rate}
+    changed = record(_Turned(policy, turn), setup)
+    figures = {"angle": angle, "policy": original.success_rate, "turned": changed.success_rate}
     numbers = (
         f"Turned by {angle:.0f} deg, to where its actions resemble PN's most, the policy succeeds in "
-        f"{findings.percent(again.success_rate)} instead of {findings.percent(flown.success_rate)}."
+        f"{findings.percent(changed.success_rate)} instead of {findings.percent(original.success_rate)}."
     )
-    if again.success_rate - flown.success_rate > TURNED_GAIN:
-        text = f"The policy was trained in another action frame than it is flown in. {numbers}"
+    if changed.success_rate - original.success_rate > TURNED_GAIN:
+        text = f"The policy was trained in another action frame than the simulation's. {numbers}"
         return findings.fault(TURNED, "frame", text, **figures)
-    return findings.fine(TURNED, f"The policy speaks in the frame it is flown in. {numbers}", **figures)
+    return findings.fine(TURNED, f"The policy acts in the simulation's frame. {numbers}", **figures)
 
 
 def _turn_angle(turn: np.ndarray) -> float:
@@ -83,16 +85,16 @@ def _turn_angle(turn: np.ndarray) -> float:
     return float(np.degrees(np.arccos(np.clip(np.diag(turn).min(), -1.0, 1.0))))
 
 
-def noise(setup: Setup, flown: Recording, stochastic: Policy | None) -> Finding:
-    """What the noise with which the policy was trained costs, or gains."""
+def noise(setup: Setup, original: Recording, stochastic: Policy | None) -> Finding:
+    """What the noise of its training costs the policy, or gains it."""
     if stochastic is None:
         return findings.skipped(NOISE, "The policy acts without noise in training, too.")
-    again = record(stochastic, setup)
-    gain, chance = _gain(again, flown)
-    figures = {"deterministic": flown.success_rate, "stochastic": again.success_rate, "p_value": chance}
+    changed = record(stochastic, setup)
+    gain, chance = _gain(changed, original)
+    figures = {"deterministic": original.success_rate, "stochastic": changed.success_rate, "p_value": chance}
     numbers = (
-        f"Without its noise the policy succeeds in {findings.percent(flown.success_rate)}, with it in "
-        f"{findings.percent(again.success_rate)} (p = {chance:.2g})."
+        f"Without its noise the policy succeeds in {findings.percent(original.success_rate)}, with it in "
+        f"{findings.percent(changed.success_rate)} (p = {chance:.2g})."
     )
     if gain > 0.0 and chance < SIGNIFICANT:
         text = f"The policy needs its noise: what is evaluated is worse than what was trained. {numbers}"
@@ -100,16 +102,16 @@ def noise(setup: Setup, flown: Recording, stochastic: Policy | None) -> Finding:
     return findings.fine(NOISE, f"The policy does not depend on its noise. {numbers}", **figures)
 
 
-def memory(setup: Setup, flown: Recording, policy: Policy, *, recurrent: bool) -> Finding:
+def memory(setup: Setup, original: Recording, policy: Policy, *, recurrent: bool) -> Finding:
     """What carrying the recurrent state from timestep to timestep is worth."""
     if not recurrent:
         return findings.skipped(MEMORY, "The policy has no memory.")
-    again = record(_Forgetful(policy), setup)
-    gain, chance = _gain(again, flown)
-    figures = {"carried": flown.success_rate, "dropped": again.success_rate, "p_value": chance}
+    changed = record(_Forgetful(policy), setup)
+    gain, chance = _gain(changed, original)
+    figures = {"carried": original.success_rate, "dropped": changed.success_rate, "p_value": chance}
     numbers = (
-        f"With its memory carried the policy succeeds in {findings.percent(flown.success_rate)}, with it dropped at "
-        f"every timestep in {findings.percent(again.success_rate)} (p = {chance:.2g})."
+        f"With its memory carried the policy succeeds in {findings.percent(original.success_rate)}, with it dropped at "
+        f"every timestep in {findings.percent(changed.success_rate)} (p = {chance:.2g})."
     )
     if chance >= SIGNIFICANT:
         return findings.fine(MEMORY, f"The memory makes no measurable difference. {numbers}", **figures)
@@ -119,7 +121,7 @@ def memory(setup: Setup, flown: Recording, policy: Policy, *, recurrent: bool) -
 
 
 def _gain(changed: Recording, original: Recording) -> tuple[float, float]:
-    """By how much the change raised success, and how likely so much change of either sign is by chance."""
+    """The gain in success, and the probability of as large a difference of either sign by chance."""
     won = int((changed.success & ~original.success).sum())
     lost = int((original.success & ~changed.success).sum())
     return changed.success_rate - original.success_rate, min(1.0, 2 * mcnemar_one_sided(max(won, lost), min(won, lost)))

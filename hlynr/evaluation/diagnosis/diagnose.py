@@ -1,7 +1,7 @@
-"""The document's step 3 as software: what to look at when training fails, and which fault comes first.
+"""The diagnosis of a policy: all checks, and the most upstream fault.
 
-Every check runs, whatever the others find; the verdict names the most upstream fault, since what is wrong in the
-tracker spoils everything after it. The world is an argument, so that a broken one can be diagnosed, too.
+Every check runs, whatever the others find. The verdict names the most upstream fault, since a fault of the tracker
+spoils everything after it. The world is an argument, so that a broken one can be diagnosed too.
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from typing import get_args
 
 from hlynr.evaluation.diagnosis import comparisons, episodes, frame, reward, signals, tracker
-from hlynr.evaluation.diagnosis.recording import Setup, record
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.policy import Policy
-from hlynr.evaluation.rollout import Trajectory
+from hlynr.evaluation.recording import Setup, Trajectory, record
 from hlynr.evaluation.statistics import wilson_interval
 from hlynr.records.diagnosis import Cause, Diagnosis, Finding
 
-SOUND = "No fault found"
-COMPANIONS = ("pn", "pursuit", "random")
+NO_FAULT = "No fault found"
+REFERENCE_LAWS = ("pn", "pursuit", "random")
 """Laws whose episodes show, beside the policy's, how the reward treats success and failure."""
 
 
@@ -37,22 +36,22 @@ class Subject:
 
 
 def diagnose(subject: Subject, setup: Setup) -> tuple[Diagnosis, list[Trajectory]]:
-    """All findings, and the path of one episode for each cause of an ending."""
-    flown = record(subject.policy, setup)
-    companions = [record(law(name, setup.config, setup.scenario), setup) for name in COMPANIONS]
-    sampled, seen = episodes.sample(flown, setup), signals.channels(flown)
+    """All findings, and the trajectory of one episode for each cause of an ending."""
+    recording = record(subject.policy, setup)
+    references = [record(law(name, setup.config, setup.scenario), setup) for name in REFERENCE_LAWS]
+    sampled, channels = episodes.sample(recording, setup), signals.channels(recording)
     tracked, scans = tracker.check(setup)
     found = (
         episodes.check(sampled),
-        reward.check(setup, [flown, *companions]),
+        reward.check(setup, [recording, *references]),
         tracked,
         frame.check(setup),
-        comparisons.turned(setup, flown, subject.policy),
-        comparisons.omniscient(setup, flown, subject.learner),
-        signals.check_observations(seen),
-        signals.check_actions(flown),
-        comparisons.noise(setup, flown, subject.stochastic),
-        comparisons.memory(setup, flown, subject.policy, recurrent=subject.recurrent),
+        comparisons.turned(setup, recording, subject.policy),
+        comparisons.omniscient(setup, recording, subject.learner),
+        signals.check_observations(channels),
+        signals.check_actions(recording),
+        comparisons.noise(setup, recording, subject.stochastic),
+        comparisons.memory(setup, recording, subject.policy, recurrent=subject.recurrent),
     )
     first = most_upstream(found)
     diagnosis = Diagnosis(
@@ -60,17 +59,17 @@ def diagnose(subject: Subject, setup: Setup) -> tuple[Diagnosis, list[Trajectory
         scenario=setup.scenario,
         seed=setup.seed,
         episodes=setup.episodes,
-        success_rate=flown.success_rate,
-        success_rate_ci=wilson_interval(int(flown.success.sum()), setup.episodes, setup.config.gate.confidence),
+        success_rate=recording.success_rate,
+        success_rate_ci=wilson_interval(int(recording.success.sum()), setup.episodes, setup.config.gate.confidence),
         verdict=_verdict(found, first),
         cause=first.cause if first else None,
         findings=found,
         sampled=sampled,
-        channels=seen,
+        channels=channels,
         scans=scans,
     )
     examples = {episode.cause: episode.episode for episode in reversed(sampled)}
-    return diagnosis, [replace(flown.path(row), policy=cause) for cause, row in sorted(examples.items())]
+    return diagnosis, [replace(recording.trajectory(row), policy=cause) for cause, row in sorted(examples.items())]
 
 
 def most_upstream(found: Sequence[Finding]) -> Finding | None:
@@ -85,4 +84,4 @@ def _verdict(found: Sequence[Finding], first: Finding | None) -> str:
         others = [finding.check for finding in found if finding.status == "fault" and finding is not first]
         return f"{first.finding}" + (f" Faults further downstream: {', '.join(others)}." if others else "")
     warned = [finding.check for finding in found if finding.status == "warning"]
-    return f"{SOUND}; to be looked at: {', '.join(warned)}." if warned else f"{SOUND}."
+    return f"{NO_FAULT}; to be looked at: {', '.join(warned)}." if warned else f"{NO_FAULT}."

@@ -1,4 +1,4 @@
-"""Why sampled episodes ended as they did."""
+"""The cause of each sampled episode's outcome."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import numpy as np
 
 from hlynr.evaluation.diagnosis import findings
 from hlynr.records.diagnosis import Cause, Finding, SampledEpisode
-from hlynr.sim.engagement import INTERCEPT, OUTCOMES, TIMEOUT
+from hlynr.sim.state import INTERCEPT, OUTCOMES, TIMEOUT
 
 if TYPE_CHECKING:
-    from hlynr.evaluation.diagnosis.recording import Recording, Setup
+    from hlynr.evaluation.recording import Recording, Setup
 
 NAME = "episodes"
 LATE = 2.0
-"""[s]; a first detection after this halved success in the first trainings (design.md, section 5)."""
+"""[s]; a first detection after this halved success in the first trainings."""
 LOST = 0.25
-"""Share of measurements refused by the gate from which on a track counts as lost."""
+"""Share of measurements rejected by the gate from which on a track counts as lost."""
 NEAR = 2.0
 """Capture radii."""
 

@@ -1,4 +1,4 @@
-"""Do policy and simulation mean the same axes? Probed by pushing along each of them from recorded states.
+"""Whether action and observation share their axes, probed by pushing along each of them from recorded states.
 
 The action frame is the line-of-sight frame of the estimate, the observation is given in the same one, and both are
 orthonormal. So a push along an action axis must show along the same axis of the observation, as much for every axis.
@@ -12,17 +12,17 @@ import numpy as np
 
 from hlynr.envs.observation import decode
 from hlynr.evaluation.diagnosis import findings
-from hlynr.evaluation.diagnosis.recording import Setup, record
 from hlynr.evaluation.laws import law
+from hlynr.evaluation.recording import Setup, record
 from hlynr.records.diagnosis import Finding
-from hlynr.sim.engagement import RUNNING
+from hlynr.sim.state import RUNNING, track_position
 
 NAME = "frame"
 EPISODES, PROBES = 50, 200
 PUSH = 0.5
 """Below 1, so that no push is cut to the limit."""
 TOLERANCE, EXACT = 5.0, 0.5
-"""[deg] for what is seen in the observation, whose frame itself turns while a push lasts, and for what is not."""
+"""[deg] in the observation, whose frame itself turns during a push, and elsewhere."""
 NEAREST = 500.0
 """[m] of estimated range; nearer, the line of sight turns too fast."""
 
@@ -36,7 +36,7 @@ BLOCKS = {
 
 @dataclass(frozen=True)
 class _Probe:
-    """Answers to pushes from M states: by what was looked at, (M, 3, 3), the axis pushed last."""
+    """Answers to pushes from M states, (M, 3, 3), the pushed axis last; those in the observation by quantity."""
 
     observed: dict[str, np.ndarray]
     inertial: np.ndarray
@@ -92,12 +92,10 @@ def _probe(setup: Setup) -> _Probe | None:
         answers.append({name: ahead[name] - back[name] for name in ahead})
     together = {name: np.stack([answer[name] for answer in answers], axis=2) for name in answers[0]}
     inertial = together.pop("inertial")
-    ahead_by = ((states["tick"] - states["track_tick"]) * setup.config.sim.dt)[:, None]
-    estimate = states["track_pos"] + ahead_by * states["track_vel"]
     return _Probe(
         observed=together,
         inertial=inertial,
-        estimated_los=_unit(estimate - states["own_pos"]),
+        estimated_los=_unit(track_position(states, setup.config.sim.dt) - states["own_pos"]),
         true_los=_unit(states["target_pos"] - states["own_pos"]),
     )
 
@@ -112,13 +110,13 @@ def _states(setup: Setup) -> np.ndarray:
 
 
 def _pushed(setup: Setup, states: np.ndarray, action: np.ndarray) -> dict[str, np.ndarray]:
-    """What is seen, and the true acceleration, one timestep after pushing from ``states``; each (M, 3)."""
+    """Observed vectors and true acceleration one timestep after pushing from ``states``; each (M, 3)."""
     batch = setup.batch(len(states))
     batch.state[:] = states
     batch.step(np.tile(action, (len(states), 1)))
-    seen = batch.observe()
+    observation = batch.observe()
     answers = {
-        name: np.stack([sign * decode(seen, channel) for channel, sign in axes], axis=1)
+        name: np.stack([sign * decode(observation, channel) for channel, sign in axes], axis=1)
         for name, axes in BLOCKS.items()
     }
     return {**answers, "inertial": batch.state["own_acc"].copy()}

@@ -1,6 +1,6 @@
-"""Does the reward rank episodes as success does, or can something else than success be farmed?
+"""Whether the reward ranks episodes as success does, or something else than success can be farmed.
 
-Judged on episodes of the policy and of guidance laws together: a policy that always fails, or never, ranks nothing.
+Measured on episodes of the policy and of guidance laws together: a policy that always or never fails ranks nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import numpy as np
 
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.diagnosis import findings
-from hlynr.evaluation.diagnosis.recording import Recording, Setup
+from hlynr.evaluation.recording import Recording, Setup
 from hlynr.records.diagnosis import Finding
 
 NAME = "reward"
@@ -41,7 +41,7 @@ def check(setup: Setup, recordings: Sequence[Recording]) -> Finding:
 
 
 def ranking(reward: np.ndarray, success: np.ndarray) -> float:
-    """Share of the pairs of a success and a failure in which the success earns more, ties counting half.
+    """Share of the pairs of a success and a failure in which the success has more reward, ties counting half.
 
     The area under the ROC curve; NaN without a success or without a failure.
     """
@@ -54,7 +54,7 @@ def ranking(reward: np.ndarray, success: np.ndarray) -> float:
 
 
 def _overtaking(reward: np.ndarray, success: np.ndarray) -> float:
-    """Share of the failures that earn more than the median success."""
+    """Share of the failures with more reward than the median success."""
     if success.all() or not success.any():
         return float("nan")
     return float((reward[~success] > np.median(reward[success])).mean())
@@ -67,7 +67,7 @@ def _gap(outcome: np.ndarray, success: np.ndarray) -> float:
 
 
 def _configured(setup: Setup) -> dict[str, float]:
-    """What the scales allow: most that per-step terms can add up to, least that the outcome decides."""
+    """What the scales allow: the greatest sum of per-step terms, and the least that the outcome decides."""
     reward = setup.config.reward
     return {
         "stepwise_limit": reward.progress + reward.tracking + reward.effort,
@@ -79,8 +79,8 @@ def _judge(figures: dict[str, float], *, finite: bool) -> Finding:
     limit, margin = figures["stepwise_limit"], figures["outcome_margin"]
     spread, gap = figures["stepwise_spread"], figures["outcome_gap"]
     numbers = (
-        f"A success earns more than a failure in {findings.percent(figures['ranking'])} of the pairs, "
-        f"{findings.percent(figures['overtaking'])} of the failures earn more than the median success. Per-step terms "
+        f"A success has more reward than a failure in {findings.percent(figures['ranking'])} of the pairs, "
+        f"{findings.percent(figures['overtaking'])} of the failures have more than the median success. Per-step terms "
         f"vary by {spread:.2f} between episodes, where the outcome is worth {gap:.2f}; by their scales they can add up "
         f"to {limit:g}, where the outcome decides at least {margin:g}."
     )

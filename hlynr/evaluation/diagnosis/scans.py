@@ -1,4 +1,4 @@
-"""Recordings with one timestep per scan: what was measured, what the track did with it, what filterpy would do."""
+"""Recordings with one timestep per scan: the measurements, how the track moves, and filterpy's track beside it."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hlynr.evaluation.diagnosis.recording import Recording, Setup
-from hlynr.sim.engagement import MAX_DELAY, RUNNING
+from hlynr.evaluation.recording import Recording, Setup
+from hlynr.sim.state import MAX_DELAY, RUNNING
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -97,7 +97,7 @@ def _filter(recording: Recording, setup: Setup, row: int) -> Any:
 
 
 def _update(track: Any, position: np.ndarray, variance: float, gate: float) -> None:
-    """Unless there is nothing to update with, or the gate refuses it."""
+    """Update unless nothing was measured or the gate rejects it."""
     if variance <= 0.0:
         return
     noise = variance * np.eye(3)

@@ -1,4 +1,4 @@
-"""What the policy sees and what it commands, as statistics over all timesteps of the sampled episodes."""
+"""Observations and actions, as statistics over all timesteps of the sampled episodes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from hlynr.envs.observation import LIMIT, SCHEMA
 from hlynr.evaluation.diagnosis import findings
-from hlynr.evaluation.diagnosis.recording import Recording
+from hlynr.evaluation.recording import Recording
 from hlynr.records.diagnosis import ChannelFigures, Finding
 
 OBSERVATIONS, ACTIONS = "observations", "actions"
@@ -18,7 +18,7 @@ MOST_SATURATED = 0.9
 
 def channels(recording: Recording) -> tuple[ChannelFigures, ...]:
     """One row per channel; all values NaN where one of them is."""
-    seen = recording.observations[recording.flying].astype(np.float64)
+    observed = recording.observations[recording.running].astype(np.float64)
     return tuple(
         ChannelFigures(
             channel=channel.name,
@@ -28,7 +28,7 @@ def channels(recording: Recording) -> tuple[ChannelFigures, ...]:
             max=float(values.max()),
             clipped=float((np.abs(values) >= LIMIT).mean()),
         )
-        for channel, values in zip(SCHEMA, seen.T, strict=True)
+        for channel, values in zip(SCHEMA, observed.T, strict=True)
     )
 
 
@@ -60,22 +60,22 @@ def check_observations(rows: tuple[ChannelFigures, ...]) -> Finding:
 
 def check_actions(recording: Recording) -> Finding:
     """NaN is a fault; an axis at its limit nearly always, or one that never changes, is a warning."""
-    flown = recording.actions[recording.flying]
-    saturated = (np.abs(flown) >= SATURATED).mean(axis=0)
-    mean, std = flown.mean(axis=0), flown.std(axis=0)
+    actions = recording.actions[recording.running]
+    saturated = (np.abs(actions) >= SATURATED).mean(axis=0)
+    mean, std = actions.mean(axis=0), actions.std(axis=0)
     figures = {
         f"{name}_{axis + 1}": float(values[axis])
         for name, values in (("mean", mean), ("std", std), ("saturated", saturated))
-        for axis in range(flown.shape[1])
+        for axis in range(actions.shape[1])
     }
     described = "; ".join(
         f"axis {axis + 1}: mean {mean[axis]:+.2f}, std {std[axis]:.2f}, at the limit {findings.percent(share)}"
         for axis, share in enumerate(saturated.tolist())
     )
-    if np.isnan(flown).any():
+    if np.isnan(actions).any():
         return findings.fault(ACTIONS, "policy", f"Some actions are not a number. {described}.", **figures)
     if (saturated > MOST_SATURATED).any():
-        text = f"An axis is at its limit nearly always: little is decided there. {described}."
+        text = f"An axis is at its limit nearly always, so it decides little. {described}."
         return findings.warning(ACTIONS, "policy", text, **figures)
     if (std < CONSTANT).any():
         return findings.warning(ACTIONS, "policy", f"An axis never changes. {described}.", **figures)

@@ -1,4 +1,4 @@
-"""Is the tracker the Kalman filter it is meant to be, and does its covariance describe its error?
+"""Whether the tracker is the Kalman filter it is meant to be, and its covariance describes its error.
 
 Source: Bar-Shalom, Li and Kirubarajan, "Estimation with Applications to Tracking and Navigation" (2001), 5.4.
 """
@@ -11,15 +11,15 @@ import numpy as np
 from scipy.stats import chi2
 
 from hlynr.evaluation.diagnosis import findings, scans
-from hlynr.evaluation.diagnosis.recording import Recording, Setup, record
 from hlynr.evaluation.laws import law
+from hlynr.evaluation.recording import Recording, Setup, record
 from hlynr.records.diagnosis import Finding, ScanFigures
 
 NAME = "tracker"
-ASSUMED_EPISODES, FLOWN_EPISODES, REPLAYED_EPISODES = 400, 100, 8
+ASSUMED_EPISODES, PN_EPISODES, REPLAYED_EPISODES = 400, 100, 8
 ASSUMED_SECONDS = 5.0
 WORST = 1e9
-"""A NEES is cut to this, which also stands for a covariance that is none."""
+"""A NEES is cut to this, also where the covariance is singular."""
 SAME_TRACK = 1.0
 """Tracks closer than this [m] are the same; rounding alone is below 1e-6."""
 
@@ -46,7 +46,7 @@ class _Consistency:
 
     @property
     def odd(self) -> bool:
-        """Twice as far from expectation as the bounds, which 5 % of sound filters leave."""
+        """Twice as far from expectation as the bounds, which 5 % of correct filters leave."""
         return self.mean < 2 * self.low - self.freedom or self.mean > 2 * self.high - self.freedom
 
     def __str__(self) -> str:
@@ -55,7 +55,7 @@ class _Consistency:
 
 @dataclass(frozen=True)
 class _Measured:
-    """Everything about one tracker that a verdict rests on."""
+    """The measurements on which the verdict rests."""
 
     coasting: float
     updating: float
@@ -92,14 +92,14 @@ def check(setup: Setup) -> tuple[Finding, tuple[ScanFigures, ...]]:
     """The finding, and the consistency scan by scan where the target moves as the filter assumes."""
     assumed, delay = _record_as_assumed(setup), setup.config.scenarios[setup.scenario].radar.delay
     nees = _nees(assumed, delay)
-    flown = scans.by_scan(setup, FLOWN_EPISODES)
-    recording = record(law("pn", flown.config, flown.scenario), flown)
-    coasting, updating = scans.prediction_shares(recording, flown)
+    pn = scans.by_scan(setup, PN_EPISODES)
+    recording = record(law("pn", pn.config, pn.scenario), pn)
+    coasting, updating = scans.prediction_shares(recording, pn)
     position_error, velocity_error = _errors(recording)
     measured = _Measured(
         coasting=coasting,
         updating=updating,
-        filterpy=scans.difference_from_filterpy(recording, flown, _most_detected(recording)),
+        filterpy=scans.difference_from_filterpy(recording, pn, _most_detected(recording)),
         nis=_Consistency.of(_nis(assumed), 3),
         nees=_Consistency.of(nees[-1] if nees else np.empty(0), 6),
         position_error=position_error,
@@ -124,10 +124,10 @@ def _judge(found: _Measured) -> Finding:
 
 
 def _record_as_assumed(setup: Setup) -> Recording:
-    """A target of white acceleration held from scan to scan, as the filter believes, seen from every side.
+    """A target of white acceleration held from scan to scan, as the filter assumes, with a radar that looks everywhere.
 
-    Nothing falls, is caught or is gated, so that all engagements are judged at the same moments. A beam would tell
-    by detecting where the target is, which no Kalman filter uses, so the NEES is exact only without one.
+    Nothing falls, is caught or is gated, so that all engagements are judged at the same moments. A detection in a
+    beam says where the target is, which no Kalman filter uses, so the NEES is exact only without a beam.
     """
     changes = {
         "sim.gravity": 0.0,
@@ -149,7 +149,7 @@ def _nis(recording: Recording) -> np.ndarray:
 
 
 def _nees(recording: Recording, delay: int) -> list[np.ndarray]:
-    """After each scan that most engagements live to see, of those that do, (M,). The track stands ``delay`` behind."""
+    """After each scan that most engagements live to see, of those that do, (M,). The track is ``delay`` scans behind."""
     track, truth = recording.states[1 + delay :], recording.states[1 : len(recording.states) - delay]
     position, velocity = truth["target_pos"] - track["track_pos"], truth["target_vel"] - track["track_vel"]
     p00, p01, p11 = track["p00"], track["p01"], track["p11"]
@@ -177,7 +177,7 @@ def _curve(recording: Recording, nees: list[np.ndarray], delay: int) -> tuple[Sc
 
 
 def _most_detected(recording: Recording) -> np.ndarray:
-    """The engagements that tell most about updates."""
+    """The engagements with the most updates."""
     return np.argsort(-recording.final["detections"], kind="stable")[:REPLAYED_EPISODES]
 
 

@@ -133,7 +133,7 @@ def _unless_outdated(decision: GateDecision, before: int | None, version: int) -
         return decision
     names = ["no champion" if number is None else f"version {number}" for number in (judged, before)]
     reason = (
-        f"Refused: the champion changed while version {version} was judged, from {names[0]} to {names[1]}; "
+        f"Not promoted: the champion changed while version {version} was judged, from {names[0]} to {names[1]}; "
         "judge it again."
     )
     return decision.model_copy(update={"promote": False, "reason": reason})

@@ -14,11 +14,11 @@ from support import broken
 from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.diagnosis import comparisons, episodes, tracker
-from hlynr.evaluation.diagnosis.diagnose import SOUND, Subject, diagnose, most_upstream
-from hlynr.evaluation.diagnosis.recording import Setup, record
+from hlynr.evaluation.diagnosis.diagnose import NO_FAULT, Subject, diagnose, most_upstream
 from hlynr.evaluation.diagnosis.reward import ranking
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.policy import Frame, Policy
+from hlynr.evaluation.recording import Setup, record
 from hlynr.evaluation.rollout import run_episodes
 from hlynr.records.diagnosis import Diagnosis, Finding
 
@@ -40,7 +40,7 @@ class Foreign:
 
 @dataclass(frozen=True)
 class Remembering:
-    """Flies by PN as long as it remembers having flown before."""
+    """Acts by PN as long as its memory is carried."""
 
     pn: Policy
     name: str = "remembering"
@@ -48,7 +48,7 @@ class Remembering:
 
     def predict(self, observation: np.ndarray, state: Any, episode_start: np.ndarray) -> tuple[np.ndarray, Any]:
         action, _ = self.pn.predict(observation, None, episode_start)
-        return (np.zeros_like(action) if state is None else action), "flown"
+        return (np.zeros_like(action) if state is None else action), "started"
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +80,7 @@ def blamed(diagnosis: Diagnosis) -> set[str]:
 
 
 def test_no_fault_is_found_where_there_is_none(sound: Diagnosis) -> None:
-    assert sound.verdict.startswith(SOUND)
+    assert sound.verdict.startswith(NO_FAULT)
     assert sound.cause is None
     assert not blamed(sound)
     assert sound.success_rate_ci[0] < sound.success_rate < sound.success_rate_ci[1]
@@ -204,14 +204,14 @@ def test_what_would_be_possible(sound: Diagnosis) -> None:
     assert figures["policy"] == figures["pn_estimate"] == sound.success_rate
 
 
-def test_noise_that_costs_is_told(sound: Diagnosis) -> None:
+def test_noise_that_costs_is_reported(sound: Diagnosis) -> None:
     finding = sound.finding("noise")
     assert finding.status == "ok"
     assert finding.figures["stochastic"] < finding.figures["deterministic"]
     assert finding.figures["p_value"] < 0.01
 
 
-def test_a_policy_that_needs_its_noise_is_told(setup: Setup, pn: Policy) -> None:
+def test_a_policy_that_needs_its_noise_is_reported(setup: Setup, pn: Policy) -> None:
     found = comparisons.noise(setup, record(law("zero", setup.config, "reference"), setup), pn)
     assert found.status == "warning"
     assert "needs its noise" in found.finding
@@ -261,19 +261,19 @@ def test_ranking_counts_pairs(reward: list[float], success: list[bool], expected
 # Recording
 
 
-def test_a_recording_is_the_same_flight(setup: Setup, pn: Policy) -> None:
+def test_a_recording_has_the_results_of_the_rollout(setup: Setup, pn: Policy) -> None:
     recording = record(pn, setup)
     results = run_episodes(pn, setup.config, "reference", seed=9, episodes=EPISODES, batch_size=EPISODES)
     np.testing.assert_array_equal(recording.final["outcome"], results.outcome)
     np.testing.assert_array_equal(recording.terms, results.terms)
     np.testing.assert_array_equal(recording.distance[-1], results.final_distance)
-    assert (recording.flying.sum(axis=0) * 0.1 >= results.seconds - 1e-9).all()
+    assert (recording.running.sum(axis=0) * 0.1 >= results.seconds - 1e-9).all()
     assert len(record(pn, setup, limit=3).actions) == 3
 
 
-def test_a_path_ends_with_its_episode(setup: Setup, pn: Policy) -> None:
+def test_a_trajectory_ends_with_its_episode(setup: Setup, pn: Policy) -> None:
     recording = record(pn, setup)
-    for path in map(recording.path, range(0, EPISODES, 9)):
+    for path in map(recording.trajectory, range(0, EPISODES, 9)):
         assert path.time[-1] == pytest.approx(recording.final["tick"][path.episode] * 0.01)
         assert (np.diff(path.time) > 0.0).all()
         assert len(path.time) == len(path.target) == len(path.own) == len(path.estimate)

@@ -180,7 +180,9 @@ def test_whoever_comes_next_finishes_what_was_begun(line: Line) -> None:
         line.decide(mortal(line.store, 1), version, stores.decision(champion=2))
     assert look(line.store).champion == 2
     refused = line.decide(line.store, other, stores.decision(champion=2))
-    assert refused.reason.startswith(f"Refused: the champion changed while version {other} was judged, from version 2")
+    assert refused.reason.startswith(
+        f"Not promoted: the champion changed while version {other} was judged, from version 2"
+    )
     assert [(entry.action, entry.version) for entry in history(line.store)[2:]] == [
         ("promoted", version),
         ("not_promoted", other),

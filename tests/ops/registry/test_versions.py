@@ -170,7 +170,7 @@ def test_a_better_challenger_follows_and_a_worse_one_does_not(store: Store, proj
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": 3}
     assert find(store, 3).tags["hlynr.gate"] == "not_promoted"
     told = store.client.get_model_version(store.model, "3").description
-    assert told.startswith("Refused: gain_over_champion")
+    assert told.startswith("Not promoted: gain_over_champion")
     assert [(entry.action, entry.version) for entry in history(store)] == [
         ("promoted", 1),
         ("promoted", 2),
@@ -185,7 +185,7 @@ def test_a_decision_against_another_champion_is_refused(store: Store, project: P
         done = decide(store, version, run_id, outdated)
         assert done.action == "not_promoted"
         assert done.reason == (
-            f"Refused: the champion changed while version 3 was judged, from {judged} to version 2; judge it again."
+            f"Not promoted: the champion changed while version 3 was judged, from {judged} to version 2; judge it again."
         )
     assert champion(store).version == 2
 
@@ -206,7 +206,7 @@ def test_an_unknown_version_cannot_be_promoted(store: Store, project: Path) -> N
 
 def test_nan_and_long_reasons_fit_the_history(store: Store, project: Path) -> None:
     version, run_id = stores.retraining(store, project)
-    wordy = stores.decision(promote=False).model_copy(update={"reason": "Refused: " + "very bad, " * 1000})
+    wordy = stores.decision(promote=False).model_copy(update={"reason": "Not promoted: " + "very bad, " * 1000})
     decide(store, version, run_id, wordy, success=math.nan)
     (entry,) = history(store)
     assert entry.success_rate is not None

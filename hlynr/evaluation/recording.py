@@ -1,4 +1,4 @@
-"""Flying with everything kept: what the diagnosis looks at, in a world that can be exchanged."""
+"""Recordings: episodes with every state, observation and action kept, in a world that tests can exchange."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import numpy as np
 
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.reward import TERMS
-from hlynr.evaluation.rollout import Trajectory, timesteps
-from hlynr.sim.engagement import INTERCEPT, OUTCOMES, RUNNING
+from hlynr.evaluation.rollout import timesteps
+from hlynr.sim.state import INTERCEPT, OUTCOMES, RUNNING, track_position
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class World(Protocol):
-    """Makes batches of engagements; `EngagementBatch` itself is the one that everything else flies in."""
+    """Makes batches of engagements; `EngagementBatch` is the one of training and evaluation."""
 
     def __call__(
         self, config: Config, scenario: str, *, count: int, seed: int, omniscient: bool = False
@@ -30,7 +30,7 @@ class World(Protocol):
 
 @dataclass(frozen=True)
 class Setup:
-    """Where a diagnosis flies: episodes 0 .. ``episodes`` - 1 of ``seed`` in a scenario of a world."""
+    """What is recorded: episodes 0 .. ``episodes`` - 1 of ``seed`` in a scenario of a world."""
 
     config: Config
     scenario: str
@@ -41,7 +41,7 @@ class Setup:
     def altered(self, changes: Mapping[str, Any], episodes: int | None = None) -> Setup:
         """The same with settings changed by their dotted names, below ``scenario.`` those of this scenario.
 
-        Nothing is validated: a diagnosis also looks at configurations that would be refused.
+        Nothing is validated: a diagnosis also runs configurations that params.yaml could not hold.
         """
         config = self.config
         for name, value in changes.items():
@@ -66,8 +66,23 @@ def _with(section: Any, path: list[str], value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class Trajectory:
+    """One engagement, sampled once per timestep (T rows), positions in [m] east, north, up."""
+
+    policy: str
+    episode: int
+    outcome: str
+    miss_distance: float
+    time: np.ndarray
+    target: np.ndarray
+    own: np.ndarray
+    estimate: np.ndarray
+    """The track at the same times."""
+
+
+@dataclass(frozen=True)
 class Recording:
-    """N engagements over the T timesteps of the longest; what had ended repeats its last state and earns nothing."""
+    """N engagements over the T timesteps of the longest; what had ended repeats its last state without a reward."""
 
     policy: str
     states: np.ndarray
@@ -81,7 +96,7 @@ class Recording:
     dt: float
 
     @property
-    def flying(self) -> np.ndarray:
+    def running(self) -> np.ndarray:
         """(T, N) bool: whether the engagement was still running when the timestep began."""
         return np.asarray(self.states["outcome"][:-1] == RUNNING)
 
@@ -111,13 +126,12 @@ class Recording:
 
     @cached_property
     def estimate(self) -> np.ndarray:
-        """The target's position as the interceptor believes it, east, north, up, (T + 1, N, 3) [m]."""
-        ahead = (self.states["tick"] - self.states["track_tick"]) * self.dt
-        return np.asarray(self.states["track_pos"] + ahead[..., None] * self.states["track_vel"])
+        """The track, carried forward to each timestep, (T + 1, N, 3) [m]."""
+        return track_position(self.states, self.dt)
 
-    def path(self, row: int) -> Trajectory:
-        """One engagement as it was flown."""
-        length = int(self.flying[:, row].sum()) + 1
+    def trajectory(self, row: int) -> Trajectory:
+        """One engagement, up to its end."""
+        length = int(self.running[:, row].sum()) + 1
         states, final = self.states[:length, row], self.final[row]
         return Trajectory(
             policy=self.policy,
@@ -132,23 +146,23 @@ class Recording:
 
 
 def record(policy: Policy, setup: Setup, *, omniscient: bool = False, limit: int | None = None) -> Recording:
-    """Fly the engagements of ``setup`` in one batch, to their ends or for ``limit`` timesteps.
+    """Record the engagements of ``setup`` in one batch, to their ends or for ``limit`` timesteps.
 
     300 engagements of 25 s take 55 MB.
     """
     batch = setup.batch(setup.episodes, omniscient=omniscient)
-    states, seen, flown = [batch.state.copy()], [], []
+    states, observations, actions = [batch.state.copy()], [], []
     terms = np.zeros((setup.episodes, len(TERMS)))
-    for observation, action, earned in islice(timesteps(policy, batch), limit):
+    for observation, action, rewards in islice(timesteps(policy, batch), limit):
         states.append(batch.state.copy())
-        seen.append(observation)
-        flown.append(action)
-        terms += earned
+        observations.append(observation)
+        actions.append(action)
+        terms += rewards
     return Recording(
         policy=policy.name,
         states=np.stack(states),
-        observations=np.stack(seen),
-        actions=np.stack(flown),
+        observations=np.stack(observations),
+        actions=np.stack(actions),
         terms=terms,
         dt=float(batch.params["dt"][0]),
     )
