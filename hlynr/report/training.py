@@ -111,7 +111,7 @@ def _success(training: TrainingStatus, baseline: float, width: int, rows: int, g
         f"{title} ({glyphs.mark} peak, {glyphs.level} baseline)",
         charts.chart(
             points,
-            charts.Frame(_right(training), 0.0, top),
+            charts.Bounds(_right(training), 0.0, top),
             lambda rate: f"{100 * rate:.0f} %",
             width=width,
             rows=rows,
@@ -124,10 +124,10 @@ def _success(training: TrainingStatus, baseline: float, width: int, rows: int, g
 
 def _reward(training: TrainingStatus, width: int, rows: int, glyphs: charts.Glyphs) -> RenderableType:
     points = [(point.timesteps, point.mean_reward) for point in training.evaluations]
-    frame = charts.frame([reward for _, reward in points if math.isfinite(reward)] or [0.0], _right(training))
-    zero = 0.0 if frame.bottom < 0.0 < frame.top else None
+    bounds = charts.bounds([reward for _, reward in points if math.isfinite(reward)] or [0.0], _right(training))
+    zero = 0.0 if bounds.bottom < 0.0 < bounds.top else None
     title = f"Mean reward, {text.signed(points[-1][1])} now{f' ({glyphs.level} zero)' if zero == 0.0 else ''}"
-    return _titled(title, charts.chart(points, frame, text.signed, width=width, rows=rows, glyphs=glyphs, level=zero))
+    return _titled(title, charts.chart(points, bounds, text.signed, width=width, rows=rows, glyphs=glyphs, level=zero))
 
 
 def _right(training: TrainingStatus) -> int:
