@@ -158,7 +158,7 @@ def _patterns(points: Sequence[Point], edges: Bounds, columns: int, rows: int, g
             dots[
                 np.rint(y + (to_y - y) * way / steps).astype(int), np.rint(x + (to_x - x) * way / steps).astype(int)
             ] = 1
-    return np.einsum("rdca,da->rc", dots.reshape(rows, down, columns, across), DOTS[:down, :across])
+    return np.asarray(np.einsum("rdca,da->rc", dots.reshape(rows, down, columns, across), DOTS[:down, :across]))
 
 
 def _assembled(
