@@ -26,13 +26,14 @@ def start_workers(parameters: dict[str, object], count: int) -> list[str]:
 @task(name="search and confirm", cache_policy=NO_CACHE)
 def search(root: str, params_file: str, overrides: list[str], trials: int | None, workers: int | None) -> TuneRecord:
     """Lead the search on this machine to its winner."""
+    from hlynr.report.tuning import candidate_rows
     from hlynr.studies.tuning import tune as tuning_run
 
     searched = search_config.load(Path(root, params_file), overrides)
     wanted = trials or searched.config.tune.trials
     with scheduling.gpu():
         found, _ = tuning_run.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
-    table("winner", tuning_run.rows(found), found.reason)
+    table("winner", candidate_rows(found), found.reason)
     return found
 
 

@@ -30,13 +30,14 @@ def stability(
 
     Interrupted or killed, the same command goes on with it.
     """
-    from hlynr.studies.stability import stability_study as study
+    from hlynr.report import stability as report
+    from hlynr.studies.stability import stability_study
 
     command = _command("stability", set_)
     set_ = [*set_, f"stability.workers={workers}"] if workers else set_
     with interruptible(RESUMED):
-        found, page = study.study(params, set_, command)
-    show(study.summary(found), found, json)
+        found, page = stability_study.run(params, set_, command)
+    show(report.summary(found), found, json)
     say(f"the page is {page}")
     for name, reason in found.missing.items():
         say(f"{name} has not finished: {reason}")
@@ -69,6 +70,7 @@ def tune(
 
     search = search_config.load(params, set_)
     trials = trials or search.config.tune.trials
+    from hlynr.report import tuning as report
     from hlynr.studies.tuning import tune as tuning
 
     with interruptible(RESUMED):
@@ -76,7 +78,7 @@ def tune(
             tuning.join(search, trials=trials)
             return
         found, page = tuning.tune(search, trials=trials, workers=search.workers(workers), command=command)
-    show(tuning.summary(found), found, json)
+    show(report.summary(found), found, json)
     say(f"the page is {page}")
     if apply:
         _apply(params, search, found, yes=yes)
@@ -91,7 +93,7 @@ def _apply(path: Path, search: SearchConfig, found: TuneRecord, *, yes: bool) ->
     """Show the winner as a change of the file, and write it if that is confirmed."""
     from hlynr.studies.tuning import apply
 
-    if found.stands:
+    if found.strategy_kept:
         say(f"{found.reason}; nothing is written")
         return
     before, after = apply.proposal(path, search, found)

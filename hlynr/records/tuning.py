@@ -114,8 +114,8 @@ class TuneRecord(Record):
     """By run, why it has come to no end."""
 
     @property
-    def stands(self) -> bool:
-        """Whether the strategy searched around has not been beaten."""
+    def strategy_kept(self) -> bool:
+        """Whether no candidate beat the strategy searched around."""
         return self.won.trial is None
 
     @property

@@ -44,7 +44,7 @@ def summary(record: TuneRecord) -> RenderableType:
         tables.grid("Confirmed on fresh seeds and engagements", candidate_rows(record)),
         tables.grid("Best trials", trial_rows(record.trials, 5)),
     ]
-    if not record.stands:
+    if not record.strategy_kept:
         parts.append(tables.grid("What the winner changes", change_rows(record.won)))
     return Group(*parts)
 
@@ -110,7 +110,7 @@ def learning(record: TuneRecord, path: Path) -> Path:
 
 def _tables(record: TuneRecord) -> list[str]:
     parts = [tables.markdown(candidate_rows(record)), _reading(record)]
-    if not record.stands:
+    if not record.strategy_kept:
         parts += ["What the winner changes:", tables.markdown(change_rows(record.won))]
     return parts
 

@@ -1,4 +1,4 @@
-"""Showing several trainings while they run: a table on a terminal, lines in a log."""
+"""What is shown of several processes while they run: a table on a terminal, lines in a log."""
 
 from __future__ import annotations
 
@@ -7,67 +7,108 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, TextIO
+from typing import TYPE_CHECKING
 
+from hlynr.runtime.errors import UserError
 from hlynr.runtime.progress import LINE_INTERVAL
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-
-def tell_all(notes: deque[str], say: Callable[[str], None]) -> None:
-    """Say every note once."""
-    while notes:
-        say(notes.popleft())
+TEXT_COLUMNS = ("run", "state")
+"""Aligned left; all others hold numbers."""
 
 
-class Shown(Protocol):
-    """What can be shown while it goes on."""
+class LiveBoard:
+    """State of the processes of a pool: written by its threads, read by the one that shows it."""
+
+    restart = "another process takes over"
+    """What happens after a crash."""
+
+    def __init__(self) -> None:
+        self.notes: deque[str] = deque()
+        """Events that have not been printed yet."""
+
+    def progress(self) -> int:
+        """Grows with the work done: the pool restarts a crashing process more often while this grows."""
+        return 0
+
+    def started(self, name: str) -> None:
+        """Called when a process starts."""
+
+    def failed(self, name: str, error: UserError) -> None:
+        """Called when a process is not restarted."""
+        raise NotImplementedError
+
+    def ended(self, name: str) -> None:
+        """Called when a process has done its work."""
+
+    def refresh(self) -> None:
+        """Called before each output."""
 
     def line(self) -> str:
-        """Where it stands, for a log."""
-        ...
+        """The state in one line."""
+        raise NotImplementedError
+
+    def title(self) -> str:
+        """Of the table."""
+        return self.line()
+
+    def rows(self) -> list[dict[str, str]]:
+        """Of the table, by column."""
+        raise NotImplementedError
 
     def table(self) -> Table:
-        """Where it stands, for a terminal."""
-        ...
+        """The state as a table."""
+        from rich import box
+        from rich.table import Table
 
-    def tell(self, say: Callable[[str], None]) -> None:
-        """Say what has happened since the last time."""
-        ...
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left", title=self.title())
+        rows = self.rows()
+        for key in rows[0] if rows else ():
+            table.add_column(key, justify="left" if key in TEXT_COLUMNS else "right", no_wrap=True)
+        for row in rows:
+            table.add_row(*row.values())
+        return table
+
+    def report(self, say: Callable[[str], None]) -> None:
+        """Say each new event once."""
+        self.refresh()
+        while self.notes:
+            say(self.notes.popleft())
 
 
 @contextmanager
-def shown(board: Shown) -> Iterator[Callable[[], None]]:
-    """Show the board on standard error; what it gives is to be called again and again meanwhile."""
+def shown(board: LiveBoard) -> Iterator[Callable[[], None]]:
+    """Show the board on standard error; the caller calls the yielded function repeatedly meanwhile."""
     if sys.stderr.isatty():
         from rich.console import Console
         from rich.live import Live
 
         console = Console(stderr=True)
         with Live(get_renderable=board.table, console=console, refresh_per_second=2):
-            yield lambda: board.tell(lambda note: console.print(note, markup=False, highlight=False))
+            yield lambda: board.report(lambda note: console.print(note, markup=False, highlight=False))
     else:
-        log = _Log(board, sys.stderr)
-        yield log.tell
+        log = _Log(board)
+        yield log.update
         log.line()
 
 
 class _Log:
-    """A line for everything that happens, one about the whole every half minute, one at the end."""
+    """A line for every event, one for the whole every half minute, one at the end."""
 
-    def __init__(self, board: Shown, stream: TextIO) -> None:
-        self._board, self._stream = board, stream
-        self._next = 0.0
+    def __init__(self, board: LiveBoard) -> None:
+        self._board, self._next = board, 0.0
 
-    def tell(self) -> None:
-        self._board.tell(self._print)
+    def update(self) -> None:
+        self._board.report(_print)
         if time.monotonic() >= self._next:
             self.line()
 
     def line(self) -> None:
         self._next = time.monotonic() + LINE_INTERVAL
-        self._print(self._board.line())
+        _print(self._board.line())
 
-    def _print(self, line: str) -> None:
-        print(line, file=self._stream, flush=True)
+
+def _print(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

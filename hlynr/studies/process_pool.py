@@ -1,90 +1,117 @@
-"""Several child processes at a time, each in the care of a thread, and stopped together."""
+"""Child processes side by side, each handled by a thread: restarted after a crash, stopped together."""
 
 from __future__ import annotations
 
 import subprocess
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 
+from hlynr.records.base import Record
 from hlynr.runtime import processes
+from hlynr.runtime.errors import UserError
+from hlynr.runtime.processes import TrainingCrashedError
+from hlynr.runtime.progress import TrainObserver
+from hlynr.studies.live_board import LiveBoard, shown
 
-PAUSE = 0.2
-"""[s] between two looks at how things stand."""
-
-
-class PoolStoppedError(Exception):
-    """Nothing more is begun."""
-
-
-class ProcessPool:
-    """The processes at work, to be stopped together."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._living: set[subprocess.Popen[str]] = set()
-        self.stopping = False
-
-    @contextmanager
-    def one(self, command: Sequence[str], messages: Path) -> Iterator[subprocess.Popen[str]]:
-        """A process, which is gone afterwards.
-
-        Args:
-            messages: the file for what it has to say beside its progress.
-
-        Raises:
-            PoolStoppedError: if all have been told to stop.
-        """
-        with self._lock:
-            if self.stopping:
-                raise PoolStoppedError
-            messages.parent.mkdir(parents=True, exist_ok=True)
-            process = processes.start(command, messages)
-            self._living.add(process)
-        with process:
-            try:
-                yield process
-            finally:
-                processes.kill(process)
-                with self._lock:
-                    self._living.discard(process)
-
-    def stop(self) -> None:
-        """Let all come to their checkpoints; a second Ctrl-C ends the waiting."""
-        with self._lock:
-            self.stopping = True
-            living = list(self._living)
-        try:
-            processes.stop(living)
-        finally:
-            for process in living:
-                processes.kill(process)
+TRIES = 3
+"""Starts of a process that crashes without any progress in between."""
+POLL_INTERVAL = 0.2
+"""[s] between two updates of the board."""
 
 
-def together(jobs: Sequence[Callable[[ProcessPool], None]], at_once: int, look: Callable[[], None]) -> None:
-    """Do all jobs, begun in their order, ``at_once`` at a time.
+@dataclass(frozen=True)
+class Task:
+    """What one process does."""
 
-    Args:
-        jobs: each is given the children among which to begin its own.
-        look: called again and again meanwhile.
+    name: str
+    command: Sequence[str]
+    request: Record
+    """Sent to the process on its standard input."""
+    messages: Path
+    """The file that its standard error is appended to."""
+    observers: Sequence[TrainObserver] = ()
+
+
+def run(tasks: Sequence[Task], at_once: int, board: LiveBoard) -> None:
+    """Run all tasks, started in their order, ``at_once`` at a time, and show them on the board.
 
     Raises:
         KeyboardInterrupt: after all processes have stopped cleanly.
-        Exception: the first that came out of a job, when the others have ended.
+        Exception: the first that a thread raised, once the others have ended.
     """
-    children = ProcessPool()
-    with ThreadPoolExecutor(at_once) as pool:
-        futures = [pool.submit(partial(job, children)) for job in jobs]
+    pool = _ProcessPool(board)
+    with shown(board) as update:
+        with ThreadPoolExecutor(at_once) as threads:
+            futures = [threads.submit(pool.run, task) for task in tasks]
+            try:
+                while wait(futures, POLL_INTERVAL).not_done:
+                    update()
+            except BaseException:
+                threads.shutdown(wait=False, cancel_futures=True)
+                pool.stop()
+                raise
+        for future in futures:
+            future.result()
+        update()
+
+
+class _ProcessPool:
+    def __init__(self, board: LiveBoard) -> None:
+        self._board = board
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[str]] = set()
+        self._stopping = False
+
+    def run(self, task: Task) -> None:
+        """Start the task's process until it ends without a crash, or has crashed too often."""
+        crashes, before = 0, self._board.progress()
+        while process := self._start(task):
+            try:
+                self._converse(task, process)
+            except TrainingCrashedError as error:
+                if self._stopping:
+                    return
+                now = self._board.progress()
+                crashes, before = crashes + 1 if now == before else 1, now
+                if crashes == TRIES:
+                    reason = f"{error}, in the last of {TRIES} tries; see {task.messages}"
+                    return self._board.failed(task.name, TrainingCrashedError(reason))
+                self._board.notes.append(f"{task.name}: {error}; {self._board.restart}")
+            except UserError as error:
+                return self._board.failed(task.name, error)
+            else:
+                return self._board.ended(task.name)
+
+    def _start(self, task: Task) -> subprocess.Popen[str] | None:
+        """A new process; None once the pool is being stopped."""
+        with self._lock:
+            if self._stopping:
+                return None
+            task.messages.parent.mkdir(parents=True, exist_ok=True)
+            process = processes.start(task.command, task.messages)
+            self._running.add(process)
+        self._board.started(task.name)
+        return process
+
+    def _converse(self, task: Task, process: subprocess.Popen[str]) -> None:
+        with process:
+            try:
+                processes.converse(process, task.request, task.observers)
+            finally:
+                processes.kill(process)
+                with self._lock:
+                    self._running.discard(process)
+
+    def stop(self) -> None:
+        """Let all processes write their checkpoints; a second Ctrl-C kills them."""
+        with self._lock:
+            self._stopping = True
+            running = list(self._running)
         try:
-            while wait(futures, PAUSE).not_done:
-                look()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            children.stop()
-            raise
-    for future in futures:
-        future.result()
-    look()
+            processes.stop(running)
+        finally:
+            for process in running:
+                processes.kill(process)

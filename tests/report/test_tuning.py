@@ -37,11 +37,11 @@ def test_the_page_tells_winner_candidates_and_trials(tmp_path: Path) -> None:
 
 
 def test_a_strategy_that_stands_changes_nothing() -> None:
-    record = searches.record("default", reason="default stands: no trial was feasible")
-    assert record.stands
+    record = searches.record("default", reason="default is kept: no trial was feasible")
+    assert record.strategy_kept
     assert "What the winner changes" not in page.description(record)
     assert "What the winner changes" not in printed(page.summary(record))
-    assert page.description(record).startswith("**default**: default stands: no trial was feasible.")
+    assert page.description(record).startswith("**default**: default is kept: no trial was feasible.")
 
 
 def test_the_summary_fits_a_terminal() -> None:

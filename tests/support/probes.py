@@ -327,7 +327,7 @@ def studied(config, folder):
     """What the stability study trains, how many at a time, and where its page goes."""
     seen = {}
 
-    def work(runs, board, look):
+    def complete(runs, board):
         seen.update(workers=board.workers, runs=[(run.name, run.config.train.timesteps) for run in runs])
         raise _Seen
 
@@ -336,9 +336,9 @@ def studied(config, folder):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(stability_study, "_folder", lambda path: seen.update(folder=str(path.relative_to(folder))))
         patch.setattr(judge, "compile_kernels", lambda _: None)
-        patch.setattr(stability_study.parallel_runs, "work", work)
+        patch.setattr(stability_study.parallel_runs, "complete", complete)
         with pytest.raises(_Seen):
-            stability_study.study(file, [], "hlynr study")
+            stability_study.run(file, [], "hlynr study")
     return seen
 
 
@@ -365,14 +365,14 @@ def searched(config, folder):
         budget = found.trial(0, {}, 7)
         seen.update(study=study.study_name, trials=trials, workers=workers, startup=joined.sampler._n_startup_trials)
         seen.update(chance=optuna.create_study(sampler=joined.sampler).ask().suggest_float("x", 0, 1))
-        seen.update({"given up after": values._after, "given up below": values._below, "compared": values._startup})
+        seen.update({"pruned after": values._after, "pruned below": values._below, "compared": values._startup})
         seen.update({"trial's budget": budget.train.timesteps, "trial's interval": budget.monitor.interval})
         seen.update(seeds=tune.seeds, objective=trial.objective([searches.run(0.5, 0.7)], tune.drop_penalty))
         return [searches.trial(number, 0.5) for number in range(20)]
 
     def confirmed(found, chosen, workers):
         runs = [run.config for run in tuning_confirm.assignments(found, tuning_confirm.entries(chosen[:1]))]
-        seen.update({"tried again": len(chosen), "fresh seeds": sorted({run.train.seed for run in runs})})
+        seen.update({"confirmed": len(chosen), "fresh seeds": sorted({run.train.seed for run in runs})})
         seen.update({"their budget": runs[0].train.timesteps, "their engagements": runs[0].heldout_seed})
         raise _Seen
 

@@ -1,4 +1,4 @@
-"""The trainings of the study: which there are, where each has its folder, whether it has come to its end."""
+"""The runs of a stability study: configuration and folder of each, and whether it has ended."""
 
 from __future__ import annotations
 
@@ -16,32 +16,32 @@ RECORD = "run.json"
 
 
 class Assignment(Record):
-    """One training of the study, and all that its process needs to know."""
+    """One run, as its process gets it."""
 
     root: str
     folder: str
-    """In which each run has its own."""
+    """Of all runs; each has its own in it."""
     config: Config
-    """Under which it is watched to its end: only NaN stops it."""
+    """Only NaN stops the training, so that its whole course is recorded."""
     stop_on: tuple[Alarm, ...]
-    """What ends a training of this strategy outside the study."""
+    """Alarms that end a training of this strategy outside the study."""
 
     @property
     def name(self) -> str:
-        """What the run and its folder are called."""
+        """Of the run and its folder."""
         return f"{self.config.run.strategy}-{self.config.train_seed}"
 
     @property
     def out(self) -> Path:
-        """A training's folder, with the run's record in it once it has come to its end."""
+        """The folder of the training, and of the record once the run has ended."""
         return Path(self.folder) / self.name
 
 
 def assignments(path: Path, overrides: Iterable[str] = ()) -> list[Assignment]:
-    """All runs of the study that ``path`` describes.
+    """All runs of the stability study of ``path``.
 
     Raises:
-        hlynr.config.params.ConfigError: listing every fault found in the configuration of any of them.
+        hlynr.config.params.ConfigError: listing every fault in the configuration of any of them.
     """
     root = path.absolute().parent.resolve()
     return [
@@ -50,14 +50,14 @@ def assignments(path: Path, overrides: Iterable[str] = ()) -> list[Assignment]:
 
 
 def assigned(root: Path, folder: Path, config: Config) -> Assignment:
-    """The training that ``config`` describes, to be watched to its end."""
+    """The run of ``config``."""
     monitor = config.monitor.model_copy(update={"stop_on": ("nan",)})
-    watched = config.model_copy(update={"monitor": monitor})
-    return Assignment(root=str(root), folder=str(folder), config=watched, stop_on=config.monitor.stop_on)
+    unstopped = config.model_copy(update={"monitor": monitor})
+    return Assignment(root=str(root), folder=str(folder), config=unstopped, stop_on=config.monitor.stop_on)
 
 
 def finished(run: Assignment) -> StabilityRun | None:
-    """What came of the run, if it has come to its end under this very configuration."""
+    """The record of the run, if it has ended under this very configuration."""
     from hlynr.rl.train import training_digest
 
     try:
@@ -77,7 +77,7 @@ def finished(run: Assignment) -> StabilityRun | None:
 
 
 def longest_first(runs: Sequence[Assignment]) -> list[Assignment]:
-    """In the order in which they are begun, so that no long one is left over when the others have ended."""
+    """In the order in which they start, so that no long one runs alone at the end."""
     return sorted(runs, key=lambda run: _effort(run.config), reverse=True)
 
 

@@ -1,8 +1,7 @@
-"""What came of one run of the study: the monitor's view of its whole course, and its best bundle judged."""
+"""The record of one run: what the monitor says of its whole course, and its best bundle judged."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from hlynr.records.stability import StabilityPoint, StabilityRun
@@ -18,7 +17,7 @@ RESULT = "result.json"
 
 
 def conclude_run(run: Assignment) -> StabilityRun:
-    """Judge the best bundle of the finished training in the run's folder, and write what came of it beside it.
+    """Judge the best bundle of the training that has ended in the run's folder; writes the record there.
 
     Raises:
         OSError: if there is no training.
@@ -73,7 +72,7 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stab
         collapsed="collapse" in alerts,
         alerts=alerts,
         stop_on=run.stop_on,
-        stopped_at=_earliest(alerts, run.stop_on),
+        stopped_at=min((alerts[kind] for kind in run.stop_on if kind in alerts), default=None),
         best_timesteps=result.best_timesteps,
         best_success=result.best_success,
         bundle_sha256=result.bundle_sha256,
@@ -84,24 +83,24 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stab
         confidence=config.gate.confidence,
         heldout_mean_reward=heldout.mean_reward,
         heldout_mean_final_distance=heldout.mean_final_distance,
-        points=tuple(
-            StabilityPoint(**point.model_dump(include=set(StabilityPoint.model_fields))) for point in result.evaluations
-        ),
+        points=points(result),
     )
 
 
+def points(result: TrainResult) -> tuple[StabilityPoint, ...]:
+    """The evaluations of a training, in short."""
+    fields = set(StabilityPoint.model_fields)
+    return tuple(StabilityPoint(**point.model_dump(include=fields)) for point in result.evaluations)
+
+
 def first_alerts(result: TrainResult, monitor: Monitor) -> dict[Alarm, int]:
-    """At how many timesteps the monitor, asked after every evaluation, first raised each alarm, in that order."""
+    """Timesteps at which the monitor, asked after every evaluation, first raised each alarm, in that order."""
     from hlynr.rl.monitor import judge
 
     first: dict[Alarm, int] = {}
     for number, point in enumerate(result.evaluations, start=1):
         for alert in judge(result.evaluations[:number], monitor).alerts:
             first.setdefault(alert.kind, point.timesteps)
-    if result.verdict.status == "nan":  # in a weight of the network, perhaps, which no evaluation shows
+    if result.verdict.status == "nan":  # perhaps in a weight, which no evaluation shows
         first.setdefault("nan", result.verdict.at_timesteps)
     return first
-
-
-def _earliest(alerts: dict[Alarm, int], kinds: Iterable[Alarm]) -> int | None:
-    return min((alerts[kind] for kind in kinds if kind in alerts), default=None)

@@ -1,56 +1,37 @@
-"""The study's trainings side by side: each in a child process, begun again when it crashes, stopped together."""
+"""The runs of a stability study, or of a confirmation, each in a process of its own."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 
+from hlynr.evaluation import judge
 from hlynr.records.stability import StabilityRun
-from hlynr.runtime import processes
-from hlynr.runtime.errors import UserError
-from hlynr.runtime.processes import TrainingCrashedError
-from hlynr.studies.process_pool import PoolStoppedError, ProcessPool, together
-from hlynr.studies.stability.assignments import RECORD, Assignment, longest_first
+from hlynr.runtime.errors import TrainingError
+from hlynr.studies import process_pool
+from hlynr.studies.process_pool import Task
+from hlynr.studies.stability.assignments import Assignment, finished, longest_first
 from hlynr.studies.stability.stability_board import StabilityBoard
 from hlynr.studies.stability.training import COMMAND
 
-TRIES = 3
-"""Of a run whose process crashes, each from its last checkpoint."""
 MESSAGES = "messages.log"
-"""In a run's folder: what its process has to say beside its progress."""
+"""In a run's folder: the standard error of its process."""
 
 
-def work(runs: Sequence[Assignment], board: StabilityBoard, look: Callable[[], None]) -> None:
-    """Carry out the runs, as many at a time as the board says; it knows afterwards what came of each.
-
-    Args:
-        look: called again and again meanwhile.
+def complete(runs: Sequence[Assignment], board: StabilityBoard) -> list[StabilityRun]:
+    """Train and judge the runs that have no record yet; returns the records, in the order of the runs.
 
     Raises:
+        TrainingError: if no run has a record then.
         KeyboardInterrupt: after all processes have stopped cleanly.
     """
-    together([partial(_carry_out, run, board) for run in longest_first(runs)], board.workers, look)
-
-
-def _carry_out(run: Assignment, board: StabilityBoard, children: ProcessPool) -> None:
-    """One run to its end, in the worker's thread."""
-    for tries_left in reversed(range(TRIES)):
-        try:
-            with children.one(COMMAND, run.out / MESSAGES) as process:
-                board.rows[run.name].state = "running"
-                processes.converse(process, run, [board.rows[run.name]])
-        except PoolStoppedError:
-            return
-        except TrainingCrashedError as error:
-            if children.stopping:
-                return
-            if tries_left:
-                board.notes.append(f"{run.name}: {error}; it goes on from its last checkpoint")
-            else:
-                board.failed(run.name, f"{error}, in the last of {TRIES} tries; see {run.out / MESSAGES}")
-        except UserError as error:
-            board.failed(run.name, str(error))
-            return
-        else:
-            board.done(StabilityRun.read(run.out / RECORD))
-            return
+    for record in filter(None, map(finished, runs)):
+        board.done(record)
+    remaining = [run for run in longest_first(runs) if board.by_name[run.name].record is None]
+    if remaining:
+        judge.compile_kernels(remaining[0].config)  # before several processes at once would try to
+        tasks = [Task(run.name, COMMAND, run, run.out / MESSAGES, [board.by_name[run.name]]) for run in remaining]
+        process_pool.run(tasks, board.workers, board)
+    records = [row.record for row in board.by_name.values() if row.record]
+    if not records:
+        raise TrainingError("; ".join(f"{name}: {reason}" for name, reason in board.missing.items()))
+    return records

@@ -1,30 +1,25 @@
-"""How the runs of the study stand, for those who wait: a table on a terminal, a line now and then in a log."""
+"""The runs of a stability study, or of a confirmation, while they train."""
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from hlynr.records.stability import StabilityRun
 from hlynr.records.training import TrainProgress, clock
 from hlynr.report import text
-from hlynr.studies.live_board import tell_all
-from hlynr.studies.stability.assignments import Assignment
-
-if TYPE_CHECKING:
-    from rich.table import Table
+from hlynr.runtime.errors import UserError
+from hlynr.studies.live_board import LiveBoard
+from hlynr.studies.stability.assignments import RECORD, Assignment
 
 
 @dataclass
 class Row:
-    """One run as it stands; watches its training."""
+    """One run, and the observer of its training."""
 
-    name: str
-    strategy: str
-    budget: int
+    run: Assignment
     state: Literal["waiting", "running", "done", "FAILED"] = "waiting"
     newest: TrainProgress | None = None
     record: StabilityRun | None = None
@@ -42,88 +37,83 @@ class Row:
         return known.timesteps_per_second or None if known else None
 
     @property
-    def share(self) -> float:
-        """Of the budget that is spent."""
-        if self.record:
-            return 1.0
-        return min(self.newest.timesteps / self.budget, 1.0) if self.newest else 0.0
+    def remaining(self) -> float:
+        """Timesteps."""
+        budget = self.run.config.train.timesteps
+        return 0 if self.record else max(budget - (self.newest.timesteps if self.newest else 0), 0)
 
     def figures(self) -> dict[str, str]:
         """One line of the table."""
+        budget = self.run.config.train.timesteps
         success = self.record.final_success if self.record else self.newest.success_rate if self.newest else None
         best = self.record.best_success if self.record else self.newest.best_success if self.newest else None
-        left = self.newest.eta_seconds if self.newest and self.state == "running" else None
+        eta = self.newest.eta_seconds if self.newest and self.state == "running" else None
         return {
-            "run": self.name,
+            "run": self.run.name,
             "state": self.state,
-            "trained": f"{self.share:.0%} of {text.timesteps(self.budget)}",
+            "trained": f"{1 - self.remaining / budget:.0%} of {text.timesteps(budget)}",
             "success": "-" if success is None else f"{success:.1%}",
             "best": "-" if best is None else f"{best:.1%}",
             "timesteps/s": f"{self.speed:,.0f}" if self.speed else "-",
-            "ETA": clock(left) if left is not None else "-",
+            "ETA": "-" if eta is None else clock(eta),
         }
 
 
-class StabilityBoard:
-    """All runs; written to by the workers' threads, read by the one that shows it."""
+class StabilityBoard(LiveBoard):
+    """All runs of a study, ``workers`` at a time."""
 
-    def __init__(self, runs: Sequence[Assignment], workers: int, title: str = "Stability study") -> None:
-        self.title = title
-        self.rows = {run.name: Row(run.name, run.config.run.strategy, run.config.train.timesteps) for run in runs}
-        self.workers = workers
+    restart = "it resumes from its last checkpoint"
+
+    def __init__(self, runs: Sequence[Assignment], workers: int, name: str = "Stability study") -> None:
+        super().__init__()
+        self._name, self.workers = name, workers
+        self.by_name = {run.name: Row(run) for run in runs}
         self.missing: dict[str, str] = {}
-        """By run, why it has come to no end."""
-        self.notes: deque[str] = deque()
-        """What has happened and has not been told yet."""
+        """By run, why it has no record."""
 
-    def done(self, record: StabilityRun, *, now: bool = True) -> None:
-        """A run has come to its end, ``now`` or in an earlier try of the study."""
-        row = self.rows[record.name]
+    def started(self, name: str) -> None:
+        self.by_name[name].state = "running"
+
+    def ended(self, name: str) -> None:
+        record = StabilityRun.read(self.by_name[name].run.out / RECORD)
+        self.done(record)
+        self.notes.append(
+            f"{name} is done: success {record.final_success:.1%} at the end, {record.peak_success:.1%} at its "
+            f"peak, {record.heldout_success_rate:.1%} on the held-out engagements"
+        )
+
+    def done(self, record: StabilityRun) -> None:
+        """A run has ended, now or before this command."""
+        row = self.by_name[record.name]
         row.record, row.state = record, "done"
-        if now:
-            self.notes.append(
-                f"{row.name} is done: success {record.final_success:.1%} at the end, {record.peak_success:.1%} at its "
-                f"peak, {record.heldout_success_rate:.1%} on the held-out engagements"
-            )
 
-    def failed(self, name: str, reason: str) -> None:
-        """A run is given up."""
-        self.rows[name].state = "FAILED"
-        self.missing[name] = reason
-        self.notes.append(f"{name} failed: {reason}")
+    def failed(self, name: str, error: UserError) -> None:
+        self.by_name[name].state = "FAILED"
+        self.missing[name] = str(error)
+        self.notes.append(f"{name} failed: {error}")
 
     def eta(self) -> float:
-        """Seconds until all have ended at the speeds seen so far; infinite before there are any."""
-        left = [self._left(row) for row in self.rows.values() if row.state in ("waiting", "running")]
-        return max(max(left), sum(left) / self.workers) if left else 0.0
+        """Seconds until all runs end at the speeds known so far; infinite before there are any."""
+        seconds = [self._seconds(row) for row in self.by_name.values() if row.state in ("waiting", "running")]
+        return max(max(seconds), sum(seconds) / self.workers) if seconds else 0.0
 
-    def _left(self, row: Row) -> float:
-        alike = [other.speed for other in self.rows.values() if other.strategy == row.strategy and other.speed]
-        speeds = alike or [other.speed for other in self.rows.values() if other.speed]
-        return (1.0 - row.share) * row.budget / (row.speed or fmean(speeds)) if speeds else float("inf")
+    def _seconds(self, row: Row) -> float:
+        """At its own speed, at that of its strategy, or at that of all."""
+        known = [other for other in self.by_name.values() if other.speed]
+        strategy = row.run.config.run.strategy
+        alike = [other for other in known if other.run.config.run.strategy == strategy]
+        speeds = [other.speed or 0.0 for other in ([row] if row.speed else alike or known)]
+        return row.remaining / fmean(speeds) if speeds else float("inf")
+
+    def title(self) -> str:
+        return f"{self._name}, {self.workers} at a time, ETA {clock(self.eta())}"
 
     def line(self) -> str:
-        """Where the study stands, for a log."""
-        states = [row.state for row in self.rows.values()]
+        states = [row.state for row in self.by_name.values()]
         counts = ", ".join(f"{states.count(state)} {state}" for state in ("done", "running", "waiting", "FAILED"))
-        shown = (row.figures() for row in self.rows.values() if row.state == "running")
-        running = "; ".join(f"{figures['run']} {figures['trained']}, success {figures['success']}" for figures in shown)
-        return f"{self.title}: {counts}; ETA {clock(self.eta())}" + (f"; {running}" if running else "")
+        shown = [row for row in self.rows() if row["state"] == "running"]
+        running = "".join(f"; {row['run']} {row['trained']}, success {row['success']}" for row in shown)
+        return f"{self._name}: {counts}; ETA {clock(self.eta())}{running}"
 
-    def table(self) -> Table:
-        """Where the study stands, for a terminal."""
-        from rich import box
-        from rich.table import Table
-
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left")
-        table.title = f"{self.title}, {self.workers} at a time, ETA {clock(self.eta())}"
-        lines = [row.figures() for row in self.rows.values()]
-        for key in lines[0]:
-            table.add_column(key, justify="left" if key in ("run", "state") else "right", no_wrap=True)
-        for line in lines:
-            table.add_row(*line.values())
-        return table
-
-    def tell(self, say: Callable[[str], None]) -> None:
-        """Say what has happened since the last time."""
-        tell_all(self.notes, say)
+    def rows(self) -> list[dict[str, str]]:
+        return [row.figures() for row in self.by_name.values()]

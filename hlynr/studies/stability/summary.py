@@ -1,4 +1,4 @@
-"""The whole study as one record: every run, what each strategy comes to, and what the analysis before it had seen."""
+"""The record of a stability study: its runs, figures by strategy, and those of the analysis before this project."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ DOCUMENT = StabilityDocument(
 def summarise(
     runs: Sequence[Assignment], records: Sequence[StabilityRun], missing: Mapping[str, str], command: str
 ) -> StabilityRecord:
-    """The study's record.
+    """The record of the whole study.
 
     Args:
-        runs: all that were to be carried out, in the order of params.yaml.
-        records: of those that have come to their end, in that order.
-        missing: why each of the others has not.
+        runs: all of it, in the order of params.yaml.
+        records: of those that have ended, in that order.
+        missing: by run, why it has not ended.
     """
     from hlynr.ops.tracking import lineage
     from hlynr.rl import bundle

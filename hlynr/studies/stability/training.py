@@ -1,4 +1,7 @@
-"""One run of the study in a process of its own, which hears of its work and tells of its progress by `hlynr.pipeline.training_process`."""
+"""One run of a stability study in a process of its own: `python -m hlynr.studies.stability.training`.
+
+Request and progress travel as `hlynr.runtime.processes` describes.
+"""
 
 from __future__ import annotations
 
@@ -17,51 +20,51 @@ COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.stability.training"]
 
 def main() -> int:
     """The child's side."""
-    return processes.serve(lambda text, channel: carry_out(Assignment.model_validate_json(text), channel))
+    return processes.serve(lambda text, channel: train_and_judge(Assignment.model_validate_json(text), channel))
 
 
-def carry_out(run: Assignment, observer: TrainObserver) -> None:
-    """Train, from the last checkpoint where there is one of this configuration, and judge what came of it.
+def train_and_judge(run: Assignment, observer: TrainObserver) -> None:
+    """Train, from the last checkpoint of this configuration where there is one, and judge the best bundle.
 
     Raises:
-        KeyboardInterrupt: once the checkpoint is written, if the training was asked to stop.
+        KeyboardInterrupt: once the checkpoint is written, if the training was interrupted.
     """
-    result = _trained(run) or _train(run, observer)
+    result = _result(run) or _train(run, observer)
     if result.interrupted:
         raise KeyboardInterrupt
     conclude_run(run)
 
 
 def _train(run: Assignment, observer: TrainObserver) -> TrainResult:
-    """An orphan of a killed study, which stops by itself, is given the time to do so."""
+    """Waits for the process of a killed study, which stops by itself."""
     from hlynr.ops.tracking import lineage
     from hlynr.rl.train import TrainingBusyError, train
 
     deadline = time.monotonic() + processes.PATIENCE
     while True:
-        begun = _begun(run)
-        told = begun or lineage.start(run.config, Path(run.root))
+        known = _checkpoint_lineage(run)
         try:
-            return train(run.config, run.out, told, observer, resume=begun is not None)
+            return train(
+                run.config, run.out, known or lineage.start(run.config, Path(run.root)), observer, resume=bool(known)
+            )
         except TrainingBusyError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(1.0)
 
 
-def _trained(run: Assignment) -> TrainResult | None:
-    """The training, if all that is missing is the judgement."""
-    begun = _begun(run)
+def _result(run: Assignment) -> TrainResult | None:
+    """Of a training that has ended and has not been judged."""
+    known = _checkpoint_lineage(run)
     try:
         result = TrainResult.read(run.out / RESULT)
     except (OSError, ValueError):
         return None
-    same = begun is not None and begun.id == result.lineage.id
-    return result if same and not result.interrupted else None
+    return result if known and known.id == result.lineage.id and not result.interrupted else None
 
 
-def _begun(run: Assignment) -> Lineage | None:
-    """The lineage of the checkpoint to go on from; None to start anew, also where one cannot be gone on from."""
+def _checkpoint_lineage(run: Assignment) -> Lineage | None:
+    """None where there is no checkpoint, or one of another configuration or version."""
     from hlynr.rl import checkpoint
     from hlynr.rl.train import training_digest
 

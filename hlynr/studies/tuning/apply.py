@@ -1,9 +1,8 @@
-"""The winner of a search as a strategy of params.yaml."""
+"""Writes the winner of a search into params.yaml as a strategy."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
 from pathlib import Path
 
 from hlynr.config import params, strict_yaml
@@ -14,23 +13,23 @@ from hlynr.studies.tuning.search_config import SearchConfig, overlay
 
 
 def proposal(path: Path, search: SearchConfig, record: TuneRecord) -> tuple[str, str]:
-    """The file's text as it is, and with the winner as the strategy that is called like the study."""
+    """The text of the file, now and with the winner as the strategy named like the study."""
     before = path.read_text(encoding="utf-8")
     after = params_file.with_strategy(before, record.study, overlay(search, record.won.train))
     return before, after
 
 
 def diff(path: Path, before: str, after: str) -> str:
-    """What would change, as `diff -u` shows it; empty if nothing would."""
+    """The change, as `diff -u` shows it; empty if there is none."""
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(path), str(path))
     return "".join(lines)
 
 
-def write(path: Path, after: str, name: str, overrides: Iterable[str] = ()) -> None:
-    """Write the file, if it reads as it should with the new strategy.
+def write(path: Path, after: str, name: str) -> None:
+    """Write the file, if it is valid with the new strategy.
 
     Raises:
-        hlynr.config.params.ConfigError: if it does not; the file is left as it was.
+        hlynr.config.params.ConfigError: if it is not; the file is unchanged.
     """
-    params.parse(strict_yaml.load(after), [*overrides, f"run.strategy={name}"])
+    params.parse(strict_yaml.load(after), [f"run.strategy={name}"])
     write_text(path, after)

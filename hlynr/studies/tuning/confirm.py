@@ -1,4 +1,4 @@
-"""Whether the best trials hold: trained again on fresh seeds, judged on held-out engagements, beside the strategy."""
+"""Confirmation of the best trials beside the strategy: trained on fresh seeds, judged on held-out engagements."""
 
 from __future__ import annotations
 
@@ -15,42 +15,43 @@ from hlynr.studies.stability.assignments import Assignment, assigned
 from hlynr.studies.tuning.search_config import SearchConfig
 
 Entry = tuple[int | None, Mapping[str, Any]]
+"""Trial number, None for the strategy searched around, and its changes of the section train."""
 
 
 def entries(trials: Sequence[TrialRecord]) -> list[Entry]:
-    """What is tried again: the strategy searched around, then the given trials; by number and changes."""
+    """The strategy searched around, then the given trials."""
     return [(None, {}), *((trial.number, trial.train) for trial in trials)]
 
 
 def name(entry: Entry, search: SearchConfig) -> str:
-    """As which strategy a candidate is trained."""
+    """The strategy that a candidate is trained as."""
     number = entry[0]
     return search.config.run.strategy if number is None else search.named(number)
 
 
-def assignments(search: SearchConfig, tried: Sequence[Entry]) -> list[Assignment]:
-    """A training for each candidate and fresh seed, to be watched to its end."""
+def assignments(search: SearchConfig, found: Sequence[Entry]) -> list[Assignment]:
+    """A run for each candidate and fresh seed."""
     folder = search.folder / "confirm"
     return [
         assigned(Path(search.root), folder, search.candidate(number, changes, seed))
-        for number, changes in tried
+        for number, changes in found
         for seed in search.config.tune.confirm.seeds
     ]
 
 
-def candidates(search: SearchConfig, tried: Sequence[Entry], records: Sequence[StabilityRun]) -> list[Candidate]:
-    """What came of each candidate that has a run.
+def candidates(search: SearchConfig, found: Sequence[Entry], records: Sequence[StabilityRun]) -> list[Candidate]:
+    """Every candidate that has a run.
 
     Raises:
         TrainingError: if the strategy searched around has none: nothing can be compared with it.
     """
-    runs = {name(entry, search): [run for run in records if run.strategy == name(entry, search)] for entry in tried}
-    base = runs[name(tried[0], search)]
+    runs = {name(entry, search): [run for run in records if run.strategy == name(entry, search)] for entry in found}
+    base = runs[name(found[0], search)]
     if not base:
-        raise TrainingError(f"{name(tried[0], search)}: no training on a fresh seed has come to its end")
+        raise TrainingError(f"{name(found[0], search)}: no training on a fresh seed has come to its end")
     return [
-        _candidate(search, entry, runs[name(entry, search)], base if entry is not tried[0] else None)
-        for entry in tried
+        _candidate(search, entry, runs[name(entry, search)], base if entry is not found[0] else None)
+        for entry in found
         if runs[name(entry, search)]
     ]
 
@@ -61,8 +62,8 @@ def _candidate(
     from hlynr.evaluation.statistics import wilson_interval
 
     confidence = search.config.gate.confidence
-    flown = sum(run.heldout_episodes for run in runs)
-    won = sum(round(run.heldout_success_rate * run.heldout_episodes) for run in runs)
+    episodes = sum(run.heldout_episodes for run in runs)
+    successes = sum(round(run.heldout_success_rate * run.heldout_episodes) for run in runs)
     gain, interval = _gain(runs, base, confidence) if base is not None else (None, None)
     return Candidate(
         name=name(entry, search),
@@ -71,7 +72,7 @@ def _candidate(
         runs=tuple(runs),
         collapsed=sum(run.collapsed for run in runs),
         success=fmean(run.heldout_success_rate for run in runs),
-        success_ci=wilson_interval(won, flown, confidence),
+        success_ci=wilson_interval(successes, episodes, confidence),
         drop=fmean((run.peak_window_success or 0.0) - (run.final_window_success or 0.0) for run in runs),
         gain=gain,
         gain_ci=interval,
@@ -96,18 +97,18 @@ def _gain(
 
 
 def decide(found: Sequence[Candidate]) -> tuple[str, str]:
-    """The winner and why: the candidate of most success without a collapse, if it has more than the first one."""
+    """The winner and the reason: the candidate of the greatest gain without a collapse, if it gains at all."""
     base, *others = found
-    sound = [candidate for candidate in others if not candidate.collapsed and candidate.gain is not None]
-    best = max(sound, key=lambda candidate: candidate.gain or 0.0, default=None)
+    stable = [candidate for candidate in others if not candidate.collapsed and candidate.gain is not None]
+    best = max(stable, key=lambda candidate: candidate.gain or 0.0, default=None)
     if best is None:
-        fate = "each collapsed on a fresh seed" if others else "no trial was feasible"
-        return base.name, f"{base.name} stands: {fate}"
+        reason = "every candidate collapsed on a fresh seed" if others else "no trial was feasible"
+        return base.name, f"{base.name} is kept: {reason}"
     gain, interval = best.gain or 0.0, best.gain_ci
-    told = f"{best.name} gains {100 * gain:+.1f} points on fresh seeds"
+    measured = f"{best.name} gains {100 * gain:+.1f} points on fresh seeds"
     if interval:
-        told += f" ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
+        measured += f" ({100 * interval[0]:+.1f} to {100 * interval[1]:+.1f})"
     if gain <= 0:
-        return base.name, f"{base.name} stands: the best candidate, {told}"
+        return base.name, f"{base.name} is kept: the best candidate, {measured}"
     chance = "" if interval and interval[0] > 0 else ", which may be chance"
-    return best.name, f"{told}{chance}"
+    return best.name, f"{measured}{chance}"

@@ -1,9 +1,8 @@
-"""The Optuna study: where it lies, what it is a study of, which of its trials count, which are given up."""
+"""The Optuna study of a search: its storage, definition, sampler and pruner."""
 
 from __future__ import annotations
 
 import statistics
-import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import optuna
-from optuna.exceptions import ExperimentalWarning, StorageInternalError
+from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
@@ -23,25 +22,25 @@ from hlynr.ops.tracking.store import SQLITE, absolute_uri
 from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 from hlynr.studies.tuning import space
-from hlynr.studies.tuning.retries import Lookout
+from hlynr.studies.tuning.retries import TrialRetrier, experimental
 from hlynr.studies.tuning.search_config import SearchConfig
 
 GRACE = 3
-"""Heartbeats without one after which a trial counts as lost."""
+"""Missed heartbeats after which a trial is stale."""
 SEARCHED = (TrialState.COMPLETE, TrialState.PRUNED)
-"""What counts as done; a lost trial is tried again."""
+"""States that count as done; a failed trial is retried."""
 DEFINITION, RUN = "definition", "mlflow_run_id"
-"""Attributes of a study: what it is a study of, and its MLflow run."""
+"""Attributes of a study: all that its trials depend on, and its MLflow run."""
 
 
-class LostStudyError(InputError):
-    """There is no such study, or it is a study of something else."""
+class NoSuchStudyError(InputError):
+    """There is no study of this name, or it has another definition."""
 
 
 class HopelessPruner(BasePruner):
-    """Gives up only what is clearly lost: success below a fraction of the median of the finished trials at that time.
+    """Prunes a trial whose success is below a fraction of the median of the finished trials at that time.
 
-    Silent before ``after`` timesteps, and while fewer than ``startup`` trials have come that far. Steps are those of
+    Never before ``after`` timesteps, nor while fewer than ``startup`` trials have a value there. Steps are those of
     `hlynr.studies.tuning.trial`: timesteps, counted on from one training of a trial to the next.
     """
 
@@ -50,7 +49,7 @@ class HopelessPruner(BasePruner):
         self._startup = max(tune.startup, 1)
 
     def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
-        """Whether the trial is to end now."""
+        """Whether the trial ends now."""
         step = trial.last_step
         if step is None or (step - 1) % self._budget + 1 < self._after:
             return False
@@ -65,10 +64,10 @@ class HopelessPruner(BasePruner):
 
 
 def begin(search: SearchConfig) -> optuna.Study:
-    """The study, made if it is missing; its first trial is the strategy that is searched around.
+    """The study, created if it is missing; its first trial is the strategy that is searched around.
 
     Raises:
-        LostStudyError: if a study of this name is of something else.
+        NoSuchStudyError: if a study of this name has another definition.
         EnvironmentNotReady: if the storage cannot be used.
     """
     tune = search.config.tune
@@ -84,13 +83,13 @@ def begin(search: SearchConfig) -> optuna.Study:
 
 
 def join(search: SearchConfig, worker: int = 0) -> optuna.Study:
-    """The study for one that works on it.
+    """The study for a worker.
 
     Args:
-        worker: its number; each worker's sampler has a chance of its own, and another one when the study goes on.
+        worker: its number; each worker's sampler has a seed of its own, and another one when the study is resumed.
 
     Raises:
-        LostStudyError: if there is none of this name, or it is of something else.
+        NoSuchStudyError: if there is none of this name, or it has another definition.
         EnvironmentNotReady: if the storage cannot be used.
     """
     study = find(search)
@@ -105,22 +104,22 @@ def join(search: SearchConfig, worker: int = 0) -> optuna.Study:
 
 
 def find(search: SearchConfig) -> optuna.Study:
-    """The study, to look at.
+    """The study, to read.
 
     Raises:
-        LostStudyError: if there is none of this name.
+        NoSuchStudyError: if there is none of this name.
         EnvironmentNotReady: if the storage cannot be used.
     """
     name = search.config.tune.study
     uri = location(search)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
-        raise LostStudyError(f"tune.study: {name}: there is no study yet in {uri}; hlynr tune begins one")
+        raise NoSuchStudyError(f"tune.study: {name}: there is no study yet in {uri}; hlynr tune begins one")
     with _usable(search):
         storage = _storage(search)
         names = optuna.get_all_study_names(storage)
         if name not in names:
             known = f"; known: {', '.join(sorted(names))}" if names else ""
-            raise LostStudyError(f"tune.study: {name}: is no study in {uri}{known}")
+            raise NoSuchStudyError(f"tune.study: {name}: is no study in {uri}{known}")
         return optuna.load_study(study_name=name, storage=storage)
 
 
@@ -134,14 +133,14 @@ def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
     return len(study.get_trials(deepcopy=False, states=tuple(states)))
 
 
-def lookout(study: optuna.Study, search: SearchConfig) -> Lookout:
-    """For a worker of the study, to find what other workers have lost.
+def retrier(study: optuna.Study, search: SearchConfig) -> TrialRetrier:
+    """For a worker of the study, to retry the stale trials of others.
 
     Raises:
         EnvironmentNotReady: if the storage cannot be used.
     """
     with _usable(search):
-        return Lookout(study, _storage(search), GRACE * search.config.tune.heartbeat)
+        return TrialRetrier(study, _storage(search), GRACE * search.config.tune.heartbeat)
 
 
 def _storage(search: SearchConfig) -> RDBStorage:
@@ -152,36 +151,30 @@ def _storage(search: SearchConfig) -> RDBStorage:
         Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 120.0}}  # several workers write to one file
     lock = Path(search.root) / ".hlynr" / "optuna.lock"  # the first connection makes the tables: one at a time
-    with warnings.catch_warnings(), locks.hold(lock):
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return RDBStorage(
-            uri,
-            engine_kwargs=arguments,
-            heartbeat_interval=heartbeat,
-            grace_period=GRACE * heartbeat,
-        )
+    with experimental(), locks.hold(lock):
+        return RDBStorage(uri, engine_kwargs=arguments, heartbeat_interval=heartbeat, grace_period=GRACE * heartbeat)
 
 
 @contextmanager
 def _usable(search: SearchConfig) -> Iterator[None]:
-    """Tell of a database that does not answer in one line."""
+    """Report a database that does not answer in one line."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         yield
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         cause = error.__cause__ or getattr(error, "orig", None) or error
-        told = " ".join(str(cause).split())
-        raise EnvironmentNotReady(f"tune.storage: {location(search)} cannot be used: {told}") from error
+        reason = " ".join(str(cause).split())
+        raise EnvironmentNotReady(f"tune.storage: {location(search)} cannot be used: {reason}") from error
 
 
 def require_same(study: optuna.Study, search: SearchConfig) -> None:
-    """Raises `LostStudyError` if the study is not of what ``search`` describes, naming a difference."""
+    """Raises `NoSuchStudyError`, naming a difference, if the study's definition is not that of ``search``."""
     known, wanted = study.user_attrs.get(DEFINITION, {}), search.definition()
     differing = [key for key in sorted({*known, *wanted}) if known.get(key) != wanted.get(key)]
     if differing:
         first, name = differing[0], study.study_name
         more = f" (and {len(differing) - 1} more)" if len(differing) > 1 else ""
-        raise LostStudyError(
+        raise NoSuchStudyError(
             f"tune.study: {name} was begun with {first} = {known.get(first)}, not {wanted.get(first)}{more}; "
             "give the new one another name, or undo the change"
         )

@@ -1,4 +1,4 @@
-"""A trial of a search trained alone, and whether it goes as it went then."""
+"""A trial of a search trained alone, and its learning curve compared with the one in the study."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ from hlynr.studies.tuning.search_config import SearchConfig
 
 @dataclass(frozen=True)
 class ReproducedTrial:
-    """One training of a trial."""
+    """One training of a trial, to be repeated."""
 
     project: Project
     out: Path
-    then: TrialRecord
+    trial: TrialRecord
+    """As the study has it."""
 
     def compared(self, now: TrainResult) -> str:
-        """In a line, whether the training's curve is the one in the study."""
+        """One line: whether the training's curve is the one in the study."""
         seed = self.project.config.train_seed
         curve = [(point.timesteps, point.success_rate) for point in now.evaluations]
-        known = next((run for run in self.then.runs if run.seed == seed), None)
+        known = next((run for run in self.trial.runs if run.seed == seed), None)
         if known is None:
-            return f"trial {self.then.number} has no finished training with seed {seed} to compare with"
+            return f"trial {self.trial.number} has no finished training with seed {seed} to compare with"
         before = [(point.timesteps, point.success_rate) for point in known.points]
         if curve == before:
             return f"the same curve as in the study, {len(curve)} evaluations"
@@ -41,11 +42,11 @@ class ReproducedTrial:
 
 
 def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: str) -> ReproducedTrial:
-    """The trial ``STUDY:N`` with its first seed, and ``overrides`` that have the last word.
+    """The trial ``STUDY:N`` with its first seed; ``overrides`` come last.
 
     Raises:
-        InputError: if there is no such trial, or its study is of something else than params.yaml says.
-        hlynr.config.params.ConfigError: if the overrides make its configuration impossible.
+        InputError: if there is no such trial, or its study is not that of params.yaml.
+        hlynr.config.params.ConfigError: if the overrides make its configuration invalid.
     """
     overrides = list(overrides)
     name = reference.rpartition(":")[0]

@@ -1,4 +1,4 @@
-"""One worker of a search, in a process of its own or in somebody else's: trial after trial until there are enough."""
+"""A worker of a search: runs trials until the study has enough, in a process of its own or in the caller's."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from optuna.trial import TrialState
 from hlynr.records.base import Record
 from hlynr.runtime import processes
 from hlynr.studies.tuning import optuna_study, trial
-from hlynr.studies.tuning.retries import BROKEN, Lookout
+from hlynr.studies.tuning.retries import BROKEN, TrialRetrier
 from hlynr.studies.tuning.search_config import SearchConfig
 
 COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.tuning.search_worker"]
 CLAIMED = (*optuna_study.SEARCHED, TrialState.RUNNING)
 PAUSE = 1.0
-"""[s] between two looks whether a trial of another worker has been lost."""
+"""[s] between two checks for stale trials of other workers."""
 
 
 class TrialRequest(Record):
-    """What a worker is to do."""
+    """What a worker does."""
 
     search: SearchConfig
     worker: int
-    """Its number, from 0; unlike that of any other worker of the study at the time."""
+    """From 0; no two workers of the study have the same number at a time."""
     trials: int
     """Of the whole study."""
 
 
 def work(request: TrialRequest) -> None:
-    """Work on the study until it has its trials, together with whoever else does.
+    """Run trials until the study has enough, beside the study's other workers.
 
-    Two workers that come to the end of a trial at the same moment may begin one trial more than wanted. The last
-    trials of others are waited for: one may be lost, and is then taken over, even if a new trial has come before it.
+    Two workers that end a trial at the same moment may begin one trial more than wanted. The last trials of other
+    workers are waited for: one may become stale, and is then retried, even if a new trial was begun before.
 
     Raises:
-        KeyboardInterrupt: once the trial at hand is back in the line, if it was asked to stop.
+        KeyboardInterrupt: once the current trial is back in the queue, if the worker was interrupted.
     """
     study = optuna_study.join(request.search, request.worker)
-    lookout = optuna_study.lookout(study, request.search)
+    retrier = optuna_study.retrier(study, request.search)
     while True:
-        lookout.look()
+        retrier.queue_stale()
         waiting = optuna_study.count(study, (TrialState.WAITING,))
         if optuna_study.count(study) >= request.trials and not waiting:
             return
         if waiting or optuna_study.count(study, CLAIMED) < request.trials:
-            _one(study, request.search, lookout)
+            _run_one(study, request.search, retrier)
         else:
             time.sleep(PAUSE)
 
 
-def _one(study: optuna.Study, search: SearchConfig, lookout: Lookout) -> None:
-    def carry_out(begun: optuna.Trial) -> float:
+def _run_one(study: optuna.Study, search: SearchConfig, retrier: TrialRetrier) -> None:
+    def objective(begun: optuna.Trial) -> float:
         try:
-            return trial.carry_out(begun, search)
+            return trial.run(begun, search)
         except optuna.TrialPruned:
             raise
         except Exception as error:
@@ -63,9 +63,9 @@ def _one(study: optuna.Study, search: SearchConfig, lookout: Lookout) -> None:
             raise
 
     try:
-        study.optimize(carry_out, n_trials=1)
+        study.optimize(objective, n_trials=1)
     except KeyboardInterrupt:
-        lookout.look()
+        retrier.queue_stale()
         raise
 
 

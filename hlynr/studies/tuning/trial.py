@@ -1,4 +1,4 @@
-"""One trial: a training for each seed, and what they come to.
+"""One trial of a search: a training for each seed, and the value of their results.
 
 Steps of Optuna's intermediate values are timesteps, counted on from one training of a trial to the next.
 """
@@ -19,31 +19,34 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hlynr.config.config import Config
-from hlynr.records.stability import StabilityPoint
 from hlynr.records.training import FATAL, Lineage, TrainProgress, TrainResult
 from hlynr.records.tuning import TrialRecord, TrialRun
 from hlynr.records.tuning import TrialState as State
 from hlynr.runtime.errors import TrainingError
+from hlynr.studies.stability.conclude import points
 from hlynr.studies.tuning import optuna_study, retries, space
 from hlynr.studies.tuning.search_config import SearchConfig
 
 TRAIN, RUNS, PLACE = "train", "runs", "place"
-"""Attributes of a trial: what it changes, what came of it, who worked on it."""
+"""Attributes of a trial: its changes of the section train, its trainings, and its machine and process."""
 SUCCESS = "eval/success_rate"
+STATES: dict[TrialState, State] = {
+    TrialState.COMPLETE: "complete",
+    TrialState.PRUNED: "pruned",
+    TrialState.FAIL: "failed",
+    TrialState.RUNNING: "running",
+    TrialState.WAITING: "waiting",
+}
 
 
-class Interrupted(KeyboardInterrupt):
-    """The training was asked to stop."""
-
-
-class Watcher:
-    """Reports every evaluation of a trial's training to the study, and ends one that is hopeless."""
+class TrialReporter:
+    """Reports every evaluation of a trial's training to the study, which may prune the trial."""
 
     def __init__(self, trial: optuna.Trial, before: int) -> None:
         self._trial, self._before = trial, before
 
     def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """Raises `optuna.TrialPruned` where the study gives the trial up."""
+        """Raises `optuna.TrialPruned` where the study prunes the trial."""
         if SUCCESS in values:
             self._trial.report(values[SUCCESS], self._before + timesteps)
             if self._trial.should_prune():
@@ -53,12 +56,12 @@ class Watcher:
         """Not told: an evaluation is news, a rollout is not."""
 
 
-def carry_out(trial: optuna.Trial, search: SearchConfig) -> float:
-    """Train with every seed; returns what is searched for the most of.
+def run(trial: optuna.Trial, search: SearchConfig) -> float:
+    """Train with every seed; returns the objective, which is maximised.
 
     Raises:
-        optuna.TrialPruned: if the study gives the trial up.
-        Interrupted: if it was asked to stop.
+        optuna.TrialPruned: if the study prunes the trial.
+        KeyboardInterrupt: if a training was interrupted.
     """
     from hlynr.ops.tracking import lineage
 
@@ -70,10 +73,10 @@ def carry_out(trial: optuna.Trial, search: SearchConfig) -> float:
     scratch = search.folder / "trials" / str(trial.number)
     try:
         for number, seed in enumerate(config.tune.seeds):
-            watcher = Watcher(trial, number * config.tune.timesteps)
+            reporter = TrialReporter(trial, number * config.tune.timesteps)
             own = search.trial(trial.number, changes, seed)
-            runs.append(_train(own, scratch, lineage.start(own, Path(search.root)), watcher))
-            trial.set_user_attr(RUNS, [run.model_dump(mode="json") for run in runs])
+            runs.append(_train(own, scratch, lineage.start(own, Path(search.root)), reporter))
+            trial.set_user_attr(RUNS, [training.model_dump(mode="json") for training in runs])
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     for name, value in constraints(runs, config).items():
@@ -87,7 +90,7 @@ def objective(runs: Sequence[TrialRun], penalty: float) -> float:
 
 
 def constraints(runs: Sequence[TrialRun], config: Config) -> dict[str, float]:
-    """What a feasible trial has at most zero of.
+    """By name; a trial is feasible if none is above zero.
 
     ``collapse``: points of success by which the worst training's last window is below the bound of a collapse.
     ``unsound``: trainings that ended in a verdict that fails them.
@@ -99,21 +102,21 @@ def constraints(runs: Sequence[TrialRun], config: Config) -> dict[str, float]:
     }
 
 
-def _train(config: Config, out: Path, lineage: Lineage, watcher: Watcher) -> TrialRun:
+def _train(config: Config, out: Path, lineage: Lineage, reporter: TrialReporter) -> TrialRun:
     from hlynr.rl.train import train
 
     try:
         stopped = threading.Event()
-        result = train(config, out, lineage, watcher, resume=False, on_stop=stopped.set)
-    except TrainingError:  # it broke before its first evaluation
+        result = train(config, out, lineage, reporter, resume=False, on_stop=stopped.set)
+    except TrainingError:  # it diverged before its first evaluation
         return TrialRun(seed=config.train_seed, verdict="nan", timesteps=0, seconds=0.0, final=0.0, peak=0.0, points=())
-    if result.interrupted or stopped.is_set():  # in its last rollout, where the training has ended anyway
-        raise Interrupted
+    if result.interrupted or stopped.is_set():  # a signal in the last rollout leaves no other trace
+        raise KeyboardInterrupt
     return summed_up(result, config)
 
 
 def summed_up(result: TrainResult, config: Config) -> TrialRun:
-    """A training as a trial remembers it."""
+    """A training as the trial stores it."""
     from hlynr.rl.monitor import window_means
 
     means = window_means(result.evaluations, config.monitor.window) or [0.0]
@@ -124,10 +127,13 @@ def summed_up(result: TrainResult, config: Config) -> TrialRun:
         seconds=result.seconds,
         final=means[-1],
         peak=max(means),
-        points=tuple(
-            StabilityPoint(**point.model_dump(include=set(StabilityPoint.model_fields))) for point in result.evaluations
-        ),
+        points=points(result),
     )
+
+
+def read(study: optuna.Study) -> list[TrialRecord]:
+    """All trials in the order of their numbers."""
+    return [recorded(trial) for trial in study.get_trials(deepcopy=False)]
 
 
 def recorded(trial: FrozenTrial) -> TrialRecord:
@@ -153,14 +159,7 @@ def recorded(trial: FrozenTrial) -> TrialRecord:
 def _state(trial: FrozenTrial) -> State:
     if trial.state == TrialState.COMPLETE and any(value > 0 for value in trial.constraints.values()):
         return "infeasible"
-    names: dict[TrialState, State] = {
-        TrialState.COMPLETE: "complete",
-        TrialState.PRUNED: "pruned",
-        TrialState.FAIL: "failed",
-        TrialState.RUNNING: "running",
-        TrialState.WAITING: "waiting",
-    }
-    return names[trial.state]
+    return STATES[trial.state]
 
 
 def _time(moment: datetime | None) -> str | None:
@@ -169,7 +168,7 @@ def _time(moment: datetime | None) -> str | None:
 
 
 def best(trials: Sequence[TrialRecord], top: int) -> list[TrialRecord]:
-    """The feasible trials of the highest values, no two alike."""
+    """The feasible trials of the highest values, no two with the same changes."""
     found: list[TrialRecord] = []
     for trial in sorted(trials, key=lambda trial: (-(trial.value or 0.0), trial.number)):
         if trial.state == "complete" and all(trial.train != other.train for other in found):
@@ -178,18 +177,18 @@ def best(trials: Sequence[TrialRecord], top: int) -> list[TrialRecord]:
 
 
 def named(reference: str, search: SearchConfig) -> TrialRecord:
-    """The trial that ``STUDY:N`` means, its study being that of ``search``.
+    """The trial that ``STUDY:N`` means; the study is that of ``search``.
 
     Raises:
-        hlynr.runtime.errors.InputError: if there is none, it has not begun, or the study is of something else.
+        hlynr.runtime.errors.InputError: if there is none, it has not begun, or the study has another definition.
     """
     study = optuna_study.find(search)
     optuna_study.require_same(study, search)
     number = reference.rpartition(":")[2]
     trials = study.get_trials(deepcopy=False)
     if not number.isdigit() or int(number) >= len(trials):
-        raise optuna_study.LostStudyError(f"--trial: {reference}: the study has the trials 0 to {len(trials) - 1}")
+        raise optuna_study.NoSuchStudyError(f"--trial: {reference}: the study has the trials 0 to {len(trials) - 1}")
     found = recorded(trials[int(number)])
     if not found.train:
-        raise optuna_study.LostStudyError(f"--trial: {reference}: has not begun yet")
+        raise optuna_study.NoSuchStudyError(f"--trial: {reference}: has not begun yet")
     return found

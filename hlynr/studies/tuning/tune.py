@@ -1,14 +1,13 @@
-"""A search from params.yaml to its winner: the study's trials, the best of them confirmed, all of it written down."""
+"""A search from params.yaml to its winner: runs the study's trials, confirms the best, writes record and page."""
 
 from __future__ import annotations
 
 import os
 import platform
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import optuna
 
@@ -16,30 +15,23 @@ from hlynr.evaluation import judge
 from hlynr.ops.tracking import search_mirror
 from hlynr.records.tuning import Candidate, TrialRecord, TuneRecord
 from hlynr.runtime import locks
-from hlynr.runtime.errors import TrainingError
-from hlynr.studies import live_board
+from hlynr.studies import process_pool
+from hlynr.studies.process_pool import Task
 from hlynr.studies.stability import parallel_runs
-from hlynr.studies.stability import stability_board as boards
-from hlynr.studies.stability.assignments import finished
+from hlynr.studies.stability.stability_board import StabilityBoard
 from hlynr.studies.tuning import confirm, figures, optuna_study, trial
 from hlynr.studies.tuning.search_board import SearchBoard
 from hlynr.studies.tuning.search_config import SearchConfig
-from hlynr.studies.tuning.search_worker import TrialRequest, work
-from hlynr.studies.tuning.worker_pool import run_workers
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
-
-    from hlynr.records.stability import StabilityRun
+from hlynr.studies.tuning.search_worker import COMMAND, TrialRequest, work
 
 RECORD = "tune.json"
 
 
 def tune(search: SearchConfig, *, trials: int, workers: int, command: str) -> tuple[TuneRecord, Path]:
-    """Carry out the search; interrupted or killed, it goes on where it was, and done, it is only written down again.
+    """Run the search, or resume it; one that is done is only written again.
 
     Args:
-        trials: of the whole study, whoever works on it.
+        trials: of the whole study, including those of other machines.
         workers: processes on this machine.
         command: as a person would give it, for the record.
 
@@ -47,79 +39,77 @@ def tune(search: SearchConfig, *, trials: int, workers: int, command: str) -> tu
         The record, and the page that shows it.
 
     Raises:
-        hlynr.studies.tuning.optuna_study.LostStudyError: if a study of this name is of something else.
-        EnvironmentNotReady: if another search is going on in the project, or a store cannot be used.
+        hlynr.studies.tuning.optuna_study.NoSuchStudyError: if a study of this name has another definition.
+        EnvironmentNotReady: if another search runs in the project, or a store cannot be used.
         TrainingError: if workers keep crashing, or nothing could be confirmed.
         KeyboardInterrupt: after every training has stopped cleanly.
     """
-    from hlynr.report import tuning as pages
+    from hlynr.report import tuning as page
 
     root = Path(search.root)
     with locks.one_at_a_time(root, "search"):
         study = optuna_study.begin(search)
         judge.compile_kernels(search.config)  # before several processes at once would try to
-        mirror = search_mirror.Mirror(
-            search.config, root, search.config.tune.study, study.user_attrs.get(optuna_study.RUN)
-        )
+        mirror = search_mirror.Mirror(search.config, root, study.study_name, study.user_attrs.get(optuna_study.RUN))
         study.set_user_attr(optuna_study.RUN, mirror.run_id)
         with mirror.reported():
-            found = _searched(search, study, trials, workers, mirror)
+            found = _searched(search, study, trials, workers, mirror.update)
             chosen = trial.best(found, search.config.tune.confirm.top)
             candidates, missing = _confirmed(search, chosen, workers)
             record = _record(search, study, found, candidates, missing, trials, command)
-            page = _write(record, search.folder / "report", study)
-            mirror.conclude(record, page.parent, pages.description(record))
+            written = _write(record, search.folder / "report", study)
+            mirror.conclude(record, written.parent, page.description(record))
     shutil.rmtree(search.folder / "trials", ignore_errors=True)  # of workers that were killed
-    return record, page
+    return record, written
 
 
 def join(search: SearchConfig, *, trials: int) -> None:
     """Work on a study that another process or machine has begun, until it has its trials.
 
     Raises:
-        hlynr.studies.tuning.optuna_study.LostStudyError: if there is none, or it is of something else.
-        KeyboardInterrupt: once the trial at hand is back in the line.
+        hlynr.studies.tuning.optuna_study.NoSuchStudyError: if there is none, or it has another definition.
+        KeyboardInterrupt: once the current trial is back in the queue.
     """
     judge.compile_kernels(search.config)
     work(TrialRequest(search=search, worker=os.getpid(), trials=trials))
 
 
-def read(study: optuna.Study) -> list[TrialRecord]:
-    """All trials in the order of their numbers."""
-    return [trial.recorded(found) for found in study.get_trials(deepcopy=False)]
-
-
 def _searched(
-    search: SearchConfig, study: optuna.Study, trials: int, workers: int, mirror: search_mirror.Mirror
+    search: SearchConfig,
+    study: optuna.Study,
+    wanted: int,
+    workers: int,
+    publish: Callable[[Sequence[TrialRecord]], None],
 ) -> list[TrialRecord]:
-    def look() -> list[TrialRecord]:
-        found = read(study)
-        mirror.update(found)
+    """All trials, once the study has enough."""
+
+    def read() -> list[TrialRecord]:
+        found = trial.read(study)
+        publish(found)
         return found
 
-    board = SearchBoard(study.study_name, trials, look)
-    if board.done < trials:
-        run_workers(search, trials, workers, board)
-    return look()
+    board = SearchBoard(study.study_name, wanted, read)
+    if board.progress() < wanted:
+        process_pool.run([_worker(search, number, wanted) for number in range(workers)], workers, board)
+        if board.errors and board.progress() < wanted:
+            raise board.errors[0]
+    return read()
+
+
+def _worker(search: SearchConfig, number: int, trials: int) -> Task:
+    request = TrialRequest(search=search, worker=number, trials=trials)
+    return Task(f"worker {number}", COMMAND, request, search.folder / f"worker-{number}.log")
 
 
 def _confirmed(
     search: SearchConfig, chosen: Sequence[TrialRecord], workers: int
-) -> tuple[list[Candidate], dict[str, str]]:
-    tried = confirm.entries(chosen)
-    runs = confirm.assignments(search, tried)
-    board = boards.StabilityBoard(runs, workers, f"Confirming {search.config.tune.study}")
-    records: dict[str, StabilityRun | None] = {run.name: finished(run) for run in runs}
-    for known in filter(None, records.values()):
-        board.done(known, now=False)
-    left = [run for run in runs if records[run.name] is None]
-    if left:
-        with live_board.shown(board) as look:
-            parallel_runs.work(left, board, look)
-    done = [row.record for row in board.rows.values() if row.record]
-    if not done:
-        raise TrainingError("; ".join(f"{name}: {reason}" for name, reason in board.missing.items()))
-    return confirm.candidates(search, tried, done), dict(board.missing)
+) -> tuple[list[Candidate], Mapping[str, str]]:
+    """The candidates, and by run why it has no record."""
+    entries = confirm.entries(chosen)
+    runs = confirm.assignments(search, entries)
+    board = StabilityBoard(runs, workers, f"Confirming {search.config.tune.study}")
+    records = parallel_runs.complete(runs, board)
+    return confirm.candidates(search, entries, records), board.missing
 
 
 def _record(
@@ -127,7 +117,7 @@ def _record(
     study: optuna.Study,
     trials: Sequence[TrialRecord],
     candidates: Sequence[Candidate],
-    missing: dict[str, str],
+    missing: Mapping[str, str],
     wanted: int,
     command: str,
 ) -> TuneRecord:
@@ -161,12 +151,12 @@ def _record(
         candidates=tuple(candidates),
         winner=winner,
         reason=reason,
-        missing=missing,
+        missing=dict(missing),
     )
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:
-    """By Optuna; empty where there are too few trials to tell."""
+    """Optuna's; empty where there are too few trials."""
     try:
         return {name: float(share) for name, share in optuna.importance.get_param_importances(study).items()}
     except (ValueError, RuntimeError):
@@ -177,20 +167,5 @@ def _write(record: TuneRecord, folder: Path, study: optuna.Study) -> Path:
     from hlynr.report import tuning as page
 
     shutil.rmtree(folder, ignore_errors=True)  # no figure of fewer trials beside the new page
-    folder.mkdir(parents=True)
     record.write(folder / RECORD)
     return page.write(record, folder, figures.write(study, folder))
-
-
-def rows(record: TuneRecord) -> list[dict[str, str]]:
-    """One row per candidate, for a table."""
-    from hlynr.report import tuning as page
-
-    return page.candidate_rows(record)
-
-
-def summary(record: TuneRecord) -> RenderableType:
-    """The record for a terminal."""
-    from hlynr.report import tuning as page
-
-    return page.summary(record)

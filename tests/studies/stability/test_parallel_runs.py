@@ -1,4 +1,4 @@
-"""Runs side by side in processes that crash, refuse, are stopped and are orphaned; a stand-in for the training."""
+"""Runs in processes that crash, report errors, are interrupted, and outlive the study; without a real training."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def work(text, channel):
 
 sys.exit(processes.serve(work))
 """
-Crew = Callable[..., StabilityBoard]
+Run = Callable[[str], StabilityBoard]
 
 
 @pytest.fixture
@@ -62,11 +62,11 @@ def command(tmp_path: Path) -> Callable[[str], list[str]]:
 
 
 @pytest.fixture
-def carry_out(runs: list[Assignment], command: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch) -> Crew:
-    def call(body: str, look: Callable[[], None] = lambda: None) -> StabilityBoard:
+def complete(runs: list[Assignment], command: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch) -> Run:
+    def call(body: str) -> StabilityBoard:
         monkeypatch.setattr(parallel_runs, "COMMAND", command(body))
         board = StabilityBoard(runs, workers=2)
-        parallel_runs.work(runs, board, look)
+        parallel_runs.complete(runs, board)
         return board
 
     return call
@@ -77,42 +77,43 @@ def begun(run: Assignment) -> int:
     return (run.out / "begun").stat().st_size if (run.out / "begun").exists() else 0
 
 
-def test_every_run_is_carried_out_once(carry_out: Crew, runs: list[Assignment]) -> None:
-    board = carry_out("done(run)")
-    assert [row.record.seed for row in board.rows.values() if row.record] == [1, 2, 3]
-    assert {row.state for row in board.rows.values()} == {"done"}
+def test_every_run_is_started_once(complete: Run, runs: list[Assignment]) -> None:
+    board = complete("done(run)")
+    assert [row.record.seed for row in board.by_name.values() if row.record] == [1, 2, 3]
+    assert {row.state for row in board.by_name.values()} == {"done"}
     assert [begun(run) for run in runs] == [1, 1, 1]
     assert board.missing == {}
 
 
-def test_a_crash_is_survived_twice(carry_out: Crew, runs: list[Assignment]) -> None:
-    board = carry_out("begun == 3 or run.name == 'default-2' or os.kill(os.getpid(), signal.SIGKILL); done(run)")
+def test_a_crash_is_survived_twice(complete: Run, runs: list[Assignment]) -> None:
+    board = complete("begun == 3 or run.name == 'default-2' or os.kill(os.getpid(), signal.SIGKILL); done(run)")
     assert [begun(run) for run in runs] == [3, 1, 3]
     assert board.missing == {}
 
 
-def test_a_run_that_keeps_crashing_is_named_and_the_others_go_on(carry_out: Crew, runs: list[Assignment]) -> None:
-    told: list[str] = []
-    board = carry_out("print('last words', file=sys.stderr); run.name != 'default-1' or os._exit(7); done(run)")
-    board.tell(told.append)
+def test_a_run_that_keeps_crashing_is_named_and_the_others_go_on(
+    complete: Run, runs: list[Assignment], capsys: pytest.CaptureFixture[str]
+) -> None:
+    board = complete("print('last words', file=sys.stderr); run.name != 'default-1' or os._exit(7); done(run)")
+    told = capsys.readouterr().err.splitlines()
     assert [begun(run) for run in runs] == [3, 1, 1]
-    assert [row.state for row in board.rows.values()] == ["FAILED", "done", "done"]
+    assert [row.state for row in board.by_name.values()] == ["FAILED", "done", "done"]
     messages = runs[0].out / "messages.log"
     reason = f"the training process ended with exit code 7, in the last of 3 tries; see {messages}"
     assert board.missing == {"default-1": reason}
     assert f"default-1 failed: {reason}" in told
-    again = "default-1: the training process ended with exit code 7; it goes on from its last checkpoint"
-    assert told.count(again) == 2
+    note = "default-1: the training process ended with exit code 7; it resumes from its last checkpoint"
+    assert told.count(note) == 2
     assert messages.read_text() == 3 * "last words\n"
 
 
-def test_what_repeating_cannot_mend_is_not_repeated(carry_out: Crew, runs: list[Assignment]) -> None:
-    board = carry_out("if run.name == 'default-2': raise errors.TrainingError('no usable policy')\n    done(run)")
+def test_a_reported_error_is_not_retried(complete: Run, runs: list[Assignment]) -> None:
+    board = complete("if run.name == 'default-2': raise errors.TrainingError('no usable policy')\n    done(run)")
     assert [begun(run) for run in runs] == [1, 1, 1]
     assert board.missing == {"default-2": "no usable policy"}
 
 
-def test_an_interrupt_lets_those_at_work_stop_and_begins_no_other(carry_out: Crew, runs: list[Assignment]) -> None:
+def test_an_interrupt_lets_the_running_ones_stop_and_starts_no_other(complete: Run, runs: list[Assignment]) -> None:
     body = """
     stopped = []
     signal.signal(signal.SIGINT, lambda *_: stopped.append(1))
@@ -131,7 +132,7 @@ def test_an_interrupt_lets_those_at_work_stop_and_begins_no_other(carry_out: Cre
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        carry_out(body)
+        complete(body)
     thread.join()
     assert [(run.out / "saved").exists() for run in runs] == [True, True, False]
     assert [begun(run) for run in runs] == [1, 1, 0]
@@ -148,7 +149,7 @@ def test_a_killed_study_leaves_no_orphans(runs: list[Assignment], command: Calla
         "command, given = json.load(open(sys.argv[1]))\n"
         "parallel_runs.COMMAND = command\n"
         "runs = [Assignment.model_validate_json(text) for text in given]\n"
-        "parallel_runs.work(runs, StabilityBoard(runs, 2), lambda: None)\n"
+        "parallel_runs.complete(runs, StabilityBoard(runs, 2))\n"
     )
     root = Path(runs[0].root)
     request = root / "request.json"

@@ -1,4 +1,4 @@
-"""What the waiting see of the study."""
+"""What a stability study shows while it runs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ from support import stability_samples
 
 from hlynr.config.config import Config
 from hlynr.records.training import TrainProgress
+from hlynr.runtime.errors import TrainingError
 from hlynr.studies import live_board
 from hlynr.studies.live_board import shown
 from hlynr.studies.stability.stability_board import StabilityBoard
+
+WHY = TrainingError("why")
 
 
 @pytest.fixture
@@ -44,9 +47,11 @@ def progress(timesteps: int, speed: float) -> TrainProgress:
 
 def at_work(board: StabilityBoard) -> None:
     """One is done, one is half through at 1,000 timesteps a second."""
-    board.done(stability_samples.run("large-mlp", 1, timesteps_per_second=2000.0))
-    board.rows["default-1"].state = "running"
-    board.rows["default-1"].progress(progress(500_000, 1000.0))
+    record = stability_samples.run("large-mlp", 1, timesteps_per_second=2000.0)
+    record.write(board.by_name[record.name].run.out / "run.json")
+    board.ended(record.name)
+    board.by_name["default-1"].state = "running"
+    board.by_name["default-1"].progress(progress(500_000, 1000.0))
 
 
 def test_the_time_left_follows_from_the_speeds_of_each_strategy(board: StabilityBoard) -> None:
@@ -54,31 +59,31 @@ def test_the_time_left_follows_from_the_speeds_of_each_strategy(board: Stability
     at_work(board)
     # 500 s of the one at work, 1,000 s of its like, 500 s of the other strategy's, on two workers.
     assert board.eta() == pytest.approx((500 + 1000 + 500) / 2)
-    board.rows["large-mlp-2"].state = board.rows["default-1"].state = "done"
+    board.by_name["large-mlp-2"].state = board.by_name["default-1"].state = "done"
     assert board.eta() == pytest.approx(1000)  # one run is not shared by two workers
-    board.failed("default-2", "why")
+    board.failed("default-2", WHY)
     assert board.eta() == 0.0
 
 
 def test_a_strategy_that_has_not_begun_is_expected_to_be_like_the_others(board: StabilityBoard) -> None:
-    board.rows["default-1"].progress(progress(500_000, 1000.0))
-    board.failed("default-2", "why")
-    board.failed("large-mlp-1", "why")
+    board.by_name["default-1"].progress(progress(500_000, 1000.0))
+    board.failed("default-2", WHY)
+    board.failed("large-mlp-1", WHY)
     assert board.eta() == pytest.approx(1000)
 
 
-def test_a_log_says_what_stands_and_what_happens(
+def test_a_log_has_the_state_and_every_event(
     board: StabilityBoard, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     now = 1000.0
     monkeypatch.setattr(live_board.time, "monotonic", lambda: now)
-    with shown(board) as look:
-        look()
-        look()
+    with shown(board) as update:
+        update()
+        update()
         at_work(board)
-        look()
+        update()
         now += live_board.LINE_INTERVAL
-        look()
+        update()
     lines = capsys.readouterr().err.splitlines()
     begun, happened, later, last = lines
     assert begun == "Stability study: 0 done, 0 running, 4 waiting, 0 FAILED; ETA -"
@@ -110,10 +115,10 @@ def test_on_a_terminal_the_table_lives_below_what_happens(
 ) -> None:
     terminal = _Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with shown(board) as look:
+    with shown(board) as update:
         at_work(board)
         board.notes.append("a [note]")
-        look()
+        update()
     text = terminal.getvalue()
     assert "large-mlp-1 is done" in text
     assert "a [note]" in text

@@ -84,7 +84,7 @@ def test_a_gain_that_may_be_chance_is_called_so(brief: SearchConfig) -> None:
 def test_the_strategy_stands_when_nothing_is_better(brief: SearchConfig) -> None:
     winner, why = decided(brief, runs("default", 0.95, 0.95), runs("stability-7", 0.94, 0.94))
     assert winner == "default"
-    assert why == "default stands: the best candidate, stability-7 gains -1.0 points on fresh seeds (-1.0 to -1.0)"
+    assert why == "default is kept: the best candidate, stability-7 gains -1.0 points on fresh seeds (-1.0 to -1.0)"
     assert decided(brief, runs("default", 0.95, 0.95), runs("stability-7", 0.95, 0.95))[0] == "default"
 
 
@@ -92,7 +92,7 @@ def test_what_collapses_on_a_fresh_seed_does_not_win(brief: SearchConfig) -> Non
     collapsed = runs("stability-7", 0.99, 0.99, collapsed=True)
     assert decided(brief, runs("default", 0.9, 0.9), collapsed) == (
         "default",
-        "default stands: each collapsed on a fresh seed",
+        "default is kept: every candidate collapsed on a fresh seed",
     )
     assert decided(brief, runs("default", 0.9, 0.9), collapsed, runs("stability-9", 0.91, 0.91))[0] == "stability-9"
-    assert decided(brief, runs("default", 0.9, 0.9)) == ("default", "default stands: no trial was feasible")
+    assert decided(brief, runs("default", 0.9, 0.9)) == ("default", "default is kept: no trial was feasible")

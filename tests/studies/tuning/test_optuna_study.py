@@ -44,7 +44,7 @@ def test_a_study_of_something_else_is_not_gone_on_with(brief: SearchConfig) -> N
     optuna_study.begin(brief)
     other = changed(brief, "tune.space.gamma.low=0.986", "reward.effort=0.06")
     for door in (optuna_study.begin, optuna_study.join):
-        with pytest.raises(optuna_study.LostStudyError) as refusal:
+        with pytest.raises(optuna_study.NoSuchStudyError) as refusal:
             door(other)
         assert str(refusal.value) == (
             "tune.study: stability was begun with reward.effort = 0.05, not 0.06 (and 1 more); give the new one "
@@ -53,11 +53,11 @@ def test_a_study_of_something_else_is_not_gone_on_with(brief: SearchConfig) -> N
 
 
 def test_a_study_that_is_not_there_is_not_joined_and_nothing_is_made(brief: SearchConfig, tmp_path: Path) -> None:
-    with pytest.raises(optuna_study.LostStudyError, match="there is no study yet in sqlite:///"):
+    with pytest.raises(optuna_study.NoSuchStudyError, match="there is no study yet in sqlite:///"):
         optuna_study.join(brief)
     assert not list(tmp_path.iterdir())
     optuna_study.begin(brief)
-    with pytest.raises(optuna_study.LostStudyError, match=r"tune\.study: other: is no study in .*; known: stability"):
+    with pytest.raises(optuna_study.NoSuchStudyError, match=r"tune\.study: other: is no study in .*; known: stability"):
         optuna_study.join(changed(brief, "tune.study=other"))
 
 

@@ -15,7 +15,7 @@ from support import databases, searches
 
 from hlynr.studies.tuning import optuna_study, retries, search_config, search_worker
 from hlynr.studies.tuning import trial as trials
-from hlynr.studies.tuning.retries import Lookout
+from hlynr.studies.tuning.retries import TrialRetrier
 from hlynr.studies.tuning.search_config import SearchConfig
 from hlynr.studies.tuning.search_worker import TrialRequest
 
@@ -29,7 +29,7 @@ pytestmark = [
 def brisk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Trials of no time, and little patience between them."""
     monkeypatch.setattr(search_worker, "PAUSE", 0.1)
-    monkeypatch.setattr(trials, "carry_out", lambda begun, _: begun.suggest_float("learning_rate", 0.0, 1.0))
+    monkeypatch.setattr(trials, "run", lambda begun, _: begun.suggest_float("learning_rate", 0.0, 1.0))
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=databases.needed)])
@@ -89,11 +89,11 @@ def test_killed_while_it_put_a_lost_one_back(brief: SearchConfig, monkeypatch: p
     give_heartbeat(study, gone)
     time.sleep(optuna_study.GRACE * brief.config.tune.heartbeat + 1.1)  # the databases' clocks may tick in seconds
     with monkeypatch.context() as patch:
-        patch.setattr(retries, "lost", lambda _: (_ for _ in ()).throw(SystemExit))
+        patch.setattr(retries, "without_retry", lambda _: (_ for _ in ()).throw(SystemExit))
         with pytest.raises(SystemExit):
-            optuna_study.lookout(study, brief).look()
+            optuna_study.retrier(study, brief).queue_stale()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL]
-    optuna_study.lookout(study, brief).look()
+    optuna_study.retrier(study, brief).queue_stale()
     (heir,) = heirs(study, gone.number)
     assert (heir.state, heir.params) == (TrialState.WAITING, {"learning_rate": rate})
 
@@ -104,7 +104,7 @@ def test_an_heir_that_is_lost_as_well_has_one_heir_again(brief: SearchConfig) ->
     for _ in range(3):
         study.tell(study.trials[-1].number, state=TrialState.FAIL)
         for _ in range(2):
-            optuna_study.lookout(study, brief).look()
+            optuna_study.retrier(study, brief).queue_stale()
         again, _ = begun(study)
     assert [trial.params for trial in study.trials] == 4 * [{"learning_rate": rate}]
     assert [retries.retry_of(trial) for trial in study.trials] == [None] + 3 * [first.number]
@@ -117,14 +117,14 @@ def test_whoever_looks_at_the_same_time_it_is_put_back_once(brief: SearchConfig)
     for _ in range(4):
         gone, _ = begun(study)
         study.tell(gone, state=TrialState.FAIL)
-    lookouts = [optuna_study.lookout(optuna_study.join(brief), brief) for _ in range(6)]
-    together = threading.Barrier(len(lookouts))
+    retriers = [optuna_study.retrier(optuna_study.join(brief), brief) for _ in range(6)]
+    together = threading.Barrier(len(retriers))
 
-    def look(one: Lookout) -> None:
+    def queue(one: TrialRetrier) -> None:
         together.wait()
-        one.look()
+        one.queue_stale()
 
-    threads = [threading.Thread(target=look, args=(one,)) for one in lookouts]
+    threads = [threading.Thread(target=queue, args=(one,)) for one in retriers]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -147,7 +147,7 @@ def test_a_trial_that_broke_by_itself_is_not_tried_again(brief: SearchConfig, mo
         raise ZeroDivisionError("of its own")
 
     with monkeypatch.context() as patch:
-        patch.setattr(trials, "carry_out", broken)
+        patch.setattr(trials, "run", broken)
         with pytest.raises(ZeroDivisionError):
             search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
     search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
@@ -158,13 +158,13 @@ def test_a_trial_that_broke_by_itself_is_not_tried_again(brief: SearchConfig, mo
 
 def test_a_trial_with_signs_of_life_is_left_alone_however_long_it_takes(brief: SearchConfig) -> None:
     study = optuna_study.join(brief)
-    other = optuna_study.lookout(optuna_study.join(brief), brief)
+    other = optuna_study.retrier(optuna_study.join(brief), brief)
 
     def slow(_: optuna.Trial) -> float:
         until = time.monotonic() + 5.0  # of which it may be silent for three
         while time.monotonic() < until:
             time.sleep(0.1)
-            other.look()
+            other.queue_stale()
         return 0.5
 
     study.optimize(slow, n_trials=1)

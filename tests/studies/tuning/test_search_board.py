@@ -33,7 +33,7 @@ def test_the_line_counts_what_is_done_and_names_the_best() -> None:
     assert shown(trials, wanted=3).eta() == 0.0
 
 
-def test_what_happens_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_event_is_printed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(boards, "INTERVAL", 0.0)
     trials = [trial(0, 0.5)]
     board = shown(trials)
@@ -46,17 +46,16 @@ def test_what_happens_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
     said: list[str] = []
     for _ in range(2):
-        board.look()
-        board.tell(said.append)
+        board.report(said.append)
     assert said == [
-        "trial 1: failed, its worker was lost; trial 3 takes its place",
+        "trial 1: failed, its worker crashed; trial 3 retries it",
         "trial 2: pruned, value -, 10.0 s",
         "trial 3: complete, success 55.0% at the end, 60.0% at its best, value 0.600, 10.0 s",
         "trial 4: failed",
     ]
 
 
-def test_the_study_is_not_read_at_every_look() -> None:
+def test_the_study_is_not_read_at_every_refresh() -> None:
     reads: list[int] = []
 
     def read() -> list[TrialRecord]:
@@ -65,7 +64,7 @@ def test_the_study_is_not_read_at_every_look() -> None:
 
     board = SearchBoard("stability", 2, read)
     for _ in range(100):
-        board.look()
+        board.refresh()
     assert len(reads) == 2
 
 

@@ -106,12 +106,12 @@ def test_a_hopeless_trial_ends_in_its_middle(
     assert not (found.folder / "trials" / "2").exists()
 
 
-def test_an_interrupted_trial_goes_back_into_the_line(
+def test_an_interrupted_trial_goes_back_into_the_queue(
     searched: tuple[SearchConfig, optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = searched
     with monkeypatch.context() as patch:
-        patch.setattr(trial, "_train", lambda *_: (_ for _ in ()).throw(trial.Interrupted))
+        patch.setattr(trial, "_train", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=4))
     *_, failed, waiting = optuna_study.find(found).trials

@@ -1,4 +1,4 @@
-"""`hlynr tune` as a person uses it: killed, gone on with, confirmed, shown, written into params.yaml."""
+"""`hlynr tune` from the command line: killed, resumed, confirmed, shown, written into params.yaml."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hlynr.ops.tracking import store
 from hlynr.records.tuning import FINISHED, TrialRecord, TuneRecord
 from hlynr.service import prefect_server
 from hlynr.studies.tuning import figures, optuna_study, search_config
-from hlynr.studies.tuning import tune as tuning_run
+from hlynr.studies.tuning import trial as trials
 from hlynr.studies.tuning.search_config import SearchConfig
 
 TRIALS = 10
@@ -50,9 +50,9 @@ def trials_of(found: SearchConfig) -> list[TrialRecord]:
     key = (str(found.root), found.config.tune.storage, found.config.tune.study)
     try:
         _OPEN[key] = _OPEN.get(key) or optuna_study.find(found)
-    except optuna_study.LostStudyError:
+    except optuna_study.NoSuchStudyError:
         return []
-    return tuning_run.read(_OPEN[key])
+    return trials.read(_OPEN[key])
 
 
 def finished(found: SearchConfig) -> int:
@@ -70,7 +70,7 @@ def workers_of(process: Popen[str]) -> list[psutil.Process]:
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """One worker killed after the first trial, everything after some more, then the same command again."""
-    # Beginners that hardly succeed: none is given up, and only one that forgets everything has collapsed.
+    # Beginners that hardly succeed: none is pruned, and only one that forgets everything has collapsed.
     lenient = ("tune.prune_below=0.0", "monitor.collapse_fraction=0.01")
     root = searches.make(tmp_path_factory.mktemp("search") / "project", *lenient)
     found = search_config.load(root / "params.yaml")
@@ -97,7 +97,7 @@ def test_no_finished_trial_is_lost_or_repeated(searched: Searched) -> None:
     assert len({json.dumps(trial.params, sort_keys=True) for trial in done}) == len(done)
 
 
-def test_every_lost_trial_is_tried_again_as_it_was(searched: Searched) -> None:
+def test_every_lost_trial_is_retried_with_the_same_parameters(searched: Searched) -> None:
     trials = {trial.number: trial for trial in searched.record.trials}
     lost = [trial for trial in trials.values() if trial.state == "failed"]
     assert len(lost) >= 2  # one killed alone, one at least with everything
@@ -107,7 +107,7 @@ def test_every_lost_trial_is_tried_again_as_it_was(searched: Searched) -> None:
     assert {trial.state for trial in trials.values()} <= FINISHED | {"failed"}
 
 
-def test_a_killed_worker_is_replaced_and_told_of(searched: Searched) -> None:
+def test_a_killed_worker_is_replaced(searched: Searched) -> None:
     assert len({trial.place for trial in searched.record.trials if trial.place}) >= 4
 
 
@@ -184,7 +184,7 @@ def test_a_trial_that_is_not_there_is_refused(searched: Searched, reference: str
 
 def test_applying_shows_the_diff_and_asks(searched: Searched) -> None:
     before = (searched.root / "params.yaml").read_text()
-    if searched.record.stands:
+    if searched.record.strategy_kept:
         done = projects.run(searched.root, *COMMAND, "--apply", "--yes")
         assert (done.returncode, (searched.root / "params.yaml").read_text()) == (0, before)
         assert done.stderr.splitlines()[-1].endswith("; nothing is written")
@@ -228,7 +228,7 @@ def test_ctrl_c_puts_the_trials_back_and_leaves_no_process(searched: Searched) -
     assert again.returncode == 0, again.stderr
 
 
-def test_the_dashboard_opens_on_the_searches_and_goes_when_told(searched: Searched) -> None:
+def test_the_dashboard_shows_the_searches_and_stops_on_a_signal(searched: Searched) -> None:
     port = prefect_server.free_port()
     server = projects.start(searched.root, "hlynr", "ui", "--tune", "--port", str(port))
 
