@@ -145,7 +145,7 @@ def test_the_list_shows_the_retraining_and_its_attempts_below_it(
     lineage, rate = retraining.record.lineage, retraining.record.evaluation.heldout.success_rate
     above = opened.client.get_run(str(lineage.mlflow_parent_run_id)).info.run_name
     below = opened.client.get_run(str(lineage.mlflow_run_id)).info.run_name
-    assert above.startswith("retraining 0 · promoted · ")
+    assert above.startswith("#0 · promoted · ")
     page.open(views.address("", opened.experiment_id))
     page.shows(above, "heldout/success_rate", "One run per retraining")
     assert below not in page.text()

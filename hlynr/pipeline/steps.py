@@ -109,7 +109,9 @@ def version(project: Project, lineage: Lineage) -> VersionRecord | None:
     settings = project.config.versioning
     if not settings.enabled:
         return None
-    return experiments.save(project.root, f"retraining-{lineage.id}", project.config, push=settings.push)
+    return experiments.save(
+        project.root, experiments.experiment_names(lineage.id)[0], project.config, push=settings.push
+    )
 
 
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:

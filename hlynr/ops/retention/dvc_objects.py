@@ -104,7 +104,7 @@ def experiments(root: Path) -> list[Experiment]:
 
 
 def _reason_to_stay(each: Experiment, names: Collection[str], known: Collection[str], before: datetime) -> str | None:
-    if not each.name.startswith("retraining-"):
+    if not each.name.startswith(versioning_experiments.PREFIXES):
         return FOREIGN
     if each.name in known:
         return KEPT_RETRAINING

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hlynr.ops.registry import journal
 from hlynr.ops.registry.versions import MODEL_ID_TAG
+from hlynr.ops.tracking import migration
+from hlynr.ops.tracking.migration import pages
 from hlynr.ops.tracking.runs import LINEAGE_TAG
 from hlynr.ops.tracking.store import Store
+from hlynr.ops.versioning.experiments import experiment_names
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -37,8 +40,8 @@ class Entry:
     @property
     def experiments(self) -> set[str]:
         """Names that its lineage may have among DVC's experiments."""
-        named = {self.tags.get(EXPERIMENT_TAG), _experiment(self.tags.get(LINEAGE_TAG))}
-        return {name for name in named if name}
+        saved = self.tags.get(EXPERIMENT_TAG)
+        return {*experiment_names(self.tags.get(LINEAGE_TAG, "")), *([saved] if saved else [])}
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ def database(store: Store) -> Any | None:
 def runs(store: Store, before: int) -> list[Entry]:
     from mlflow.entities import ViewType
 
-    found = _all(
+    found = pages(
         store.client.search_runs, experiment_ids=[store.experiment_id], run_view_type=ViewType.ALL, max_results=1000
     )
     return [_entry(store, run, before) for run in found]
@@ -76,12 +79,12 @@ def runs(store: Store, before: int) -> list[Entry]:
 
 def _entry(store: Store, run: Run, before: int) -> Entry:
     seen = max(run.info.start_time or 0, run.info.end_time or 0)
-    if run.info.status == "RUNNING" and seen < before:  # a corpse, or gone on with after a long rest
+    if run.info.status == "RUNNING" and seen < before:  # a dead process, or one resumed after a long time
         histories = (store.client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
         seen = max((entry.timestamp for history in histories for entry in history), default=seen)
     deleted = run.info.lifecycle_stage == "deleted"
     name = run.info.run_name or run.info.run_id
-    return Entry(run.info.run_id, name, dict(run.data.tags), deleted, seen, run.info.artifact_uri or "")
+    return Entry(run.info.run_id, name, migration.present(run.data.tags), deleted, seen, run.info.artifact_uri or "")
 
 
 def forgotten(behind: Any | None, before: int) -> set[str]:
@@ -91,7 +94,7 @@ def forgotten(behind: Any | None, before: int) -> set[str]:
 
 def models(store: Store, behind: Any | None) -> list[LoggedModel]:
     """Logged models of the experiment, those included that an interrupted pruning has only marked as deleted."""
-    found = [(model, False) for model in _all(store.client.search_logged_models, experiment_ids=[store.experiment_id])]
+    found = [(model, False) for model in pages(store.client.search_logged_models, experiment_ids=[store.experiment_id])]
     if behind is not None:
         deleted = behind._get_deleted_logged_models()
         found += [(behind.get_logged_model(key, allow_deleted=True), True) for key in deleted]
@@ -101,14 +104,15 @@ def models(store: Store, behind: Any | None) -> list[LoggedModel]:
 
 
 def pointers(store: Store) -> Pointers:
-    versions = list(_all(store.client.search_model_versions))
-    registries = [replace(store, model=model.name) for model in _all(store.client.search_registered_models)]
+    versions = list(pages(store.client.search_model_versions))
+    registries = [replace(store, model=model.name) for model in pages(store.client.search_registered_models)]
     decisions = [entry for each in registries for entry in (*journal.history(each), journal.unfinished(each)) if entry]
     lineages = [version.tags.get(LINEAGE_TAG) for version in versions] + [entry.lineage_id for entry in decisions]
     runs = [version.run_id for version in versions] + [entry.mlflow_run_id for entry in decisions]
     models = {version.tags.get(MODEL_ID_TAG, "") for version in versions}
     models |= {found for version in versions for found in _MODEL_ID.findall(version.source or "")}
-    experiments = [version.tags.get(EXPERIMENT_TAG) for version in versions] + [_experiment(each) for each in lineages]
+    experiments = [version.tags.get(EXPERIMENT_TAG) for version in versions]
+    experiments += [name for each in lineages for name in experiment_names(each or "")]
     return Pointers(
         _known(runs), _known(models), _known(experiments), _known(map(retraining_id, filter(None, lineages)))
     )
@@ -122,16 +126,3 @@ def retraining_id(lineage_id: str) -> str:
     """The id of the retraining's first attempt."""
     found = _RETRAINING_ID.match(lineage_id)
     return found[0] if found else lineage_id
-
-
-def _experiment(lineage_id: str | None) -> str | None:
-    return f"retraining-{lineage_id}" if lineage_id else None
-
-
-def _all(search: Callable[..., Any], **wanted: Any) -> Iterator[Any]:
-    """Every page of what MLflow answers."""
-    page = search(**wanted)
-    yield from page
-    while page.token:
-        page = search(**wanted, page_token=page.token)
-        yield from page

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hlynr.config import former_names
 from hlynr.ops.tracking.runs import DEVICE_TAG, FOLDER_TAG, LINEAGE_TAG, PARENT_TAG, RETRAINING_TAG
 from hlynr.ops.tracking.store import Store
 from hlynr.records.training import SIGNS, EvaluationPoint, Lineage
@@ -107,7 +108,8 @@ def read(store: Store, run_id: str) -> RecordedTraining:
         if metric in run.data.metrics
     }
     logged = [entry for history in histories.values() for entry in history]
-    settings = {key: _parsed(value) for key, value in run.data.params.items()}
+    logged_params = sorted(run.data.params.items(), key=lambda item: _present(item[0]) == item[0])
+    settings = {_present(key): _parsed(value) for key, value in logged_params}
     started = int(run.info.start_time)
     speeds = histories.get(SPEED, [])
     return RecordedTraining(
@@ -148,8 +150,13 @@ def _points(histories: Mapping[str, list[Any]], episodes: int) -> tuple[Evaluati
 
 def _lineage(run: Run) -> Lineage:
     head = LINEAGE_TAG.removesuffix("id")
-    fields = {key.removeprefix(head): value for key, value in run.data.tags.items() if key.startswith(head)}
-    return Lineage.model_validate(fields | {"mlflow_run_id": _id(run)})
+    fields = {name: run.data.tags.get(f"{head}{name}") for name in Lineage.model_fields}
+    known = {name: value for name, value in fields.items() if value is not None}
+    return Lineage.model_validate(known | {"mlflow_run_id": _id(run)})
+
+
+def _present(key: str) -> str:
+    return ".".join(former_names.present(key.split(".")))
 
 
 def _parsed(value: str) -> Any:

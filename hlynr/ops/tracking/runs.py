@@ -70,7 +70,7 @@ def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str]) -> str
     """
     tags = {RETRAINING_TAG: lineage.id, NUMBER_TAG: str(lineage.retraining), "hlynr.retraining.plan": ", ".join(plan)}
     tags |= _source(lineage)
-    name = f"retraining {lineage.retraining} · {_started(lineage)}"
+    name = f"#{lineage.retraining} · {_started(lineage)}"
     return str(store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id)
 
 
@@ -108,8 +108,8 @@ def conclude_retraining(
     from mlflow.entities import RunTag
 
     tags = store.client.get_run(run_id).data.tags
-    # The list of runs cuts names after some twenty characters: what tells retrainings apart comes first.
-    name = f"retraining {tags[NUMBER_TAG]} · {outcome} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
+    # The list of runs cuts names after some twenty characters: the number and the result come first.
+    name = f"#{tags[NUMBER_TAG]} · {outcome} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
     store.client.update_run(run_id, name=name)
     store.client.log_batch(run_id, metrics=metrics(figures), tags=[RunTag(OUTCOME_TAG, outcome)])
     finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)
@@ -223,7 +223,7 @@ def _run_of(store: Store, lineage: Lineage) -> Run | None:
 
 
 def _run_name(lineage: Lineage, config: Config) -> str:
-    attempt = f"retraining {lineage.retraining} · {lineage.attempt} {lineage.strategy}"
+    attempt = f"#{lineage.retraining} · {lineage.attempt} {lineage.strategy}"
     return f"{attempt} · {config.train.algorithm} · {config.train.scenario} · {_started(lineage)}"
 
 

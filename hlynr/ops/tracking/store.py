@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from hlynr.config.config import Config
-from hlynr.ops.tracking import shared_lock, views
+from hlynr.ops.tracking import migration, shared_lock, views
 from hlynr.ops.tracking.shared_lock import Confirm
 from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady
@@ -168,7 +168,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     """The experiment's id, created if missing and restored if somebody deleted it in the UI."""
     found = client.get_experiment_by_name(name)
     if found is None:
-        return str(client.create_experiment(name, artifact_location=artifacts, tags=views.tags()))
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=views.tags() | migration.DONE))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
     if artifacts is not None and _place(found.artifact_location) != _place(artifacts):
@@ -180,6 +180,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
         )
     for key in views.tags().keys() - found.tags.keys():  # it was made before this program wrote them
         client.set_experiment_tag(found.experiment_id, key, views.tags()[key])
+    migration.migrate(client, found)
     return str(found.experiment_id)
 
 

@@ -35,6 +35,8 @@ LOCK_TIMEOUT = 300.0  # [s] a save takes seconds, unless the remote is far away
 DVC_TIMEOUT = 900.0  # [s]
 
 EXPERIMENT_REF = re.compile(r"refs/exps/(?P<head>[0-9a-f]{2}/[0-9a-f]{38,})/(?P<name>[^/]+)")
+PREFIXES = ("retraining-", "night-")
+"""Of the experiments that retrainings are saved as, with their lineage's id; the second one by earlier versions."""
 _log = logging.getLogger(__name__)
 
 
@@ -104,6 +106,11 @@ def list_experiments(root: Path) -> list[str]:
     """
     with explained():
         return [found["name"] for found in _experiments(root)]
+
+
+def experiment_names(lineage_id: str) -> tuple[str, ...]:
+    """What a retraining's experiment may be called, the present name first; none without an id."""
+    return tuple(f"{prefix}{lineage_id}" for prefix in PREFIXES if lineage_id)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ def test_mlflow_is_quiet_unless_the_user_says_otherwise(monkeypatch: pytest.Monk
 def test_run_carries_name_params_and_lineage(store: Store) -> None:
     config = stores.config("train.net_arch=[64, 64]", "train.target_kl=null")
     run = store.client.get_run(start_run(store, stores.lineage(), config))
-    assert run.info.run_name == "retraining 0 · 1 default · ppo · reference · 20261123-180530"
+    assert run.info.run_name == "#0 · 1 default · ppo · reference · 20261123-180530"
     assert run.info.status == "RUNNING"
     assert run.data.tags["hlynr.lineage.id"] == stores.lineage().id
     assert run.data.tags["mlflow.source.git.commit"] == stores.lineage().git_commit
@@ -136,10 +136,10 @@ def test_a_retry_with_other_parameters_is_refused(store: Store) -> None:
 
 def test_a_retraining_is_named_after_what_came_of_it(store: Store) -> None:
     above = start_retraining(store, stores.lineage(), ["default"])
-    assert store.client.get_run(above).info.run_name == "retraining 0 · 20261123-180530"
+    assert store.client.get_run(above).info.run_name == "#0 · 20261123-180530"
     conclude_retraining(store, above, "not_promoted", {"attempts": 1}, "**Version 2 was not promoted.**")
     run = store.client.get_run(above)
-    assert (run.info.run_name, run.info.status) == ("retraining 0 · refused · 20261123-180530", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("#0 · refused · 20261123-180530", "FINISHED")
     assert run.data.metrics["attempts"] == 1
 
 
