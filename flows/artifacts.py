@@ -29,9 +29,6 @@ class ProgressArtifact:
             created = create_progress_artifact(progress=0.0, key="training", description="Training has not begun.")
             self._id = created if isinstance(created, UUID) else UUID(str(created))
 
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """MLflow has them."""
-
     def progress(self, progress: TrainProgress) -> None:
         """Show the newest line unless the last one is too recent."""
         now = time.monotonic()

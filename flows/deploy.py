@@ -25,7 +25,7 @@ from flows.scheduling import SLOT
 from flows.tune import deploy as deploy_tune
 from hlynr.config import params
 from hlynr.config.config import Config
-from hlynr.runtime.errors import explained
+from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import NIGHTLY, SILENT
 
@@ -140,7 +140,7 @@ def main(arguments: list[str]) -> Config:
         config = params.load(Path(root, params_file), overrides)
         deploy(config, Path(root), params_file, overrides)
     except Exception as error:
-        told = explained(error)
+        told = as_user_error(error)
         if told is None:
             raise
         print(f"hlynr: {told}", file=sys.stderr, flush=True)

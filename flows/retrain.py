@@ -25,14 +25,14 @@ from hlynr.records.evaluation import EvaluationReport, GateDecision
 from hlynr.records.retraining import Attempt, RetrainRecord
 from hlynr.records.training import Lineage, TrainResult
 from hlynr.runtime import processes
-from hlynr.runtime.errors import InputError, TrainingError, explained
+from hlynr.runtime.errors import InputError, TrainingError, as_user_error
 from hlynr.runtime.progress import console
 
 
 def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
     """A crash is, and is told; an error that names what the user must change is not. Asked while a retry is left."""
     error = state.result(raise_on_failure=False)
-    if explained(error) is not None and not isinstance(error, processes.TrainingCrashedError):
+    if as_user_error(error) is not None and not isinstance(error, processes.TrainingCrashedError):
         return False
     _tell(f"{task.name} again, after {error!r}")
     return True

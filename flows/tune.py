@@ -9,7 +9,7 @@ from prefect.deployments import run_deployment
 from flows import scheduling
 from flows.artifacts import table
 from hlynr.records.tuning import TuneRecord
-from hlynr.runtime.errors import explained
+from hlynr.runtime.errors import as_user_error
 from hlynr.studies.tuning import search_config
 
 WORKER = "tune-worker/tune-worker"
@@ -76,7 +76,7 @@ def tune_worker(
         with scheduling.gpu():
             tuning_run.join(searched, trials=trials or searched.config.tune.trials)
     except Exception as error:
-        raise explained(error) or error from None
+        raise as_user_error(error) or error from None
 
 
 def deploy(pool: str, root: str = ".") -> None:

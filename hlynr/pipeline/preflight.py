@@ -12,7 +12,7 @@ from pathlib import Path
 
 from hlynr.config.project import Project
 from hlynr.records.retraining import Check
-from hlynr.runtime.errors import EnvironmentNotReady, explained
+from hlynr.runtime.errors import EnvironmentNotReady, as_user_error
 
 FREE_BYTES = 2 * 1024**3
 """Free disk that a retraining may need for checkpoints, artifacts and caches."""
@@ -48,7 +48,7 @@ def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
     try:
         return Check(name=name, ok=True, required=required, detail=look())
     except Exception as error:
-        told = error if isinstance(error, (OSError, ValueError, subprocess.SubprocessError)) else explained(error)
+        told = error if isinstance(error, (OSError, ValueError, subprocess.SubprocessError)) else as_user_error(error)
         if told is None:
             raise
         return Check(name=name, ok=False, required=required, detail=" ".join(str(told).split()))

@@ -19,10 +19,9 @@ from hlynr.records.evaluation import EvaluationReport, GateDecision, PairedCompa
 from hlynr.records.retraining import Attempt, Promotion, RetrainRecord, VersionRecord
 from hlynr.records.training import Lineage, TrainProgress, TrainResult
 from hlynr.runtime.errors import DONE, INTERRUPTED, TRAINING_FAILED
-from hlynr.runtime.progress import Fanout, TrainObserver
+from hlynr.runtime.progress import ProgressObserver
 
 if TYPE_CHECKING:
-    from hlynr.ops.tracking.metric_stream import MetricStream
     from hlynr.ops.tracking.store import Store
 
 
@@ -46,15 +45,16 @@ def train(
     *,
     out: Path | None = None,
     resume: bool = False,
-    observers: Sequence[TrainObserver] = (),
+    observers: Sequence[ProgressObserver] = (),
 ) -> TrainResult:
-    """Train, with every metric going to the lineage's MLflow run as well as to ``observers``.
+    """Train; metrics go to the lineage's MLflow run, progress to ``observers``.
 
     With ``resume`` a training that was killed goes on from its last checkpoint, under its own lineage and run; if
     ``lineage`` is given, only a checkpoint of that one.
     """
     from hlynr.ops.tracking import lineage as lineages
     from hlynr.ops.tracking import runs, store
+    from hlynr.ops.tracking.metric_stream import MetricStream
     from hlynr.report import descriptions
     from hlynr.rl import train as training
 
@@ -66,10 +66,12 @@ def train(
     run_id = runs.start_run(opened, lineage, project.config)
     runs.set_place(opened, run_id, device, out)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
-    with _reported(opened, lineage), _metrics_to(opened, run_id, out) as metrics:
-        watching = Fanout([*observers, metrics])
-        result = training.train(project.config, out, lineage, watching, resume=begun is not None)
-        watching.progress(TrainProgress.at_end(result))
+    with _reported(opened, lineage), MetricStream(opened, run_id, out / "unsent-metrics.jsonl") as stream:
+        result = training.train(
+            project.config, out, lineage, resume=begun is not None, progress_to=observers, metrics_to=[stream]
+        )
+        for observer in observers:
+            observer.progress(TrainProgress.at_end(result))
     runs.set_lineage(opened, run_id, result.lineage)
     runs.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", descriptions.run(result))
     if result.interrupted and lineage.mlflow_parent_run_id:
@@ -288,30 +290,6 @@ def reported_retraining(project: Project, lineage: Lineage) -> Iterator[None]:
             opened = store.open_store(project.config, project.root)
             runs.finish_run(opened, str(lineage.mlflow_parent_run_id), status, f"Ended without a decision: {error!r}")
         raise
-
-
-class _MlflowObserver:
-    """Hands a training's figures to the stream that sends them to MLflow."""
-
-    def __init__(self, stream: MetricStream) -> None:
-        self._stream = stream
-
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        self._stream.log(timesteps, values)
-
-    def progress(self, progress: TrainProgress) -> None:
-        """MLflow charts metrics; progress is for people who wait."""
-
-
-@contextmanager
-def _metrics_to(opened: Store, run_id: str, out: Path) -> Iterator[TrainObserver]:
-    from hlynr.ops.tracking.metric_stream import MetricStream
-
-    stream = MetricStream(opened, run_id, out / "unsent-metrics.jsonl")
-    try:
-        yield _MlflowObserver(stream)
-    finally:
-        stream.close()
 
 
 def _log_evaluation(project: Project, report: EvaluationReport, figures: Sequence[Path]) -> None:

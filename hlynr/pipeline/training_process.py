@@ -16,7 +16,7 @@ from hlynr.config.project import Project
 from hlynr.records.base import Record
 from hlynr.records.training import Lineage, TrainResult
 from hlynr.runtime.processes import MessageChannel, TrainingCrashedError, converse, kill, serve, start, stop
-from hlynr.runtime.progress import TrainObserver
+from hlynr.runtime.progress import ProgressObserver
 
 COMMAND = [sys.executable, "-P", "-m", "hlynr.pipeline.training_process"]
 """-P: this package, not one of the same name that lies in the working directory."""
@@ -31,7 +31,9 @@ class TrainingRequest(Record):
     resume: bool
 
 
-def train(project: Project, lineage: Lineage, *, resume: bool, observers: Sequence[TrainObserver] = ()) -> TrainResult:
+def train(
+    project: Project, lineage: Lineage, *, resume: bool, observers: Sequence[ProgressObserver] = ()
+) -> TrainResult:
     """As `hlynr.pipeline.steps.train`, in a child process that is gone when this returns or raises.
 
     Raises:

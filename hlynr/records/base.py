@@ -36,11 +36,19 @@ class Record(BaseModel):
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file atomically: a reader sees the old one or the whole new one, and a full disk leaves no part."""
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: Path, content: bytes | memoryview) -> None:
+    """Write a file atomically: a reader finds the old one or the whole new one, and a full disk leaves no part."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_bytes(content)
         temporary.replace(path)
+    except OSError as error:
+        error.filename = str(path)  # a full disk is reported without a name, and nobody knows the temporary one
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,7 +24,7 @@ from hlynr.rl import bundle, checkpoint
 from hlynr.rl.curriculum import RadiusCurriculum
 from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 from hlynr.rl.network import NetworkPolicy
-from hlynr.runtime.progress import TrainObserver
+from hlynr.runtime.progress import MetricObserver, ProgressObserver
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -36,14 +36,15 @@ STATUS_INTERVAL = 2.0
 
 
 class MetricWriter(KVWriter):
-    """SB3's logger passes what it has gathered on to an observer."""
+    """Passes what SB3's logger has gathered on to observers."""
 
-    def __init__(self, observer: TrainObserver) -> None:
-        self._observer = observer
+    def __init__(self, observers: Sequence[MetricObserver]) -> None:
+        self._observers = observers
 
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         numbers = {key: float(value) for key, value in key_values.items() if isinstance(value, int | float | np.number)}
-        self._observer.metrics(step, numbers)
+        for observer in self._observers:
+            observer.log(step, numbers)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -63,14 +64,16 @@ class Supervisor(BaseCallback):
         env: InterceptVecEnv,
         progress: checkpoint.Progress,
         digest: str,
-        observer: TrainObserver,
+        progress_to: Sequence[ProgressObserver],
+        metrics_to: Sequence[MetricObserver],
         stop_requested: Callable[[], bool],
     ) -> None:
         super().__init__()
         self.config, self.out, self.env, self.state = config, out, env, progress
         self.verdict: MonitorVerdict = judge(progress.points, config.monitor)
         self.interrupted = False
-        self._digest, self._observer, self._stop_requested = digest, observer, stop_requested
+        self._digest, self._stop_requested = digest, stop_requested
+        self._progress_to, self._metrics_to = progress_to, metrics_to
         self._halt = self.verdict.stopped  # a checkpoint from the moment of a verdict goes no further
         self._curriculum = RadiusCurriculum(config)
         if progress.curriculum:
@@ -158,7 +161,7 @@ class Supervisor(BaseCallback):
         self.verdict = judge(self.state.points, monitor)
         if self.state.best is None or _rank(point) > _rank(self.state.best):
             self._keep_best(point)
-        self._observer.metrics(self.num_timesteps, self._evaluation_metrics(point))
+        self._log(self._evaluation_metrics(point))
 
     def _newest_update(self) -> dict[str, float]:
         """What SB3 logged of it and has not written yet."""
@@ -203,12 +206,16 @@ class Supervisor(BaseCallback):
             **{f"monitor/{name}": value for name, value in point.signs().items()},
         }
 
+    def _log(self, values: dict[str, float]) -> None:
+        for observer in self._metrics_to:
+            observer.log(self.num_timesteps, values)
+
     def _finite(self) -> bool:
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.model.policy.parameters())
 
     def _not_a_number(self) -> None:
         self.verdict = not_a_number(self.state.points, self.config.monitor, self.num_timesteps, WEIGHT)
-        self._observer.metrics(self.num_timesteps, {"monitor/finite_weights": 0.0})
+        self._log({"monitor/finite_weights": 0.0})
         self._halt = True
 
     def _rate(self) -> float:
@@ -216,7 +223,8 @@ class Supervisor(BaseCallback):
 
     def _report(self) -> None:
         progress = self.progress()
-        self._observer.progress(progress)
+        for observer in self._progress_to:
+            observer.progress(progress)
         if time.monotonic() >= self._next_status:
             self._next_status = time.monotonic() + STATUS_INTERVAL
             self.write_status("running", progress)

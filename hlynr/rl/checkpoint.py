@@ -1,11 +1,12 @@
-"""Training checkpoints: everything from which a killed training goes on as if it had not been killed.
+"""Training checkpoints: everything that a killed training needs to go on as if it had not been killed.
 
 Written between two rollouts, loaded with ``weights_only``: tensors and plain values, nothing that executes.
 """
 
 from __future__ import annotations
 
-import os
+import hashlib
+import io
 import pickle
 import random
 import zipfile
@@ -17,6 +18,7 @@ import numpy as np
 import torch
 from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
+from hlynr.records.base import Record, write_bytes
 from hlynr.records.training import EvaluationPoint, Lineage
 from hlynr.runtime.errors import InputError
 
@@ -24,17 +26,17 @@ if TYPE_CHECKING:
     from hlynr.rl.adapter import InterceptVecEnv
     from hlynr.rl.algorithms import Algorithm
 
-FILE = "latest.pt"
+FILE, HEADER = "latest.pt", "latest.json"
 _FORMAT = 2
 
 
 class CheckpointError(InputError):
-    """A checkpoint that cannot be gone on from; the message says why in one line."""
+    """A training cannot go on from this checkpoint."""
 
 
 @dataclass
 class Progress:
-    """What a training has found so far, beside the learner itself."""
+    """The state of a training beside the learner itself."""
 
     lineage: Lineage
     points: list[EvaluationPoint]
@@ -46,19 +48,28 @@ class Progress:
     curriculum: dict[str, Any]
 
 
+class _Header(Record):
+    """What is asked of a checkpoint before a training goes on from it, in a file of its own: it costs no load."""
+
+    format: int
+    sha256: str
+    """Of the checkpoint. The file of another one, which a kill between the two writes leaves, does not count."""
+    digest: str
+    lineage: Lineage
+
+
 def save(folder: Path, model: Algorithm, env: InterceptVecEnv, progress: Progress, digest: str) -> None:
-    """Write the checkpoint atomically; ``digest`` names the configuration it belongs to."""
+    """Write the checkpoint atomically, then its header; ``digest`` names the configuration it belongs to."""
     folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / f".{FILE}.{os.getpid()}.tmp"
-    try:
-        torch.save({"format": _FORMAT, "digest": digest, **_captured(model, env, progress)}, temporary)
-        temporary.replace(folder / FILE)
-    finally:
-        temporary.unlink(missing_ok=True)
+    buffer = io.BytesIO()  # torch's own writer reports a full disk as a position that did not advance
+    torch.save({"format": _FORMAT, "digest": digest, **_captured(model, env, progress)}, buffer)
+    write_bytes(folder / FILE, buffer.getbuffer())
+    sha256 = hashlib.sha256(buffer.getbuffer()).hexdigest()
+    _Header(format=_FORMAT, sha256=sha256, digest=digest, lineage=progress.lineage).write(folder / HEADER)
 
 
 def load(folder: Path, model: Algorithm, env: InterceptVecEnv, digest: str) -> Progress | None:
-    """Put ``model`` and ``env`` where the checkpoint left them; None if there is no checkpoint.
+    """Restore ``model`` and ``env``; None if there is no checkpoint.
 
     Raises:
         CheckpointError: if it is damaged, of another format or of another configuration.
@@ -82,8 +93,22 @@ def load(folder: Path, model: Algorithm, env: InterceptVecEnv, digest: str) -> P
 
 def lineage_of(folder: Path, digest: str) -> Lineage | None:
     """Whose training the checkpoint belongs to; None if there is no checkpoint. Raises as `load` does."""
-    saved = _read(folder, digest)
-    return Lineage.model_validate(saved["progress"]["lineage"]) if saved else None
+    header = _header(folder)
+    if header is None:
+        saved = _read(folder, digest)
+        return Lineage.model_validate(saved["progress"]["lineage"]) if saved else None
+    _require_digest(folder / FILE, header.digest, digest)
+    return header.lineage
+
+
+def _header(folder: Path) -> _Header | None:
+    """None where it is missing, as in earlier versions, or not that of the checkpoint."""
+    try:
+        header = _Header.read(folder / HEADER)
+        sha256 = hashlib.sha256((folder / FILE).read_bytes()).hexdigest()
+    except (OSError, ValueError):
+        return None
+    return header if (header.format, header.sha256) == (_FORMAT, sha256) else None
 
 
 def _read(folder: Path, digest: str) -> dict[str, Any] | None:
@@ -96,9 +121,13 @@ def _read(folder: Path, digest: str) -> dict[str, Any] | None:
         raise CheckpointError(f"{path}: cannot be read ({type(error).__name__}); delete it to start anew") from None
     if not isinstance(saved, dict) or saved.get("format") != _FORMAT:
         raise CheckpointError(f"{path}: is not of checkpoint format {_FORMAT}; delete it to start anew")
-    if saved["digest"] != digest:
-        raise CheckpointError(f"{path}: belongs to another configuration; undo the change, or train without --resume")
+    _require_digest(path, saved["digest"], digest)
     return saved
+
+
+def _require_digest(path: Path, found: str, wanted: str) -> None:
+    if found != wanted:
+        raise CheckpointError(f"{path}: belongs to another configuration; undo the change, or train without --resume")
 
 
 def _captured(model: Algorithm, env: InterceptVecEnv, progress: Progress) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import json
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.callbacks import MetricWriter, Supervisor
 from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady, TrainingError
-from hlynr.runtime.progress import TrainObserver
+from hlynr.runtime.progress import MetricObserver, ProgressObserver
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -65,9 +65,10 @@ def train(
     config: Config,
     out: Path,
     lineage: Lineage,
-    observer: TrainObserver,
     *,
     resume: bool,
+    progress_to: Sequence[ProgressObserver] = (),
+    metrics_to: Sequence[MetricObserver] = (),
     on_stop: Callable[[], None] = lambda: None,
 ) -> TrainResult:
     """Train to the budget or a verdict; the best bundle lies at ``out/bundle``.
@@ -112,13 +113,15 @@ def train(
                 curriculum={},
             )
         progress.lineage = lineage  # the caller's knows more than the checkpoint's: who goes on with it
-        supervisor = Supervisor(config, out, env, progress, digest, observer, stop_requested)
-        _learn(model, supervisor, out, observer)
+        supervisor = Supervisor(config, out, env, progress, digest, progress_to, metrics_to, stop_requested)
+        _learn(model, supervisor, out, metrics_to)
         return _result(config, out, model.num_timesteps, supervisor, device, resumed_from)
 
 
-def _learn(model: algorithms.Algorithm, supervisor: Supervisor, out: Path, observer: TrainObserver) -> None:
-    logger = Logger(str(out), [TensorBoardOutputFormat(str(out / "tensorboard")), MetricWriter(observer)])
+def _learn(
+    model: algorithms.Algorithm, supervisor: Supervisor, out: Path, metrics_to: Sequence[MetricObserver]
+) -> None:
+    logger = Logger(str(out), [TensorBoardOutputFormat(str(out / "tensorboard")), MetricWriter(metrics_to)])
     model.set_logger(logger)
     remaining = supervisor.config.train.timesteps - model.num_timesteps
     try:

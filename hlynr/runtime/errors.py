@@ -1,28 +1,29 @@
-"""The errors a user can do something about, by what they mean for the exit code.
+"""Errors that a user can remove the cause of, one class for each exit code.
 
-Each keeps to one line and names what to change. Anything else is a fault of the program and keeps its traceback.
+Each is one line that names what to change. Any other error is a fault of the program and keeps its traceback.
 """
 
 from __future__ import annotations
 
 import errno
-import re
+import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
 
 DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY, INTERRUPTED = 0, 2, 3, 4, 130
 """The exit codes of every command; the last is the shell's for Ctrl-C."""
 
 
 class UserError(Exception):
-    """Base of all that is reported as a line instead of a traceback."""
+    """Reported as a line instead of a traceback."""
 
     exit_code = NOT_READY
 
 
 class InputError(UserError, ValueError):
-    """What was asked for cannot be: a setting, an option, a file."""
+    """A setting, an option or a file is invalid."""
 
     exit_code = BAD_INPUT
 
@@ -34,12 +35,12 @@ class TrainingError(UserError, RuntimeError):
 
 
 class EnvironmentNotReady(UserError, RuntimeError):
-    """The machine, a store or a service is not as the command needs it."""
+    """The machine, a store or a service lacks something that the command needs."""
 
     exit_code = NOT_READY
 
 
-_MACHINE = {
+_SYSTEM = {
     errno.EACCES,
     errno.EDQUOT,
     errno.EFBIG,
@@ -50,48 +51,46 @@ _MACHINE = {
     errno.EPERM,
     errno.EROFS,
 }
-"""What the system refuses for reasons that lie outside the program; a missing file is not among them."""
-_FULL = "No space left on device"
+"""Errors of the operating system with causes outside the program; a missing file is not among them."""
+_NO_SPACE = os.strerror(errno.ENOSPC)
+_NO_ANSWER = {f"requests.exceptions.{name}" for name in ("ConnectionError", "Timeout", "RetryError")}
+"""Of MLflow's client, the only user of requests. By name, because importing it takes longer than most commands."""
 
-# A piece of a message of a library that has no class for it, and what to say instead.
+# Errors that have no class or code of their own, by a piece of their message, and what to say instead.
 _MESSAGES = {
-    # torch writes checkpoints itself and reports a full disk as a position that did not advance.
-    "PytorchStreamWriter failed": f"a training checkpoint could not be written, probably: {_FULL}",
-    "inline_container.cc": f"a training checkpoint could not be written, probably: {_FULL}",
+    # Prefect 3.8 raises a RuntimeError, whatever the cause.
     "Failed to reach API at": "the Prefect server of PREFECT_API_URL does not answer; start it, or unset the variable",
+    # MLflow 3.17 raises an MlflowException with the code of an internal error.
     "out-of-date database schema": "the MLflow database is of another MLflow version; back it up, then run "
     "mlflow db upgrade on it",
-    _FULL: _FULL,
+    # shutil.Error (Python 3.11), safetensors 0.6 and psycopg2 2.9 keep the words, not the number.
+    _NO_SPACE: _NO_SPACE,
 }
 
 
-_MLFLOW = re.compile(r"API request to (?P<server>https?://[^/\s]+)\S* failed")
-"""How MLflow's client says that its server is away."""
-
-
-def explained(error: BaseException) -> UserError | None:
-    """The error as one line for the user, if it or what caused it is his to mend; None if the program is at fault."""
+def as_user_error(error: BaseException) -> UserError | None:
+    """The error as one line for the user, if a user can remove its cause; None for a fault of the program."""
     if isinstance(error, UserError):
         return error
-    line = next((line for link in _chain(error) if (line := _line(link)) is not None), None)
+    line = next((line for link in _causes(error) if (line := _line(link)) is not None), None)
     return None if line is None else EnvironmentNotReady(line)
 
 
 def exit_code(main: Callable[[], object]) -> int:
-    """Run an entry point; an error that the user can mend goes to standard error instead of a traceback."""
+    """Run an entry point; an error that the user can remove goes to standard error instead of a traceback."""
     try:
         main()
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        reported = as_user_error(error)
+        if reported is None:
             raise
-        for line in str(told).splitlines():
+        for line in str(reported).splitlines():
             print(f"hlynr: {line}", file=sys.stderr, flush=True)
-        return told.exit_code
+        return reported.exit_code
     return DONE
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _causes(error: BaseException) -> Iterator[BaseException]:
     link: BaseException | None = error
     while link is not None:
         yield link
@@ -99,13 +98,19 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _line(error: BaseException) -> str | None:
-    if isinstance(error, OSError) and error.errno in _MACHINE:
+    if isinstance(error, OSError) and error.errno in _SYSTEM:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    if type(error) in (sqlite3.DatabaseError, sqlite3.OperationalError):  # the others are the program's
+    if type(error) in (sqlite3.DatabaseError, sqlite3.OperationalError):  # their subclasses are faults of the program
         return f"the MLflow database of tracking.uri cannot be used: {error}"
-    if away := _MLFLOW.search(str(error)):
-        return f"MLflow's server at {away['server']} does not answer"
+    if any(f"{kind.__module__}.{kind.__qualname__}" in _NO_ANSWER for kind in type(error).__mro__):
+        return f"MLflow's server{_address(error)} does not answer"
     if isinstance(error, ConnectionError):
         return f"a server does not answer: {' '.join(str(error).split())}"
     text = str(error)
     return next((line for piece, line in _MESSAGES.items() if piece in text), None)
+
+
+def _address(error: BaseException) -> str:
+    """Scheme, host and port of the failed request, without credentials."""
+    url = urlsplit(getattr(getattr(error, "request", None), "url", None) or "")
+    return f" at {url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else ""

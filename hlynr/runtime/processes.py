@@ -1,4 +1,4 @@
-"""Child processes: started in a session of their own, spoken to in JSON lines, stopped and killed as a whole."""
+"""Child processes: each in a session of its own, so that it is killed whole; messages are JSON lines."""
 
 from __future__ import annotations
 
@@ -7,28 +7,46 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import Annotated, Literal, TextIO
+
+from pydantic import Field, TypeAdapter
 
 from hlynr.records.base import Record
 from hlynr.records.training import TrainProgress
 from hlynr.runtime import parent
-from hlynr.runtime.errors import DONE, INTERRUPTED, EnvironmentNotReady, InputError, TrainingError, UserError, explained
-from hlynr.runtime.progress import TrainObserver
+from hlynr.runtime.errors import (
+    DONE,
+    INTERRUPTED,
+    EnvironmentNotReady,
+    InputError,
+    TrainingError,
+    UserError,
+    as_user_error,
+)
+from hlynr.runtime.progress import ProgressObserver
 
 PATIENCE = 60.0
 """[s] for a child that was asked to stop: the rest of a rollout, an evaluation, a checkpoint."""
 
 
 class TrainingCrashedError(TrainingError):
-    """The training process ended without a result; its last checkpoint is there to go on from."""
+    """The training process ended without a result; a retry resumes from its last checkpoint."""
 
 
-class ReportedError(Record):
-    """What the child says instead of a result."""
+class ProgressMessage(Record):
+    """From the child, after each rollout."""
 
+    kind: Literal["progress"] = "progress"
+    progress: TrainProgress
+
+
+class ErrorMessage(Record):
+    """From the child, last, instead of a result."""
+
+    kind: Literal["error"] = "error"
     exit_code: int
     message: str
 
@@ -38,11 +56,16 @@ class ReportedError(Record):
         return kinds.get(self.exit_code, EnvironmentNotReady)(self.message)
 
 
+_MESSAGE: TypeAdapter[ProgressMessage | ErrorMessage] = TypeAdapter(
+    Annotated[ProgressMessage | ErrorMessage, Field(discriminator="kind")]
+)
+
+
 def start(command: Sequence[str], messages: Path | None = None) -> subprocess.Popen[str]:
     """A child in a session of its own, which waits for its request.
 
     Args:
-        messages: the file that its standard error is added to; default: that of this process.
+        messages: the file to append its standard error to; default: that of this process.
     """
     with ExitStack() as opened:
         stderr = opened.enter_context(messages.open("a")) if messages else None
@@ -51,39 +74,39 @@ def start(command: Sequence[str], messages: Path | None = None) -> subprocess.Po
         )
 
 
-def converse(child: subprocess.Popen[str], request: Record, observers: Sequence[TrainObserver]) -> None:
-    """Hand over the request and pass progress on until the child has done what it asks for.
+def converse(child: subprocess.Popen[str], request: Record, observers: Sequence[ProgressObserver]) -> None:
+    """Send the request and pass progress on until the child ends.
 
     Raises:
         TrainingCrashedError: if the child was killed, stopped by a signal of its own, or failed.
-        hlynr.runtime.errors.UserError: what the child itself reported; repeating would not help.
+        hlynr.runtime.errors.UserError: as the child reported; repeating would not help.
     """
     assert child.stdin is not None
     assert child.stdout is not None
-    with suppress(BrokenPipeError), child.stdin as pipe:  # one that is gone already says why by its exit code
+    with suppress(BrokenPipeError), child.stdin as pipe:  # its exit code says why it is gone
         pipe.write(request.model_dump_json())
-    refusal = _listen(child.stdout, observers)
+    reported = _listen(child.stdout, observers)
     code = child.wait()
-    if refusal:
-        raise refusal.error()
+    if reported:
+        raise reported.error()
     if code != 0:
         ending = f"signal {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         raise TrainingCrashedError(f"the training process ended with {ending}")
 
 
-def _listen(lines: Iterable[str], observers: Sequence[TrainObserver]) -> ReportedError | None:
-    """Pass progress on until the child closes its output; returns its refusal, if its last line is one."""
+def _listen(lines: Iterable[str], observers: Sequence[ProgressObserver]) -> ErrorMessage | None:
+    """Pass progress on until the child closes its output; returns the error that it reports, if it does."""
     for line in lines:
-        if "exit_code" in line:
-            return ReportedError.model_validate_json(line)
-        progress = TrainProgress.model_validate_json(line)
+        message = _MESSAGE.validate_json(line)
+        if isinstance(message, ErrorMessage):
+            return message
         for observer in observers:
-            observer.progress(progress)
+            observer.progress(message.progress)
     return None
 
 
 def stop(children: Collection[subprocess.Popen[str]]) -> None:
-    """Let the children come to their checkpoints; returns early when patience or a second Ctrl-C ends it."""
+    """Interrupt the children and wait for their checkpoints, at most `PATIENCE` or until a second Ctrl-C."""
     for child in children:
         child.send_signal(signal.SIGINT)
     deadline = time.monotonic() + PATIENCE
@@ -93,28 +116,25 @@ def stop(children: Collection[subprocess.Popen[str]]) -> None:
 
 
 def kill(child: subprocess.Popen[str]) -> None:
-    """Nothing of the child's session survives it."""
+    """Kill the child's whole session, unless it has ended."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGKILL)
         child.wait()
 
 
 class MessageChannel:
-    """The child's side of its standard output; nobody may be listening any more."""
+    """The child's side: messages to the parent, one a line, on what was standard output."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
 
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """The child itself sends them to MLflow."""
-
     def progress(self, progress: TrainProgress) -> None:
-        self.send(progress)
+        self.send(ProgressMessage(progress=progress))
 
-    def send(self, record: Record) -> None:
-        """One line. An orphan must come to its checkpoint, not fail here."""
+    def send(self, message: ProgressMessage | ErrorMessage) -> None:
+        """An orphan must still write its checkpoint, so a parent that no longer listens is no error."""
         with suppress(BrokenPipeError):
-            print(record.model_dump_json(), file=self._stream, flush=True)
+            print(message.model_dump_json(), file=self._stream, flush=True)
 
 
 def last_line(output: str | Path) -> str:
@@ -128,18 +148,18 @@ def last_line(output: str | Path) -> str:
 
 
 def serve(work: Callable[[str, MessageChannel], None]) -> int:
-    """The child's side of `converse`: do what the text on standard input asks for, and return the exit code."""
+    """The child's side of `converse`: run ``work`` on the text from standard input; returns the exit code."""
     parent.end_with(os.getppid(), kill_after=PATIENCE)
     channel = MessageChannel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # whatever a library prints is no message to the parent
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not mix with messages
     try:
         work(sys.stdin.read(), channel)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        told = explained(error)
-        if told is None:
+        reported = as_user_error(error)
+        if reported is None:
             raise
-        channel.send(ReportedError(exit_code=told.exit_code, message=str(told)))
-        return told.exit_code
+        channel.send(ErrorMessage(exit_code=reported.exit_code, message=str(reported)))
+        return reported.exit_code
     return DONE

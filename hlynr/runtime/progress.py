@@ -1,10 +1,10 @@
-"""Who watches a training: the protocol, and the watchers that need no service."""
+"""What a training reports while it runs: to whom, and the two observers for standard error."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
@@ -17,31 +17,16 @@ LINE_INTERVAL = 30.0
 """[s] between lines where there is no terminal."""
 
 
-class TrainObserver(Protocol):
-    """Told how a training goes; must return soon, since the training waits."""
+class ProgressObserver(Protocol):
+    """Receives the progress after each rollout; must return soon, since the training waits."""
 
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """Named figures of one rollout or evaluation."""
-        ...
-
-    def progress(self, progress: TrainProgress) -> None:
-        """Called once per rollout."""
-        ...
+    def progress(self, progress: TrainProgress, /) -> None: ...
 
 
-class Fanout:
-    """Passes everything on to several observers."""
+class MetricObserver(Protocol):
+    """Receives the metrics of each rollout and evaluation, by name; must return soon, since the training waits."""
 
-    def __init__(self, observers: Sequence[TrainObserver]) -> None:
-        self._observers = observers
-
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        for observer in self._observers:
-            observer.metrics(timesteps, values)
-
-    def progress(self, progress: TrainProgress) -> None:
-        for observer in self._observers:
-            observer.progress(progress)
+    def log(self, timesteps: int, values: Mapping[str, float], /) -> None: ...
 
 
 class LineObserver:
@@ -50,9 +35,6 @@ class LineObserver:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._next = 0.0
-
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """Not shown: a log keeps to the few figures of `TrainProgress`."""
 
     def progress(self, progress: TrainProgress) -> None:
         now = time.monotonic()
@@ -86,9 +68,6 @@ class BarObserver:
         if self._progress:
             self._progress.stop()
 
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """Not shown: the bar keeps to the few figures of `TrainProgress`."""
-
     def progress(self, progress: TrainProgress) -> None:
         if self._progress is None or self._task is None:
             raise RuntimeError("the bar is used as a context manager")
@@ -107,8 +86,8 @@ class BarObserver:
 
 
 @contextmanager
-def console() -> Iterator[TrainObserver]:
-    """The watcher for standard error: a bar for a person, lines for a file."""
+def console() -> Iterator[ProgressObserver]:
+    """The observer for standard error: a bar on a terminal, lines in a file."""
     if sys.stderr.isatty():
         with BarObserver() as bar:
             yield bar

@@ -14,7 +14,7 @@ import psutil
 from hlynr.config.project import Project
 from hlynr.records.retraining import Promotion
 from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, ServiceStatus
-from hlynr.runtime.errors import explained
+from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import PrefectApi, PrefectUnavailableError
 
@@ -84,7 +84,7 @@ def _registry(project: Project, state: ServiceState | None) -> tuple[Promotion |
         opened = store.open_existing(project.config, project.root)
         history = [] if opened is None else journal.history(opened)
     except Exception as error:
-        if explained(error) is None:
+        if as_user_error(error) is None:
             raise
         return None, None  # that MLflow is away is told as the state of its part
     made = [entry for entry in history if entry.action != "not_promoted"]

@@ -180,12 +180,12 @@ def make_store(config: str) -> None:
     """In the working directory, under a configuration as JSON."""
     from hlynr.config.config import Config
     from hlynr.ops.tracking import store
-    from hlynr.runtime.errors import explained
+    from hlynr.runtime.errors import as_user_error
 
     try:
         store.open_store(Config.model_validate_json(config), Path.cwd())
     except Exception as error:
-        told = explained(error)
+        told = as_user_error(error)
         if told is None:
             raise
         sys.exit(" ".join(str(told).split()))

@@ -27,7 +27,7 @@ from hlynr.ops.tracking import store
 from hlynr.ops.versioning import git
 from hlynr.pipeline import commands, retraining, steps
 from hlynr.records.retraining import RetrainRecord
-from hlynr.records.training import TrainProgress, TrainResult
+from hlynr.records.training import TrainResult
 from hlynr.rl import bundle
 from hlynr.runtime import locks
 from hlynr.runtime.errors import INTERRUPTED, EnvironmentNotReady, InputError
@@ -180,14 +180,8 @@ def uninterrupted(alone: Path, tmp_path_factory: pytest.TempPathFactory) -> byte
     from hlynr.rl.train import train
 
     out, config = tmp_path_factory.mktemp("uninterrupted"), projects.config(alone)
-    train(config, out, lineage.start(config, alone), _Deaf(), resume=False)
+    train(config, out, lineage.start(config, alone), resume=False)
     return (out / "bundle" / bundle.WEIGHTS).read_bytes()
-
-
-class _Deaf:
-    def metrics(self, timesteps: int, values: Any) -> None: ...
-
-    def progress(self, progress: TrainProgress) -> None: ...
 
 
 def test_a_retraining_survives_ctrl_c_kill_9_and_a_killed_child(

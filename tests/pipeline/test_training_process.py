@@ -45,8 +45,6 @@ class Witness:
     def __init__(self) -> None:
         self.seen: list[int] = []
 
-    def metrics(self, timesteps: int, values: Any) -> None: ...
-
     def progress(self, progress: TrainProgress) -> None:
         self.seen.append(progress.timesteps)
 
@@ -117,7 +115,6 @@ def test_progress_arrives_whatever_libraries_print(run: Any, project: Project, w
         ("raise errors.TrainingError('no usable policy')", TrainingError, "no usable policy"),
         ("raise errors.EnvironmentNotReady('no GPU')", EnvironmentNotReady, "no GPU"),
         ("raise OSError(28, 'No space left on device', 'x.pt')", EnvironmentNotReady, "x.pt: No space left on device"),
-        ("raise RuntimeError('PytorchStreamWriter failed')", EnvironmentNotReady, "No space left on device"),
     ],
 )
 def test_what_repeating_cannot_mend_comes_back_as_itself(run: Any, body: str, kind: type, message: str) -> None:

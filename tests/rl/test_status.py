@@ -86,7 +86,7 @@ def _names_a_field(metric: str) -> bool:
 def test_a_training_without_a_policy_has_failed(tiny: Callable[..., Config], tmp_path: Path) -> None:
     witness = Witness()
     with pytest.raises(TrainingError):
-        train(tiny(), tmp_path, LINEAGE, witness, resume=False)
+        train(tiny(), tmp_path, LINEAGE, progress_to=[witness], metrics_to=[witness], resume=False)
     status = TrainingStatus.read(tmp_path / STATUS)
     assert (status.state, status.verdict.status, status.progress.timesteps) == ("failed", "nan", 1024)
     assert (1024, {"monitor/finite_weights": 0.0}) in witness.metrics_seen

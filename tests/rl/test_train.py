@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,7 @@ MOMENTS = {
     "before the first checkpoint": ("hlynr.rl.adapter.InterceptVecEnv.step_wait", 20),
     "in the middle of an update": ("torch.optim.Adam.step", 4 * 3 * 2 + 3),
     "with a checkpoint written and not yet in its place": ("pathlib.Path.replace", 4),
+    "with a checkpoint in its place and its header not yet": ("pathlib.Path.replace", 5),
     "with a bundle moved away and the better one not yet in its place": ("pathlib.Path.rename", 3),
     "in the last update": ("torch.optim.Adam.step", 8 * 3 * 2 - 1),
 }
@@ -93,7 +95,7 @@ def test_a_recurrent_training_survives_it_too(recurrent_ppo: Finished, tmp_path:
 def test_killed_twice(ppo: Finished, tmp_path: Path) -> None:
     Child(ppo.config, tmp_path, "hlynr.rl.adapter.InterceptVecEnv.step_wait", 3 * 32 + 1).kill()
     with pytest.raises(RuntimeError, match="power cut"):
-        train(ppo.config, tmp_path, LINEAGE, _PowerCut(6144), resume=True)
+        train(ppo.config, tmp_path, LINEAGE, progress_to=[_PowerCut(6144)], resume=True)
     resumed = finish(ppo.config, tmp_path, resume=True)
     assert resumed.result.resumed_from == 6144
     assert resumed.weights == ppo.weights
@@ -175,7 +177,7 @@ def test_a_checkpoint_of_another_configuration_is_refused(
         "scenarios.reference.capture_radius=140.0",
     ):
         with pytest.raises(CheckpointError, match="another configuration") as refusal:
-            train(brief(other), tmp_path, LINEAGE, Witness(), resume=True)
+            train(brief(other), tmp_path, LINEAGE, resume=True)
         assert "\n" not in str(refusal.value)
 
 
@@ -202,7 +204,7 @@ def test_a_damaged_checkpoint_is_refused_in_one_line(brief: Callable[..., Config
     else:
         path.write_bytes({"truncated": whole[: len(whole) // 2], "empty": b"", "text": b"nothing of the kind"}[damage])
     with pytest.raises(CheckpointError, match="delete it to start anew") as refusal:
-        train(config, tmp_path, LINEAGE, Witness(), resume=True)
+        train(config, tmp_path, LINEAGE, resume=True)
     assert "\n" not in str(refusal.value)
 
 
@@ -211,19 +213,42 @@ def test_an_interrupted_write_leaves_the_previous_checkpoint(
 ) -> None:
     config = brief()
     with pytest.raises(RuntimeError, match="power cut"):
-        train(config, tmp_path, LINEAGE, _PowerCut(2048), resume=False)
+        train(config, tmp_path, LINEAGE, progress_to=[_PowerCut(2048)], resume=False)
     before = (tmp_path / "checkpoints" / checkpoint.FILE).read_bytes()
 
-    def half(content: object, path: Path) -> None:
-        path.write_bytes(before[:100])
-        raise OSError("disk full")
+    def half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(bytes(content)[:100])
+        raise OSError(28, "disk full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(checkpoint.torch, "save", half)
+        patched.setattr(Path, "write_bytes", half)
         with pytest.raises(OSError, match="disk full"):
-            train(config, tmp_path, LINEAGE, Witness(), resume=True)
+            train(config, tmp_path, LINEAGE, resume=True)
     assert (tmp_path / "checkpoints" / checkpoint.FILE).read_bytes() == before
-    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [checkpoint.FILE]
+    assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {checkpoint.FILE, checkpoint.HEADER}
+
+
+def test_the_lineage_is_read_without_loading_the_weights(ppo: Finished, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint.torch, "load", lambda *_, **__: pytest.fail("the weights were loaded"))
+    assert checkpoint.lineage_of(ppo.out / "checkpoints", training_digest(ppo.config)) == LINEAGE
+    with pytest.raises(CheckpointError, match="another configuration"):
+        checkpoint.lineage_of(ppo.out / "checkpoints", "0" * 64)
+    assert checkpoint.lineage_of(ppo.out / "bundle", training_digest(ppo.config)) is None
+
+
+@pytest.mark.parametrize("header", ["missing", "of another checkpoint", "damaged", "of another format"])
+def test_a_header_that_is_not_the_checkpoints_does_not_count(ppo: Finished, tmp_path: Path, header: str) -> None:
+    """A kill between the two writes leaves an older one, and earlier versions wrote none."""
+    folder, digest = tmp_path / "checkpoints", training_digest(ppo.config)
+    shutil.copytree(ppo.out / "checkpoints", folder)
+    path = folder / checkpoint.HEADER
+    written = json.loads(path.read_text()) | {"lineage": LINEAGE.model_dump() | {"id": "other"}}
+    changes = {"of another checkpoint": {"sha256": "0" * 64}, "of another format": {"format": 1}}
+    path.write_text("{" if header == "damaged" else json.dumps(written | changes.get(header, {})))
+    if header == "missing":
+        path.unlink()
+    assert checkpoint.lineage_of(folder, digest) == LINEAGE
 
 
 # One at a time, and on what device
@@ -236,11 +261,11 @@ def test_two_trainings_cannot_share_a_folder(brief: Callable[..., Config], tmp_p
         def progress(self, progress: TrainProgress) -> None:
             if not self.refused:
                 with pytest.raises(TrainingBusyError) as refusal:
-                    train(brief(), tmp_path, LINEAGE, Witness(), resume=False)
+                    train(brief(), tmp_path, LINEAGE, resume=False)
                 self.refused = str(refusal.value)
 
     intruder = Intruder()
-    train(brief(), tmp_path, LINEAGE, intruder, resume=False)
+    train(brief(), tmp_path, LINEAGE, progress_to=[intruder], resume=False)
     assert str(tmp_path) in intruder.refused
 
 
@@ -250,7 +275,7 @@ def test_a_demanded_gpu_that_is_absent_is_an_error(
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == resolve_device("cpu") == "cpu"
     with pytest.raises(DeviceError, match="cuda"):
-        train(brief("train.device=cuda"), tmp_path / "out", LINEAGE, Witness(), resume=False)
+        train(brief("train.device=cuda"), tmp_path / "out", LINEAGE, resume=False)
     assert not (tmp_path / "out").exists()
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     assert resolve_device("auto") == resolve_device("cuda") == "cuda"

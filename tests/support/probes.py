@@ -89,9 +89,8 @@ def assembled(config, folder):
         for algorithm in (algorithms.BoundedPPO, algorithms.BoundedRecurrentPPO):
             patch.setattr(algorithm, "learn", learn)
         patch.setattr(callbacks, "run_episodes", evaluate)
-        silent = SimpleNamespace(metrics=lambda *_: None, progress=lambda *_: None)
         with pytest.raises(_Seen):
-            training.train(config, folder, LINEAGE, silent, resume=False)
+            training.train(config, folder, LINEAGE, resume=False)
     return seen
 
 
@@ -308,13 +307,13 @@ def flow(config):
     train = module.train
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "ProgressArtifact", lambda interval: seen.update(interval=interval))
-        patch.setattr(module.child, "train", lambda *_, **__: None)
+        patch.setattr(module.training_process, "train", lambda *_, **__: None)
         train.fn(project, LINEAGE, False)
         patch.setattr(module, "validate", lambda *_: Retraining((project,), LINEAGE, ()))
         patch.setattr(module, "train", SimpleNamespace(with_options=with_options))
         patch.setattr(module, "conclude_attempt", lambda *_: failed)
-        patch.setattr(module.alarms, "attempted", lambda *_: None)
-        patch.setattr(module.turns, "turn", lambda *_, **__: nullcontext())
+        patch.setattr(module.alerts, "attempted", lambda *_: None)
+        patch.setattr(module.scheduling, "turn", lambda *_, **__: nullcontext())
         patch.setattr(module, "diagnose", steps.diagnose_failure)
         patch.setattr(diagnosis, "examine", examined)
         patch.setattr(store, "open_store", lambda *_: None)
@@ -435,7 +434,7 @@ def pruned(config):
         patch.setattr(module, "_trained", lambda *_: (project, silent(), []))
         for step in ("version", "evaluate", "gate", "promote"):
             patch.setattr(module, step, silent)
-        patch.setattr(module.alarms, "decided", silent)
+        patch.setattr(module.alerts, "decided", silent)
         patch.setattr(module.pipeline, "reported_retraining", lambda *_: nullcontext())
         patch.setattr(module.pipeline, "conclude", silent)
         patch.setattr(module, "_pruned", lambda _: seen.update({"after the retraining": True}))

@@ -33,7 +33,7 @@ class Witness:
     metrics_seen: list[tuple[int, dict[str, float]]] = field(default_factory=list)
     progress_seen: list[TrainProgress] = field(default_factory=list)
 
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+    def log(self, timesteps: int, values: Mapping[str, float]) -> None:
         self.metrics_seen.append((timesteps, dict(values)))
 
     def progress(self, progress: TrainProgress) -> None:
@@ -63,7 +63,9 @@ def finish(config: Config, out: Path, *, resume: bool = False) -> Finished:
     from hlynr.rl.train import train
 
     witness = Witness()
-    return Finished(config, out, train(config, out, LINEAGE, witness, resume=resume), witness)
+    return Finished(
+        config, out, train(config, out, LINEAGE, progress_to=[witness], metrics_to=[witness], resume=resume), witness
+    )
 
 
 class Child:
@@ -105,7 +107,7 @@ def _train_and_pause(config: str, out: str, moment: str, count: int, pipe: Conne
     _pause_at(moment, count, pipe)
     from hlynr.rl.train import train
 
-    result = train(Config.model_validate_json(config), Path(out), LINEAGE, Witness(), resume=False)
+    result = train(Config.model_validate_json(config), Path(out), LINEAGE, resume=False)
     pipe.send(result.model_dump_json())
 
 

@@ -25,7 +25,6 @@ from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.network import NetworkPolicy
 from hlynr.rl.sequences import SequenceBuffer
 from hlynr.rl.train import train
-from hlynr.runtime.progress import Fanout
 
 if TYPE_CHECKING:
     from stable_baselines3.common.policies import ActorCriticPolicy
@@ -63,7 +62,7 @@ class WholeTraining:
         digest = self._config.digest()
         lineage = Lineage(id="benchmark", created="", retraining=self._config.run.retraining, params_digest=digest)
         with tempfile.TemporaryDirectory(prefix="hlynr-bench-") as folder:
-            result = train(self._config, Path(folder) / "train", lineage, Fanout([]), resume=False)
+            result = train(self._config, Path(folder) / "train", lineage, resume=False)
             self.policy = bundle.load_policy(Path(result.bundle))
         if result.interrupted:
             raise KeyboardInterrupt

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Literal
@@ -23,9 +23,6 @@ class Row:
     state: Literal["waiting", "running", "done", "FAILED"] = "waiting"
     newest: TrainProgress | None = None
     record: StabilityRun | None = None
-
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
-        """Not shown: the table keeps to the few figures of `TrainProgress`."""
 
     def progress(self, progress: TrainProgress) -> None:
         self.newest = progress

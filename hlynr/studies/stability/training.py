@@ -11,7 +11,7 @@ from pathlib import Path
 
 from hlynr.records.training import Lineage, TrainResult
 from hlynr.runtime import processes
-from hlynr.runtime.progress import TrainObserver
+from hlynr.runtime.progress import ProgressObserver
 from hlynr.studies.stability.assignments import Assignment
 from hlynr.studies.stability.conclude import RESULT, conclude_run
 
@@ -23,7 +23,7 @@ def main() -> int:
     return processes.serve(lambda text, channel: train_and_judge(Assignment.model_validate_json(text), channel))
 
 
-def train_and_judge(run: Assignment, observer: TrainObserver) -> None:
+def train_and_judge(run: Assignment, observer: ProgressObserver) -> None:
     """Train, from the last checkpoint of this configuration where there is one, and judge the best bundle.
 
     Raises:
@@ -35,7 +35,7 @@ def train_and_judge(run: Assignment, observer: TrainObserver) -> None:
     conclude_run(run)
 
 
-def _train(run: Assignment, observer: TrainObserver) -> TrainResult:
+def _train(run: Assignment, observer: ProgressObserver) -> TrainResult:
     """Waits for the process of a killed study, which stops by itself."""
     from hlynr.ops.tracking import lineage
     from hlynr.rl.train import TrainingBusyError, train
@@ -44,9 +44,8 @@ def _train(run: Assignment, observer: TrainObserver) -> TrainResult:
     while True:
         known = _checkpoint_lineage(run)
         try:
-            return train(
-                run.config, run.out, known or lineage.start(run.config, Path(run.root)), observer, resume=bool(known)
-            )
+            begun = known or lineage.start(run.config, Path(run.root))
+            return train(run.config, run.out, begun, progress_to=[observer], resume=known is not None)
         except TrainingBusyError:
             if time.monotonic() > deadline:
                 raise

@@ -19,7 +19,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from hlynr.config.config import Config
-from hlynr.records.training import FATAL, Lineage, TrainProgress, TrainResult
+from hlynr.records.training import FATAL, Lineage, TrainResult
 from hlynr.records.tuning import TrialRecord, TrialRun
 from hlynr.records.tuning import TrialState as State
 from hlynr.runtime.errors import TrainingError
@@ -45,15 +45,12 @@ class TrialReporter:
     def __init__(self, trial: optuna.Trial, before: int) -> None:
         self._trial, self._before = trial, before
 
-    def metrics(self, timesteps: int, values: Mapping[str, float]) -> None:
+    def log(self, timesteps: int, values: Mapping[str, float]) -> None:
         """Raises `optuna.TrialPruned` where the study prunes the trial."""
         if SUCCESS in values:
             self._trial.report(values[SUCCESS], self._before + timesteps)
             if self._trial.should_prune():
                 raise optuna.TrialPruned
-
-    def progress(self, progress: TrainProgress) -> None:
-        """Not told: an evaluation is news, a rollout is not."""
 
 
 def run(trial: optuna.Trial, search: SearchConfig) -> float:
@@ -107,7 +104,7 @@ def _train(config: Config, out: Path, lineage: Lineage, reporter: TrialReporter)
 
     try:
         stopped = threading.Event()
-        result = train(config, out, lineage, reporter, resume=False, on_stop=stopped.set)
+        result = train(config, out, lineage, metrics_to=[reporter], resume=False, on_stop=stopped.set)
     except TrainingError:  # it diverged before its first evaluation
         return TrialRun(seed=config.train_seed, verdict="nan", timesteps=0, seconds=0.0, final=0.0, peak=0.0, points=())
     if result.interrupted or stopped.is_set():  # a signal in the last rollout leaves no other trace

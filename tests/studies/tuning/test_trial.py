@@ -13,7 +13,6 @@ from support import ROOT, searches
 from hlynr.records.training import Lineage
 from hlynr.records.tuning import FINISHED
 from hlynr.rl.train import train
-from hlynr.runtime.progress import Fanout
 from hlynr.studies.tuning import optuna_study, search_config, search_worker, trial
 from hlynr.studies.tuning.search_config import SearchConfig
 
@@ -70,10 +69,10 @@ def test_a_trial_alone_has_the_curve_that_it_had_in_the_study(
 ) -> None:
     found, study = searched
     record = trial.recorded(study.trials[1])
-    result = train(found.trial(1, record.train, 102), tmp_path, LINEAGE, Fanout([]), resume=False)
+    result = train(found.trial(1, record.train, 102), tmp_path, LINEAGE, resume=False)
     alone = trial.summed_up(result, found.config)
     assert alone.points == record.runs[1].points
-    other = train(found.trial(1, record.train, 103), tmp_path, LINEAGE, Fanout([]), resume=False)
+    other = train(found.trial(1, record.train, 103), tmp_path, LINEAGE, resume=False)
     assert trial.summed_up(other, found.config).points != record.runs[1].points
 
 
