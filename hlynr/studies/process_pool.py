@@ -13,7 +13,7 @@ from hlynr.records.base import Record
 from hlynr.runtime import processes
 from hlynr.runtime.errors import UserError
 from hlynr.runtime.processes import TrainingCrashedError
-from hlynr.runtime.progress import TrainObserver
+from hlynr.runtime.progress import ProgressObserver
 from hlynr.studies.live_board import LiveBoard, shown
 
 TRIES = 3
@@ -32,7 +32,7 @@ class Task:
     """Sent to the process on its standard input."""
     messages: Path
     """The file that its standard error is appended to."""
-    observers: Sequence[TrainObserver] = ()
+    observers: Sequence[ProgressObserver] = ()
 
 
 def run(tasks: Sequence[Task], at_once: int, board: LiveBoard) -> None:
