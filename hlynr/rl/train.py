@@ -90,7 +90,7 @@ def train(
     busy = TrainingBusyError(f"{out}: another training is writing here; wait for it or choose another folder")
     with (
         locks.hold(out / ".lock", busy=busy, wait=0.0),
-        _threads(config.train.torch_threads),
+        torch_threads(config.train.torch_threads),
         _stop_signals(on_stop) as stop_requested,
     ):
         env = InterceptVecEnv(
@@ -199,7 +199,8 @@ def _clear(out: Path) -> None:
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def torch_threads(count: int) -> Iterator[None]:
+    """Torch on so many threads."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -11,6 +11,7 @@ import pytest
 from support import ROOT
 
 from hlynr.config.config import Config
+from hlynr.rl.train import torch_threads
 from hlynr.studies.bench import benchmark, stock
 
 PLAN = benchmark.Workload(
@@ -32,7 +33,7 @@ PLAN = benchmark.Workload(
 
 @pytest.fixture(scope="module", autouse=True)
 def _one_thread() -> Iterator[None]:
-    with stock.one_thread():
+    with torch_threads(1):
         yield
 
 

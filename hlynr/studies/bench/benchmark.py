@@ -1,7 +1,7 @@
 """The benchmark: simulation, training and evaluation beside the stock libraries, in one process on one thread.
 
-What runs against each other is interleaved, so that a neighbour on the machine slows both; every speed is there
-per second of wall time and per second of processor time. docs/benchmark.md documents every key.
+The contestants' rounds alternate, so that other load on the machine slows both; every speed is given per second of
+wall time and per second of processor time. docs/benchmark.md documents every key.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rollout import run_episodes
 from hlynr.rl import bundle
-from hlynr.studies.bench import stock as bench_stock
+from hlynr.rl.train import torch_threads
+from hlynr.studies.bench.stock import RecurrentTraining, StockPPO, WholeTraining, recurrent_update_difference
 
 if TYPE_CHECKING:
     from hlynr.evaluation.policy import Policy
@@ -33,17 +34,17 @@ Figures = dict[str, float | str]
 
 @dataclass(frozen=True)
 class Workload:
-    """How much is measured. The defaults are the documented benchmark; the tests have smaller ones."""
+    """How much is measured; the defaults are the documented benchmark."""
 
     simulation_seconds: float = 2.0
     """Processor time per scenario [s]."""
     simulation_engagements: int = 512
     ppo_timesteps: int = 250_000
-    """Of each of our trainings; enough for the default interval of evaluations to come round."""
+    """Of each of our trainings; more than the default interval of evaluations."""
     stock_envs: int = 16
     stock_steps: int = 2048
     recurrent: Mapping[str, Any] = field(default_factory=lambda: {"n_envs": 256})
-    """The train section of the recurrent contest, where it is not that of params.yaml."""
+    """Changes of the train section of params.yaml."""
     recurrent_rounds: int = 20
     recurrent_document: Mapping[str, Any] = field(
         default_factory=lambda: {
@@ -66,13 +67,14 @@ def run(config: Config, plan: Workload | None = None) -> Figures:
     plan = plan or Workload()
     began = time.monotonic()
     figures = _circumstances(config)
-    with bench_stock.one_thread():
+    with torch_threads(1):
         figures |= _simulation(config, plan)
         figures |= _ppo(config, plan)
         figures |= _recurrent(config, plan)
-        figures |= _recurrent_document(config, plan)
+        document = _recurrent_config(config, plan.recurrent_document, plan.document_rounds)
+        figures |= _compare("recurrent_ppo_document", document, plan.document_rounds)[1]
         _say("one recurrent update in double precision")
-        difference = bench_stock.recurrent_update_difference(_recurrent_config(config, plan.recurrent, 1))
+        difference = recurrent_update_difference(_recurrent_config(config, plan.recurrent, 1))
         figures |= {f"recurrent_update_{name}_difference": value for name, value in difference.items()}
     figures["seconds"] = round(time.monotonic() - began, 1)
     return figures
@@ -104,29 +106,29 @@ def _simulation(config: Config, plan: Workload) -> Figures:
 def _ticks_per_second(config: Config, scenario: str, plan: Workload) -> float:
     """Physics, reward, restarts and observations under proportional navigation, whose own time does not count."""
     env = InterceptVectorEnv(config, scenario, num_envs=plan.simulation_engagements, seed=config.train_seed)
-    policy, nobody = law("pn", config, scenario), np.zeros(env.num_envs, dtype=bool)
-    seen, _ = env.reset()
+    policy, unstarted = law("pn", config, scenario), np.zeros(env.num_envs, dtype=bool)
+    observation, _ = env.reset()
     ticks, spent = 0, 0.0
     while spent < plan.simulation_seconds:
-        action, _ = policy.predict(seen, None, nobody)
+        action, _ = policy.predict(observation, None, unstarted)
         clock = env.batch.state["tick"]
         before, began = int(clock.sum()), time.process_time()
         env.batch.step(action)
         ticks += int(clock.sum()) - before
         env.restart(np.flatnonzero(env.batch.ended))
-        seen = env.batch.observe()
+        observation = env.batch.observe()
         spent += time.process_time() - began
     return ticks / spent
 
 
 def _ppo(config: Config, plan: Workload) -> Figures:
-    """Our whole training between rollouts and updates of stock PPO, at the document's settings and at SB3's own."""
-    ours = bench_stock.WholeTraining(_ppo_config(config, plan))
+    """Our whole training, and stock PPO's rollout and update at the document's settings and at SB3's own."""
+    ours = WholeTraining(_ppo_config(config, plan))
     settings = {"n_steps": plan.stock_steps, "n_epochs": 10, "learning_rate": 3e-4, "clip_range": 0.2}
-    document = bench_stock.StockPPO(
+    document = StockPPO(
         config, plan.stock_envs, batch_size=256, policy_kwargs={"net_arch": [512, 512, 256]}, **settings
     )
-    default = bench_stock.StockPPO(
+    default = StockPPO(
         config, plan.stock_envs, batch_size=64, policy_kwargs={"net_arch": list(config.train.net_arch)}, **settings
     )
     figures = _interleaved(
@@ -146,7 +148,7 @@ def _ppo(config: Config, plan: Workload) -> Figures:
 
 
 def _ppo_config(config: Config, plan: Workload) -> Config:
-    """As configured, in short, with checkpoints at least as often as evaluations and no verdict that ends it."""
+    """Shortened, with checkpoints at least as often as evaluations, and no alarm that ends it."""
     timesteps = max(plan.ppo_timesteps, config.train.rollout)
     interval = min(config.monitor.interval, timesteps)
     shortened = {
@@ -160,9 +162,9 @@ def _ppo_config(config: Config, plan: Workload) -> Config:
 
 
 def _recurrent(config: Config, plan: Workload) -> Figures:
-    """Speed, and what both have learned when it has been measured."""
+    """Speed of both, and their success after the measured rounds."""
     chosen = _recurrent_config(config, plan.recurrent, plan.recurrent_rounds)
-    (ours, stock), figures = _duel("recurrent_ppo", chosen, plan.recurrent_rounds)
+    (ours, stock), figures = _compare("recurrent_ppo", chosen, plan.recurrent_rounds)
     figures["recurrent_learning_timesteps"] = chosen.train.timesteps
     figures["recurrent_learning_episodes"] = plan.learning_episodes
     for name, training in (("ours", ours), ("stock", stock)):
@@ -175,20 +177,15 @@ def _recurrent(config: Config, plan: Workload) -> Figures:
     return figures | {"evaluation_lstm_seconds": _evaluation(chosen, plan, ours.policy, plan.network_engagements)}
 
 
-def _recurrent_document(config: Config, plan: Workload) -> Figures:
-    chosen = _recurrent_config(config, plan.recurrent_document, plan.document_rounds)
-    return _duel("recurrent_ppo_document", chosen, plan.document_rounds)[-1]
-
-
-def _duel(name: str, config: Config, rounds: int) -> tuple[list[bench_stock.RecurrentTraining], Figures]:
-    """Ours and sb3-contrib's RecurrentPPO in turn, and how fast each was."""
-    ours, stock = duellists = [bench_stock.RecurrentTraining(config, stock=stock) for stock in (False, True)]
+def _compare(name: str, config: Config, rounds: int) -> tuple[list[RecurrentTraining], Figures]:
+    """Ours and sb3-contrib's RecurrentPPO, and their speeds."""
+    ours, stock = both = [RecurrentTraining(config, stock=stock) for stock in (False, True)]
     figures = _interleaved([(name, ours.round), (f"stock_{name}", stock.round)] * rounds)
-    return duellists, figures | _ratios(name, figures, name, f"stock_{name}")
+    return both, figures | _ratios(name, figures, name, f"stock_{name}")
 
 
 def _recurrent_config(config: Config, chosen: Mapping[str, Any], rounds: int) -> Config:
-    """Without the bound on the KL divergence, at which either side would leave out part of an update."""
+    """Without the bound on the KL divergence, at which an update ends early."""
     train = {"algorithm": "recurrent_ppo", "device": "cpu", "target_kl": None, **chosen}
     n_envs, n_steps = (int(train.get(name, getattr(config.train, name))) for name in ("n_envs", "n_steps"))
     rollout = n_envs * n_steps
@@ -218,16 +215,16 @@ def _interleaved(rounds: Sequence[tuple[str, Callable[[], int]]]) -> Figures:
 
 
 def _ratios(name: str, figures: Figures, ours: str, theirs: str) -> Figures:
-    """Ours over theirs, from the figures as they are reported."""
-
-    def ratio(unit: str) -> float:
-        return _rounded(float(figures[f"{ours}_{unit}"]) / float(figures[f"{theirs}_{unit}"]))
-
-    return {f"{name}_ratio": ratio("timesteps_per_second"), f"{name}_cpu_ratio": ratio("timesteps_per_cpu_second")}
+    """Ours over theirs, of the reported figures."""
+    units = {"ratio": "timesteps_per_second", "cpu_ratio": "timesteps_per_cpu_second"}
+    return {
+        f"{name}_{ratio}": _rounded(float(figures[f"{ours}_{unit}"]) / float(figures[f"{theirs}_{unit}"]))
+        for ratio, unit in units.items()
+    }
 
 
 def _evaluation(config: Config, plan: Workload, policy: Policy, episodes: int) -> float:
-    """Median wall time [s] of an evaluation on the report's scenario and seed, after one that warms up."""
+    """Median wall time [s] of an evaluation on the report's scenario and seed, after one to warm up."""
     _say(f"evaluation, {policy.name}")
     spent = []
     for _ in range(plan.evaluation_rounds + 1):

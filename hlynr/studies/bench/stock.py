@@ -1,10 +1,8 @@
-"""Our trainings and the stock libraries' under the same conditions, for the benchmark: one core each, on the CPU."""
+"""Our trainings and those of the stock libraries, one thread each, on the CPU."""
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -13,7 +11,6 @@ import numpy as np
 import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
-from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -34,30 +31,19 @@ if TYPE_CHECKING:
 _LOSSES = ("train/loss", "train/policy_gradient_loss", "train/value_loss")
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Torch on one thread, for ours and theirs alike."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 class WholeTraining:
     """Our training as `hlynr train` runs it: evaluations, checkpoints, bundle, metrics and all."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
         self.policy: NetworkPolicy | None = None
-        """What the last round's bundle holds."""
+        """Of the last round's bundle."""
 
     def round(self) -> int:
-        """One training from nothing; returns its timesteps.
+        """One whole training; returns its timesteps.
 
         Raises:
-            KeyboardInterrupt: if it was interrupted: a training ends politely, but a benchmark must not go on.
+            KeyboardInterrupt: if it was interrupted, which ends a training without an error.
         """
         digest = self._config.digest()
         lineage = Lineage(id="benchmark", created="", retraining=self._config.run.retraining, params_digest=digest)
@@ -97,9 +83,7 @@ class RecurrentTraining:
             if stock
             else algorithms.make(config, self.env, "cpu")
         )
-        self.model._setup_learn(chosen.timesteps)
-        self._callback = _Nothing()
-        self._callback.init_callback(self.model)
+        _, self._callback = self.model._setup_learn(chosen.timesteps)
 
     def collect(self) -> None:
         """One rollout."""
@@ -115,23 +99,16 @@ class RecurrentTraining:
 
     @property
     def policy(self) -> NetworkPolicy:
-        """What it has learned, for an evaluation."""
+        """As it is now, for an evaluation."""
         return NetworkPolicy("recurrent_ppo", self.model.policy)
-
-
-class _Nothing(BaseCallback):
-    """SB3's rollouts ask for a callback."""
-
-    def _on_step(self) -> bool:
-        return True
 
 
 def recurrent_update_difference(config: Config) -> dict[str, float]:
     """How far one ``train()`` from the same rollout and weights differs between ours and sb3-contrib's.
 
-    In double precision, so that what is left is no rounding: in single precision Adam's first steps turn the
-    rounding of a vanishing gradient into steps of the size of the learning rate, on either side. Advantages stay
-    as they are on both, since ours normalises them over the rollout and upstream over the minibatch.
+    In double precision: in single precision Adam's first steps turn the rounding of a vanishing gradient into steps of
+    the size of the learning rate. Neither side normalises advantages: ours does it over the rollout, upstream over the
+    minibatch.
 
     Returns:
         ``loss``: largest absolute difference of the logged losses; ``gradient``: of the last minibatch, norm of the
@@ -149,11 +126,12 @@ def recurrent_update_difference(config: Config) -> dict[str, float]:
     stock.model.rollout_buffer.full = True
     for training in (ours, stock):
         _in_double_precision(training.model.policy)
-        np.random.seed(0)  # noqa: NPY002  (where the buffers cut the rollout)
+        np.random.seed(0)  # noqa: NPY002  (the buffers draw where to cut the rollout)
         training.model.train()
-    losses = [np.array([each.model.logger.name_to_value[name] for name in _LOSSES]) for each in (ours, stock)]
-    gradients = [torch.cat([p.grad.flatten() for p in each.model.policy.parameters()]) for each in (ours, stock)]
-    weights = [torch.cat([p.flatten() for p in each.model.policy.parameters()]) for each in (ours, stock)]
+    models = (ours.model, stock.model)
+    losses = [np.array([model.logger.name_to_value[name] for name in _LOSSES]) for model in models]
+    gradients = [torch.cat([p.grad.flatten() for p in model.policy.parameters()]) for model in models]
+    weights = [torch.cat([p.flatten() for p in model.policy.parameters()]) for model in models]
     return {
         "loss": float(np.abs(losses[0] - losses[1]).max()),
         "gradient": float((gradients[0] - gradients[1]).norm() / gradients[1].norm()),
@@ -163,5 +141,5 @@ def recurrent_update_difference(config: Config) -> dict[str, float]:
 
 def _in_double_precision(policy: ActorCriticPolicy) -> None:
     policy.double()
-    # SB3 turns every observation into single precision; the network behind it takes double.
-    policy.features_extractor.register_forward_hook(lambda module, seen, features: features.double())
+    # SB3 turns every observation into single precision.
+    policy.features_extractor.register_forward_hook(lambda module, observation, features: features.double())
