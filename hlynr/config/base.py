@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_serializer
 from pydantic_core import to_jsonable_python
-
-if TYPE_CHECKING:
-    pass
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -44,7 +41,7 @@ def overlay_of(section: type[Section]) -> type[Overlay]:
     fields: dict[str, Any] = {}
     for name, field in section.model_fields.items():
         optional = copy(field)
-        optional.default = None  # never read: a key that is not set is not part of the overlay
+        optional.default_factory = lambda: None  # never read: a key that is not set is not part of the overlay
         fields[name] = (field.annotation, optional)
     return create_model(f"{section.__name__}Overlay", __base__=Overlay, **fields)
 

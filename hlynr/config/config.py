@@ -14,17 +14,16 @@ from hlynr.config.base import Section
 from hlynr.config.sections import (
     Evaluation,
     Gate,
+    GuidanceLaws,
     Monitor,
-    Policy,
+    Named,
     Retrain,
     Reward,
     Run,
     Scenario,
-    ScenarioName,
     Sim,
     Stability,
     Strategy,
-    StrategyName,
     Tracker,
     Tracking,
     Train,
@@ -40,12 +39,12 @@ class Config(Section):
     run: Run
     sim: Sim
     tracker: Tracker
-    scenarios: Annotated[dict[ScenarioName, Scenario], Field(min_length=1)]
+    scenarios: Annotated[Named[Scenario], Field(min_length=1)]
     reward: Reward
-    policy: Policy
+    policy: GuidanceLaws
     train: Train
     monitor: Monitor
-    strategies: dict[StrategyName, Strategy]
+    strategies: Named[Strategy]
     evaluation: Evaluation
     gate: Gate
     tracking: Tracking

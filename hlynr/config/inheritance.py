@@ -21,7 +21,8 @@ class ScenarioInheritance:
         self._written: Mapping[str, Any] = written if isinstance(written, Mapping) else {}
         self._faults: dict[frozenset[str], str] = {}
         self._broken: set[str] = set()
-        self._chains = {name: self._chain(name) for name in self._written}
+        self.chains = {name: self._chain(name) for name in self._written}
+        """Each scenario, what it extends, what that extends, and so on."""
 
     @property
     def faults(self) -> list[str]:
@@ -34,7 +35,16 @@ class ScenarioInheritance:
 
     def resolved(self) -> dict[str, Any]:
         """Every scenario with what it inherits."""
-        return {name: self._merged(chain) for name, chain in self._chains.items()}
+        return {name: self.merged(chain) for name, chain in self.chains.items()}
+
+    def merged(self, chain: Iterable[str]) -> Any:
+        """Scenarios on top of each other, the first of the chain on top."""
+        merged: Any = {}
+        for name in reversed(list(chain)):
+            merged = _overlaid(merged, self._written[name])
+        if isinstance(merged, dict):
+            merged.pop("extends", None)
+        return merged
 
     def own(self, lines: Iterable[str]) -> list[str]:
         """``lines`` without those that a scenario merely inherits together with the faulty value."""
@@ -42,16 +52,15 @@ class ScenarioInheritance:
         return [line for line in lines if not self._inherited(line, lines)]
 
     def _chain(self, name: str) -> list[str]:
-        """The scenario, what it extends, what that extends, and so on."""
         chain = [name]
         while isinstance(scenario := self._written[chain[-1]], Mapping) and "extends" in scenario:
             base = scenario["extends"]
             if not isinstance(base, str) or base not in self._written:
                 others = [other for other in self._written if other != chain[-1]]
-                self._blame({chain[-1]}, chain[-1], f"{shown(base)} {not_one_of(str(base), others)}")
+                self._blame({chain[-1]}, chain[-1], not_one_of(str(base), others), base)
             elif base in chain:
                 circle = chain[chain.index(base) :]
-                self._blame(set(circle), chain[-1], f"{shown(base)} leads back to {shown(chain[-1])}")
+                self._blame(set(circle), chain[-1], f"leads back to {shown(chain[-1])}", base)
             else:
                 chain.append(base)
                 continue
@@ -61,24 +70,17 @@ class ScenarioInheritance:
             self._broken.add(name)
         return chain
 
-    def _blame(self, members: set[str], name: str, what: str) -> None:
-        self._faults.setdefault(frozenset(members), f"{dotted(['scenarios', name, 'extends'])}: {what}")
-
-    def _merged(self, chain: list[str]) -> Any:
-        merged: Any = {}
-        for link in reversed(chain):
-            merged = _overlaid(merged, self._written[link])
-        if isinstance(merged, dict):
-            merged.pop("extends", None)
-        return merged
+    def _blame(self, members: set[str], name: str, what: str, base: Any) -> None:
+        key = dotted(["scenarios", name, "extends"])
+        self._faults.setdefault(frozenset(members), f"{key}: {shown(base)} {what}")
 
     def _inherited(self, line: str, lines: list[str]) -> bool:
-        for name, chain in self._chains.items():
+        for name, chain in self.chains.items():
             prefix = f"scenarios.{name}."
             if line.startswith(prefix):
                 rest = line.removeprefix(prefix)
-                blamed_above = any(f"scenarios.{base}.{rest}" in lines for base in chain[1:])
-                return blamed_above and not self._writes(name, rest.partition(": ")[0])
+                blamed = any(f"scenarios.{base}.{rest}" in lines for base in chain[1:])
+                return blamed and not self._writes(name, rest.partition(": ")[0])
         return False
 
     def _writes(self, name: str, key: str) -> bool:

@@ -1,6 +1,6 @@
 """Reading params.yaml: YAML to `hlynr.config.config.Config`, with every fault as one line.
 
-A line names the key, the value and what is allowed: ``train.clip_range.start: 1.5 is not in (0, 1)``.
+A line names the key, the value and what is allowed: ``train.clip_range.start: 1.5 should be less than 1``.
 """
 
 from __future__ import annotations
@@ -135,14 +135,6 @@ def dump(config: Config) -> str:
 def json_schema() -> Mapping[str, Any]:
     """JSON schema of params.yaml, for editors. A scenario may leave out what ``extends`` provides."""
     schema = Config.model_json_schema()
-    for name in ("Scenario", "Spawn", "Target", "Interceptor", "Radar", "Cue", "Wind"):
-        del schema["$defs"][name]["required"]
-    schema["$defs"]["Scenario"]["properties"]["extends"] = {"type": "string"}
-    for name in ("TrainOverlay", "MonitorOverlay"):
-        for key in schema["$defs"][name]["properties"].values():
-            key.pop("default")  # what stands for a key that is not set; an editor would offer it
-    for name in ("scenarios", "strategies"):
-        schema["properties"][name]["additionalProperties"] = False  # else only names that match are checked
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "Hlynr params.yaml", **schema}
 
 
@@ -173,7 +165,7 @@ def _apply(tree: dict[str, Any], override: str) -> list[str]:
     node = tree
     for depth, key in enumerate(keys[:-1]):
         location = keys[:depth]
-        known = messages.children(json_schema(), location) or list(node)
+        known = messages.keys(json_schema(), location) or list(node)
         if key not in node and key in known:
             node[key] = {}  # a section that the scenario inherits whole
         if key not in node:

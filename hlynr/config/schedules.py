@@ -14,9 +14,8 @@ from hlynr.config.base import Count, Fraction, OpenFraction, Section
 Start = TypeVar("Start")
 End = TypeVar("End")
 
-CONSTANT, LINEAR, PHASES = "\0000", "\0001", "\0002"
-"""Which form a schedule has, as the place in the union. `hlynr.config.messages` follows these marks into the JSON schema and
-shows none of them; no key of a file can be one, since its text holds no NUL."""
+FORMS = CONSTANT, LINEAR, PHASES = "constant schedule", "linear schedule", "schedule in phases"
+"""What pydantic adds to the location of a fault inside a schedule."""
 
 
 class Linear(Section, Generic[Start, End]):
@@ -64,31 +63,36 @@ def _form(written: Any) -> str | None:
     return CONSTANT if isinstance(written, int | float) else None
 
 
+_BY_FORM = Discriminator(
+    _form,
+    custom_error_type="schedule",
+    custom_error_message="Input should be a number, {start, end} or {phases}",
+)
 PositiveFraction = Annotated[float, Field(gt=0, le=1)]
 
 RateSchedule = Annotated[
     Annotated[PositiveFraction, Tag(CONSTANT)]
     | Annotated[Linear[PositiveFraction, Fraction], Tag(LINEAR)]
     | Annotated[Phases[Fraction], Tag(PHASES)],
-    Discriminator(_form),
+    _BY_FORM,
 ]
 ClipSchedule = Annotated[
     Annotated[OpenFraction, Tag(CONSTANT)]
     | Annotated[Linear[OpenFraction, OpenFraction], Tag(LINEAR)]
     | Annotated[Phases[OpenFraction], Tag(PHASES)],
-    Discriminator(_form),
+    _BY_FORM,
 ]
 EntropySchedule = Annotated[
     Annotated[Fraction, Tag(CONSTANT)]
     | Annotated[Linear[Fraction, Fraction], Tag(LINEAR)]
     | Annotated[Phases[Fraction], Tag(PHASES)],
-    Discriminator(_form),
+    _BY_FORM,
 ]
 
-Schedule = float | Linear[float, float] | Phases[float]
+ValueSchedule = float | Linear[float, float] | Phases[float]
 
 
-def at(schedule: Schedule, timesteps: int, budget: int) -> float:
+def at(schedule: ValueSchedule, timesteps: int, budget: int) -> float:
     """Value after ``timesteps`` of ``budget``; exact at both ends, and beyond the budget that of its end.
 
     The last rollout may overshoot the budget; a rate that went on falling would be negative there.
@@ -101,12 +105,12 @@ def at(schedule: Schedule, timesteps: int, budget: int) -> float:
     return schedule
 
 
-def first(schedule: Schedule) -> float:
+def first(schedule: ValueSchedule) -> float:
     """Value at the beginning."""
     return at(schedule, 0, 1)
 
 
-def scaled(schedule: Schedule, start: float) -> Any:
+def scaled(schedule: ValueSchedule, start: float) -> Any:
     """A schedule of the same shape that begins at ``start``, as params.yaml writes it; one that begins at zero has no
     shape to keep and becomes constant."""
     before = first(schedule)

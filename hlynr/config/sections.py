@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import json
 import re
-import typing
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
 
 from hlynr.config import base
 from hlynr.config.base import Count, Fraction, NonNegative, OpenFraction, Overlay, Positive, Section, overlay_of
@@ -24,9 +23,19 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 Elevation = Annotated[float, Field(ge=0, le=90)]
 
 
-ScenarioName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
 """Without a dot, so that ``scenarios.NAME.key`` has one reading."""
-StrategyName = ScenarioName
+T = TypeVar("T")
+Named = Annotated[dict[Name, T], Field(json_schema_extra={"additionalProperties": False})]
+
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{list(bounds)} is not in order: the first bound must not exceed the second")
+    return bounds
+
+
+Bounds = Annotated[tuple[T, T], AfterValidator(_in_order)]
 
 DEFAULT = "default"
 """The strategy that overlays nothing: the sections as they stand."""
@@ -53,31 +62,27 @@ class Tracker(Section):
     acceleration_time: Positive
 
 
-class _Ranges(Section):
-    @model_validator(mode="after")
-    def _bounds_in_order(self) -> typing.Self:
-        for name in type(self).model_fields:
-            value = getattr(self, name)
-            if isinstance(value, tuple) and len(value) == 2 and value[0] > value[1]:
-                raise ValueError(f"{name}: {list(value)} is not in order: the first bound must not exceed the second")
-        return self
+class ScenarioSection(Section):
+    """What of a scenario the file may leave out, where the scenario extends another that has it."""
+
+    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))
 
 
-class Spawn(_Ranges):
+class Spawn(ScenarioSection):
     range: float = Field(gt=0, le=100_000)
     range_spread: float = Field(ge=0, lt=1)
-    elevation: tuple[Elevation, Elevation]
+    elevation: Bounds[Elevation]
     aim_spread: NonNegative
 
 
-class Target(_Ranges):
-    speed: tuple[Positive, Positive]
-    weave: tuple[NonNegative, NonNegative]
-    weave_period: tuple[Positive, Positive]
+class Target(ScenarioSection):
+    speed: Bounds[Positive]
+    weave: Bounds[NonNegative]
+    weave_period: Bounds[Positive]
     jink: NonNegative
 
 
-class Interceptor(Section):
+class Interceptor(ScenarioSection):
     launch_speed: Positive
     launch_error: float = Field(ge=0, le=90)
     launch_elevation_min: Elevation
@@ -88,7 +93,7 @@ class Interceptor(Section):
     drag: NonNegative
 
 
-class Radar(Section):
+class Radar(ScenarioSection):
     half_angle: float = Field(gt=0, le=180)
     detection_peak: Fraction
     detection_range: Positive
@@ -98,20 +103,27 @@ class Radar(Section):
     dropout: Fraction
 
 
-class Cue(Section):
+class Cue(ScenarioSection):
     position_error: Positive
     velocity_error: Positive
     interval: int = Field(ge=0)
     dropout: Fraction
 
 
-class Wind(_Ranges):
-    speed: tuple[NonNegative, NonNegative]
+class Wind(ScenarioSection):
+    speed: Bounds[NonNegative]
     gust: NonNegative
     gust_time: Positive
 
 
+def _extending(schema: dict[str, Any]) -> None:
+    del schema["required"]
+    schema["properties"]["extends"] = {"type": "string"}
+
+
 class Scenario(Section):
+    model_config = ConfigDict(json_schema_extra=_extending)
+
     capture_radius: Positive
     time_limit: float = Field(gt=0, le=600)
     spawn: Spawn
@@ -145,11 +157,11 @@ class Reward(Section):
     @model_validator(mode="after")
     def _outcome_decides(self) -> Reward:
         """Every intercept must be worth more than every other ending, whatever the per-step terms add up to."""
-        per_step = self.progress + self.tracking + self.effort
-        if per_step >= self.intercept + self.miss - self.precision:
+        per_step, decided = self.progress + self.tracking + self.effort, self.intercept + self.miss - self.precision
+        if per_step >= decided:
             raise ValueError(
-                f"progress + tracking + effort = {per_step:g} is not below intercept + miss - precision = "
-                f"{self.intercept + self.miss - self.precision:g}: per-step terms could outweigh the outcome"
+                f"progress: {self.progress} is too much: progress + tracking + effort = {per_step:g} is not below "
+                f"intercept + miss - precision = {decided:g}, so that per-step terms could outweigh the outcome"
             )
         return self
 
@@ -157,7 +169,7 @@ class Reward(Section):
 Unit = Annotated[float, Field(ge=-1, le=1)]
 
 
-class Policy(Section):
+class GuidanceLaws(Section):
     navigation_constant: float = Field(ge=0, le=20)
     axial: Fraction
     inertial: tuple[Unit, Unit, Unit]
@@ -264,7 +276,7 @@ class Monitor(Section):
     stop_on: tuple[Alarm, ...]
 
 
-class Evaluation(_Ranges):
+class Evaluation(Section):
     scenario: str
     report_episodes: int = Field(ge=1, le=1_000_000)
     report_seed: Seed
@@ -272,20 +284,20 @@ class Evaluation(_Ranges):
     heldout_seed: Seed
     slices: int = Field(ge=1, le=20)
     batch_size: int = Field(ge=1, le=1_000_000)
-    target_success: tuple[Fraction, Fraction]
+    target_success: Bounds[Fraction]
     target_mean_reward: float
     target_final_distance: Positive
 
 
-class Gate(_Ranges):
+class Gate(Section):
     baseline: float = Field(ge=0, lt=1)
     confidence: OpenFraction
     p_value: OpenFraction
     min_gain: Fraction
     min_mean_reward: float
     max_final_distance: Positive
-    evaluator_check_random: tuple[Fraction, Fraction]
-    evaluator_check_pn: tuple[Fraction, Fraction]
+    evaluator_check_random: Bounds[Fraction]
+    evaluator_check_pn: Bounds[Fraction]
 
 
 class Tracking(Section):
@@ -342,7 +354,7 @@ class Confirm(Section):
 
 
 class Tune(Section):
-    study: StrategyName
+    study: Name
     storage: str = Field(min_length=1)
     trials: int = Field(ge=1, le=100_000)
     workers: int = Field(ge=0, le=256)

@@ -17,7 +17,7 @@ from hlynr.rl.sequences import SequenceBuffer
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
-    from hlynr.config.schedules import Schedule
+    from hlynr.config.schedules import ValueSchedule
     from hlynr.rl.adapter import InterceptVecEnv
 
 
@@ -110,6 +110,6 @@ def settings(config: Config, device: str) -> dict[str, Any]:
     }
 
 
-def _scheduled(schedule: Schedule, budget: int) -> Callable[[float], float]:
+def _scheduled(schedule: ValueSchedule, budget: int) -> Callable[[float], float]:
     """SB3's convention: a function of the fraction of the budget that remains, negative where a rollout overshot."""
     return lambda remaining: schedules.at(schedule, round((1.0 - remaining) * budget), budget)

@@ -88,7 +88,7 @@ REFUSED = {
     "evaluate --policy pn --params hlynr": "hlynr: cannot be read: Is a directory",
     "train --set train.sead=3": "train.sead: unknown key (value 3); did you mean seed?",
     "train --set train.seed": "is not of the form section.key=value",
-    "train --set train.seed=x --set train.gamma=2": "train.gamma: 2 is not in (0, 1]",
+    "train --set train.seed=x --set train.gamma=2": "train.gamma: 2 should be less than or equal to 1",
     "train --out dvc.yaml": "dvc.yaml is a file; a folder is needed",
     "train --json nowhere/x.json": "nowhere does not exist",
     "retrain --set gate.baselin=0": "did you mean baseline?",

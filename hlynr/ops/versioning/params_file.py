@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hlynr.config import former_names, params
 from hlynr.config.config import Config
+from hlynr.config.inheritance import ScenarioInheritance
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -92,12 +93,12 @@ def _edited(text: str, before: Config | None, config: Config) -> str:
     for section, overlay in values["strategies"].get(config.run.strategy, {}).items():
         values[section] |= {key: tree[section][key] for key in overlay}
     _set_differing(tree, values, before.model_dump(mode="json") if before else {})
-    for name in sorted(scenarios, key=lambda name: len(_bases(tree["scenarios"], name))):
+    written = {name: tree["scenarios"].setdefault(name, {}) for name in scenarios}
+    chains = ScenarioInheritance(tree["scenarios"]).chains
+    for name in sorted(scenarios, key=lambda name: len(chains[name])):
         # Bases first, so that what a scenario inherits is not written into it as well.
-        base: dict[str, Any] = {}
-        for link in _bases(tree["scenarios"], name):
-            base = _overlaid(base, tree["scenarios"][link])
-        _set_differing(tree["scenarios"].setdefault(name, {}), scenarios[name], base)
+        inherited = ScenarioInheritance(tree["scenarios"]).merged(chains[name][1:])
+        _set_differing(written[name], scenarios[name], inherited)
     out = io.StringIO()
     yaml.dump(tree, out)
     return out.getvalue()
@@ -127,23 +128,6 @@ def _round_trip() -> YAML:
     yaml.indent(mapping=2, sequence=4, offset=2)
     yaml.brace_single_entry_mapping_in_flow_sequence = True
     return yaml
-
-
-def _bases(scenarios: MutableMapping[str, Any], name: str) -> list[str]:
-    """The scenarios ``name`` extends, furthest first."""
-    chain: list[str] = []
-    while (link := (scenarios.get(name) or {}).get("extends")) is not None and link not in chain:
-        chain.insert(0, link)
-        name = link
-    return chain
-
-
-def _overlaid(base: dict[str, Any], overlay: MutableMapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in overlay.items():
-        nested = isinstance(value, MutableMapping) and isinstance(merged.get(key), dict)
-        merged[key] = _overlaid(merged[key] if nested else {}, value) if isinstance(value, MutableMapping) else value
-    return merged
 
 
 def _set_differing(tree: MutableMapping[str, Any], values: dict[str, Any], base: dict[str, Any]) -> None:
