@@ -1,11 +1,14 @@
-"""A search of hyperparameters as a page, as a table for the terminal, and as the words on its MLflow run."""
+"""A hyperparameter search as a page, as tables for the terminal, and as the description of its MLflow run."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import matplotlib
 
 from hlynr.records.base import write_text
 from hlynr.records.tuning import FINISHED, Candidate, TrialRecord, TuneRecord
@@ -28,11 +31,31 @@ def write(record: TuneRecord, folder: Path, drawn: Sequence[str] = ()) -> Path:
     """Write page and learning curves into ``folder``; returns the page.
 
     Args:
-        drawn: names of `FIGURES` that lie there already.
+        drawn: names of `FIGURES` that are there already.
     """
     learning(record, folder / LEARNING)
     write_text(folder / PAGE, _page(record, drawn))
     return folder / PAGE
+
+
+def draw(drawings: Mapping[str, Callable[[], Any]], folder: Path) -> list[str]:
+    """Write the axes that another library draws with pyplot, by file name; returns the names it could draw."""
+    from matplotlib import pyplot
+
+    matplotlib.use("agg")
+    drawn = []
+    with warnings.catch_warnings(), matplotlib.rc_context():  # the library changes the style of all figures
+        warnings.simplefilter("ignore", UserWarning)  # of layouts that do not fit
+        for name, drawing in drawings.items():
+            try:
+                figure = drawing().figure
+            except (ValueError, RuntimeError):  # all trials have the same value
+                continue
+            figure.set_size_inches(9, 5)
+            figure.savefig(folder / name, dpi=100, bbox_inches="tight", metadata={"Software": None})
+            pyplot.close(figure)
+            drawn.append(name)
+    return drawn
 
 
 def summary(record: TuneRecord) -> RenderableType:
@@ -70,7 +93,7 @@ def candidate_rows(record: TuneRecord) -> list[dict[str, str]]:
 
 
 def trial_rows(trials: Sequence[TrialRecord], most: int) -> list[dict[str, str]]:
-    """The best feasible trials, and what became of all others."""
+    """The best feasible trials."""
     feasible = sorted((trial for trial in trials if trial.state == "complete"), key=lambda trial: -(trial.value or 0.0))
     return [
         {
@@ -85,7 +108,7 @@ def trial_rows(trials: Sequence[TrialRecord], most: int) -> list[dict[str, str]]
 
 
 def change_rows(candidate: Candidate) -> list[dict[str, str]]:
-    """What a candidate changes in the section train."""
+    """The settings of the section train that a candidate changes."""
     return [{"setting": f"train.{key}", "value": _written(value)} for key, value in candidate.train.items()]
 
 
@@ -127,7 +150,7 @@ def _page(record: TuneRecord, drawn: Sequence[str]) -> str:
         "## The trials",
         _counts(record),
         tables.markdown(trial_rows(record.trials, SHOWN)),
-        *(f"![{told}]({name})" for name, told in FIGURES.items() if name in drawn),
+        *(f"![{caption}]({name})" for name, caption in FIGURES.items() if name in drawn),
         "## How it was made",
         _origin(record),
     ]
@@ -140,7 +163,7 @@ def _reading(record: TuneRecord) -> str:
         f"{text.listed(record.confirm_seeds)}, which no trial has used, and judged on {record.heldout_episodes:,} "
         f"engagements (seed {record.heldout_seed}) that nothing else uses. Gain: mean over the seeds, with Student's t "
         f"interval at {record.confidence:.0%}. The candidates after the first are the best of the search, so the "
-        "largest gain among them is somewhat flattered by the choice."
+        "largest gain among them is biased upwards by the choice."
     )
 
 
@@ -158,10 +181,10 @@ def _counts(record: TuneRecord) -> str:
 def _points(candidate: Candidate) -> str:
     if candidate.gain is None:
         return "-"
-    told = f"{100 * candidate.gain:+.1f}"
+    gain = f"{100 * candidate.gain:+.1f}"
     if candidate.gain_ci is None:
-        return told
-    return f"{told} ({100 * candidate.gain_ci[0]:+.1f} to {100 * candidate.gain_ci[1]:+.1f})"
+        return gain
+    return f"{gain} ({100 * candidate.gain_ci[0]:+.1f} to {100 * candidate.gain_ci[1]:+.1f})"
 
 
 def _written(value: Any) -> str:

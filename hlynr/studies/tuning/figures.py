@@ -1,59 +1,46 @@
-"""Figures of a study as Optuna draws them: history, importances, parallel coordinates."""
+"""Optuna's figures of a study: history, importances, parallel coordinates."""
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-MOST = 6
-"""Parameters in the parallel coordinates."""
-LEAST = 4
-"""Complete trials from which on the figures mean anything."""
+from hlynr.studies.tuning.retries import experimental
+
+MAX_PARAMETERS = 6
+"""In the parallel coordinates, unreadable with more."""
+MIN_TRIALS = 4
+"""Complete trials, below which the figures show nothing."""
 
 
 def write(study: optuna.Study, folder: Path) -> list[str]:
-    """Write the figures that the study has trials enough for; returns their names."""
-    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < LEAST:
+    """Write the figures that the study has enough trials for; returns their names."""
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_TRIALS:
         return []
-    import matplotlib
+    from optuna.visualization import matplotlib as plots
 
-    matplotlib.use("agg")
-    from matplotlib import pyplot
-    from optuna.visualization import matplotlib as draw
+    from hlynr.report import tuning as page
 
-    drawings: dict[str, Callable[[optuna.Study], Any]] = {
-        "history.png": draw.plot_optimization_history,
-        "importances.png": draw.plot_param_importances,
-        "parallel.png": lambda known: _parallel(known, draw.plot_parallel_coordinate),
-    }
-    written = []
-    with warnings.catch_warnings(), matplotlib.rc_context():  # Optuna changes the style of all figures
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        warnings.simplefilter("ignore", UserWarning)  # of layouts that do not fit, and of the interface being new
-        for name, drawing in drawings.items():
-            try:
-                figure = drawing(study).figure
-            except (ValueError, RuntimeError):  # trials that all came to the same
-                continue
-            figure.set_size_inches(9, 5)
-            figure.savefig(folder / name, dpi=100, bbox_inches="tight", metadata={"Software": None})
-            pyplot.close(figure)
-            written.append(name)
-    return written
+    with experimental():
+        drawings = {
+            "history.png": lambda: plots.plot_optimization_history(study),
+            "importances.png": lambda: plots.plot_param_importances(study),
+            "parallel.png": lambda: _parallel(study),
+        }
+        return page.draw(drawings, folder)
 
 
-def _parallel(study: optuna.Study, drawing: Callable[..., Any]) -> Any:
-    """Of the parameters that matter most: with all of them nothing can be read."""
+def _parallel(study: optuna.Study) -> Any:
+    """Of the most important parameters."""
+    from optuna.visualization.matplotlib import plot_parallel_coordinate
+
     importances = optuna.importance.get_param_importances(study)
-    axes = drawing(study, params=list(importances)[:MOST])
+    axes = plot_parallel_coordinate(study, params=list(importances)[:MAX_PARAMETERS])
     for every in axes.figure.axes:
         every.grid(False)
         every.minorticks_off()
-    axes.set_title("")  # the legend stands there
+    axes.set_title("")  # the legend is there
     return axes
