@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,7 @@ class InterceptVecEnv(VecEnv):
         """Intercepts since `take_finished`."""
 
     def reset(self) -> np.ndarray:
-        """Start every environment's first episode, or its next one if it has already played."""
+        """Start every environment's first episode, or the next one after a first."""
         self._returns[:] = 0.0
         self._lengths[:] = 0
         return self.env.reset()[0]
@@ -72,11 +72,11 @@ class InterceptVecEnv(VecEnv):
         return finished, successes
 
     def set_capture_radius(self, radius: float) -> None:
-        """From the next tick on, [m]; engagements under way included."""
+        """Set the capture radius [m] from the next tick on, also of running engagements."""
         self.env.batch.params["capture_radius"] = radius
 
     def state_dict(self) -> dict[str, np.ndarray]:
-        """Everything that a later `load_state_dict` needs to go on as if nothing had happened."""
+        """Everything from which `load_state_dict` continues as if nothing had happened."""
         return {
             "state": self.env.batch.state.view(np.uint8).copy(),
             "episodes": self.env.episodes.copy(),
@@ -96,19 +96,19 @@ class InterceptVecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The batch's attribute, once per asked environment."""
-        return [getattr(self.env, attr_name)] * len(self._chosen(indices))
+        return [getattr(self.env, attr_name)] * self._count(indices)
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
-        """Refused: environments of a batch cannot differ."""
+        """Raises AttributeError: environments of a batch cannot differ."""
         raise AttributeError(f"{attr_name}: the environments of a batch cannot be changed one by one")
 
     def env_method(self, method_name: str, *args: Any, indices: Any = None, **kwargs: Any) -> list[Any]:
-        """Refused: environments of a batch have no methods of their own."""
+        """Raises AttributeError: environments of a batch have no methods of their own."""
         raise AttributeError(f"{method_name}: the environments of a batch have no methods of their own")
 
     def env_is_wrapped(self, wrapper_class: Any, indices: Any = None) -> list[bool]:
         """Never: the batch is not made of wrapped environments."""
-        return [False] * len(self._chosen(indices))
+        return [False] * self._count(indices)
 
-    def _chosen(self, indices: int | Iterable[int] | None) -> Sequence[int]:
-        return list(self._get_indices(indices))
+    def _count(self, indices: int | Sequence[int] | None) -> int:
+        return self.num_envs if indices is None else 1 if isinstance(indices, int) else len(indices)

@@ -10,9 +10,11 @@ import torch
 from sb3_contrib import RecurrentPPO
 from sb3_contrib.common.recurrent.buffers import RecurrentRolloutBuffer
 from stable_baselines3 import PPO
+from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from hlynr.config import schedules
 from hlynr.rl.network import SequencePolicy, policy_settings
+from hlynr.rl.sb3_private import progress_remaining
 from hlynr.rl.sequences import SequenceBuffer
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
 
 class _Bounded:
-    """What both algorithms share: bounds of log_std, an entropy schedule, no repeated advice against GPUs."""
+    """Shared by both algorithms: bounds of log_std, an entropy schedule, no repeated advice against GPUs."""
 
     log_std_min: float = -np.inf
     log_std_max: float = np.inf
@@ -30,7 +32,6 @@ class _Bounded:
     ent_coef: float
     policy: Any
     logger: Any
-    _current_progress_remaining: float
 
     def train(self) -> None:
         """One policy update from the rollout buffer, under the entropy coefficient of the moment, then the bounds.
@@ -40,14 +41,14 @@ class _Bounded:
         collapse this pipeline exists to prevent.
         """
         if self.entropy_schedule is not None:
-            self.ent_coef = self.entropy_schedule(self._current_progress_remaining)
+            self.ent_coef = self.entropy_schedule(progress_remaining(cast(OnPolicyAlgorithm, self)))
         super().train()  # type: ignore[misc]  # the algorithm this is mixed into
         with torch.no_grad():
             self.policy.log_std.clamp_(self.log_std_min, self.log_std_max)
         self.logger.record("train/ent_coef", self.ent_coef)
 
     def _maybe_recommend_cpu(self, mlp_class_name: str = "") -> None:
-        """``device`` is the user's decision, and the trainer prints which device it took."""
+        """Does nothing: ``device`` is the user's decision, and the training reports its device."""
 
 
 class BoundedPPO(_Bounded, PPO):
@@ -57,8 +58,8 @@ class BoundedPPO(_Bounded, PPO):
 class BoundedRecurrentPPO(_Bounded, RecurrentPPO):
     """RecurrentPPO with bounded log_std, rollout-wide advantage normalisation and unpadded minibatches."""
 
-    def _setup_model(self) -> None:
-        super()._setup_model()
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
         buffer = cast(RecurrentRolloutBuffer, self.rollout_buffer)
         self.rollout_buffer = SequenceBuffer(
             buffer.buffer_size,

@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sb3_contrib.common.recurrent.type_aliases import RNNStates
 
 from hlynr.records.base import Record, write_bytes
 from hlynr.records.training import EvaluationPoint, Lineage
+from hlynr.rl import sb3_private
 from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ def _captured(model: Algorithm, env: InterceptVecEnv, progress: Progress) -> dic
         "policy": model.policy.state_dict(),
         "optimizer": model.policy.optimizer.state_dict(),
         "env": {key: torch.from_numpy(value) for key, value in env.state_dict().items()},
-        "learner": _learner(model),
+        "learner": sb3_private.learner_state(model),
         "generators": _generators(),
         "best_weights": progress.best_weights,
         "progress": {
@@ -150,34 +150,12 @@ def _captured(model: Algorithm, env: InterceptVecEnv, progress: Progress) -> dic
     }
 
 
-def _learner(model: Algorithm) -> dict[str, Any]:
-    memory = getattr(model, "_last_lstm_states", None)
-    return {
-        "num_timesteps": model.num_timesteps,
-        "updates": model._n_updates,
-        "last_obs": torch.from_numpy(np.asarray(model._last_obs)),
-        "last_episode_starts": torch.from_numpy(np.asarray(model._last_episode_starts)),
-        "lstm": None if memory is None else [list(memory.pi), list(memory.vf)],
-        "episodes": list(model.ep_info_buffer or []),
-        "successes": list(model.ep_success_buffer or []),
-    }
-
-
 def _restore(model: Algorithm, env: InterceptVecEnv, saved: dict[str, Any]) -> None:
     model.policy.load_state_dict(saved["policy"], strict=True)
     model.policy.optimizer.load_state_dict(saved["optimizer"])
-    learner = saved["learner"]
-    model._setup_learn(1, reset_num_timesteps=True)  # creates the buffers that the next lines fill, resets env
+    sb3_private.set_up_learning(model)
     env.load_state_dict({key: value.numpy() for key, value in saved["env"].items()})
-    model.num_timesteps = learner["num_timesteps"]
-    model._n_updates = learner["updates"]
-    model._last_obs = learner["last_obs"].numpy()
-    model._last_episode_starts = learner["last_episode_starts"].numpy()
-    model.ep_info_buffer.extend(learner["episodes"])  # type: ignore[union-attr]  # made by _setup_learn
-    model.ep_success_buffer.extend(learner["successes"])  # type: ignore[union-attr]
-    if learner["lstm"] is not None:
-        pi, vf = (tuple(part.to(model.device) for part in pair) for pair in learner["lstm"])
-        model._last_lstm_states = RNNStates(pi, vf)  # type: ignore[union-attr]  # only the recurrent one has it
+    sb3_private.restore_learner(model, saved["learner"])
     _restore_generators(saved["generators"])
 
 

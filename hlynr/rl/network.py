@@ -73,7 +73,7 @@ class NetworkPolicy:
 
     @property
     def std(self) -> np.ndarray:
-        """Of the noise with which it was trained, (3,), before clipping."""
+        """Standard deviation of the noise of its training, (3,), before clipping."""
         log_std: torch.Tensor = self._network.log_std
         return np.asarray(log_std.detach().exp().cpu().numpy(), dtype=np.float64)
 

@@ -17,7 +17,7 @@ from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.vector_env import InterceptVectorEnv, action_space, observation_space
 from hlynr.evaluation.rollout import run_episodes
-from hlynr.rl import algorithms
+from hlynr.rl import algorithms, sb3_private
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.algorithms import BoundedRecurrentPPO
 from hlynr.rl.network import NetworkPolicy, SequencePolicy, build, policy_settings
@@ -60,7 +60,7 @@ def collected(tiny: Tiny) -> BoundedRecurrentPPO:
     env = InterceptVecEnv(InterceptVectorEnv(config, "reference", num_envs=8, seed=1))
     model = algorithms.make(config, env, "cpu")
     assert isinstance(model, BoundedRecurrentPPO)
-    model._setup_learn(1)
+    sb3_private.set_up_learning(model)
     model.collect_rollouts(env, _Nothing(model), model.rollout_buffer, 64)
     starts = model.rollout_buffer.episode_starts
     assert starts[1:].sum() >= 16

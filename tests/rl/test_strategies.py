@@ -13,7 +13,7 @@ from support.trainings import finish
 
 from hlynr.config.config import Config
 from hlynr.envs.vector_env import InterceptVectorEnv
-from hlynr.rl import algorithms
+from hlynr.rl import algorithms, sb3_private
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.bundle import load_policy
 from hlynr.rl.monitor import judge
@@ -139,7 +139,7 @@ def test_nothing_bounds_the_originals_log_std_and_a_bound_holds_the_stabilised(c
     risen = 3.0 + 16 * 3e-4
     for strategy, expected in (("original-lstm", risen), ("stabilised-lstm", 0.0)):
         model = live(configure(f"run.strategy={strategy}", "train.device=cpu", "train.n_epochs=1"))
-        model._setup_learn(1)
+        sb3_private.set_up_learning(model)
         with torch.no_grad():
             model.policy.log_std.fill_(3.0)
         model.rollout_buffer.full = True

@@ -17,7 +17,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 import hlynr.envs  # noqa: F401  (registers the single environment)
 from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.records.training import Lineage
-from hlynr.rl import algorithms, bundle
+from hlynr.rl import algorithms, bundle, sb3_private
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.network import NetworkPolicy
 from hlynr.rl.sequences import SequenceBuffer
@@ -83,7 +83,7 @@ class RecurrentTraining:
             if stock
             else algorithms.make(config, self.env, "cpu")
         )
-        _, self._callback = self.model._setup_learn(chosen.timesteps)
+        self._callback = sb3_private.set_up_learning(self.model, chosen.timesteps)
 
     def collect(self) -> None:
         """One rollout."""
@@ -93,7 +93,7 @@ class RecurrentTraining:
     def round(self) -> int:
         """One rollout and its update; returns its timesteps."""
         self.collect()
-        self.model._update_current_progress_remaining(self.model.num_timesteps, self.model._total_timesteps)
+        sb3_private.advance_schedules(self.model)
         self.model.train()
         return int(self.model.n_steps * self.model.n_envs)
 
