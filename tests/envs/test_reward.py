@@ -15,7 +15,7 @@ from hlynr.sim.state import GROUND, INTERCEPT, TARGET_IMPACT, TIMEOUT
 EPISODES = 300
 
 
-def flown(config: Config, name: str, *, omniscient: bool = False) -> EpisodeResults:
+def results_of(config: Config, name: str, *, omniscient: bool = False) -> EpisodeResults:
     return run_episodes(
         law(name, config, "reference"),
         config,
@@ -30,8 +30,8 @@ def flown(config: Config, name: str, *, omniscient: bool = False) -> EpisodeResu
 @pytest.fixture(scope="module")
 def results(config: Config) -> list[EpisodeResults]:
     """Every way to end that the laws know, from always winning to never trying."""
-    return [flown(config, name) for name in ("zero", "random", "pursuit", "heading", "pn", "apn", "inertial")] + [
-        flown(config, "pn", omniscient=True)
+    return [results_of(config, name) for name in ("zero", "random", "pursuit", "heading", "pn", "apn", "inertial")] + [
+        results_of(config, "pn", omniscient=True)
     ]
 
 
@@ -87,8 +87,8 @@ def test_the_worst_intercept_is_worth_more_than_the_best_miss(config: Config, re
 
 def test_a_time_out_costs_as_much_as_any_other_miss(configure: Callable[..., Config]) -> None:
     hurried = configure("scenarios.reference.time_limit=5.0")
-    slow = flown(hurried, "zero")
-    other = flown(configure(), "zero")
+    slow = results_of(hurried, "zero")
+    other = results_of(configure(), "zero")
     ended = slow.outcome == TIMEOUT
     assert ended.sum() > 100
     assert set(np.unique(other.outcome)) <= {GROUND, TARGET_IMPACT, INTERCEPT}
@@ -114,7 +114,7 @@ def test_scales_with_which_steps_could_outweigh_the_outcome_are_refused(
 
 @pytest.mark.parametrize("name", ["progress", "tracking", "effort", "intercept", "miss", "precision"])
 def test_scales_scale_their_own_term_only(configure: Callable[..., Config], config: Config, name: str) -> None:
-    halved = flown(configure(f"reward.{name}={getattr(config.reward, name) / 2}"), "pn")
-    plain = flown(config, "pn")
+    halved = results_of(configure(f"reward.{name}={getattr(config.reward, name) / 2}"), "pn")
+    plain = results_of(config, "pn")
     factors = np.where(np.array(TERMS) == name, 0.5, 1.0)
     np.testing.assert_allclose(halved.terms, plain.terms * factors, atol=1e-12)

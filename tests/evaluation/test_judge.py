@@ -47,7 +47,7 @@ def test_seed_sets_never_meet(small: Config, configure: Callable[..., Config]) -
     assert report_set(tomorrow).seed == report_set(small).seed + 1
 
 
-def test_report_and_heldout_are_flown_as_configured(
+def test_report_and_heldout_use_the_configured_engagements(
     judged: tuple[EvaluationReport, dict[str, EpisodeResults]], small: Config
 ) -> None:
     report, _ = judged

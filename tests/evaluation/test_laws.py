@@ -36,7 +36,7 @@ VECTORS = (
 )
 
 
-def flown(
+def results_of(
     config: Config, name: str, *, omniscient: bool = False, batch_size: int = EPISODES, episodes: int = EPISODES
 ) -> EpisodeResults:
     return run_episodes(
@@ -83,8 +83,8 @@ def test_pn_accelerates_against_the_rotation_of_the_line_of_sight(configure: Cal
 
 @pytest.mark.parametrize("name", ["pn", "apn"])
 def test_navigation_on_the_truth_comes_close(configure: Callable[..., Config], name: str) -> None:
-    """In still air against a target that flies straight, only a launch into the ground is lost."""
-    results = flown(configure(*NOISELESS), name, omniscient=True, episodes=200)
+    """In still air against a target that moves straight, only a launch into the ground fails."""
+    results = results_of(configure(*NOISELESS), name, omniscient=True, episodes=200)
     assert results.success.mean() >= 0.99
     assert np.median(results.miss_distance) < 5.0
 
@@ -161,9 +161,9 @@ def test_random_draws_fill_the_box_and_differ(config: Config) -> None:
 
 @pytest.mark.parametrize("name", LAWS)
 def test_batch_size_has_no_effect_on_any_figure(config: Config, name: str) -> None:
-    whole = flown(config, name, batch_size=1000, episodes=300)
+    whole = results_of(config, name, batch_size=1000, episodes=300)
     for size in (1000, 100, 37):
-        parts = flown(config, name, batch_size=size, episodes=300)
+        parts = results_of(config, name, batch_size=size, episodes=300)
         for field in fields(EpisodeResults):
             np.testing.assert_array_equal(getattr(parts, field.name), getattr(whole, field.name), err_msg=field.name)
 
@@ -174,7 +174,7 @@ def test_batch_size_has_no_effect_on_any_figure(config: Config, name: str) -> No
 @pytest.fixture(scope="module")
 def success(configure: Callable[..., Config]) -> Callable[..., float]:
     return lambda name, *overrides, omniscient=False: float(
-        flown(configure(*overrides), name, omniscient=omniscient).success.mean()
+        results_of(configure(*overrides), name, omniscient=omniscient).success.mean()
     )
 
 
@@ -207,7 +207,7 @@ def test_no_blind_constant_acceleration_is_enough(configure: Callable[..., Confi
         east, north = np.cos(np.radians(azimuth)), np.sin(np.radians(azimuth))
         level, up = size * np.cos(np.radians(elevation)), size * np.sin(np.radians(elevation))
         config = configure(f"policy.inertial=[{level * east:.4f}, {level * north:.4f}, {up:.4f}]")
-        best = max(best, float(flown(config, "inertial", episodes=1000).success.mean()))
+        best = max(best, float(results_of(config, "inertial", episodes=1000).success.mean()))
     assert 0.0 < best < 0.10
 
 
@@ -215,7 +215,7 @@ def test_no_blind_constant_acceleration_is_enough(configure: Callable[..., Confi
 def test_a_larger_capture_radius_is_never_worse(configure: Callable[..., Config], name: str) -> None:
     """Engagement by engagement: whoever comes within 50 m also comes within 150 m."""
     won = [
-        flown(configure(f"scenarios.reference.capture_radius={radius}"), name, episodes=500).success
+        results_of(configure(f"scenarios.reference.capture_radius={radius}"), name, episodes=500).success
         for radius in (20.0, 50.0, 150.0, 300.0)
     ]
     for smaller, larger in pairwise(won):

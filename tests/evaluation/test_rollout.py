@@ -1,4 +1,4 @@
-"""Flying: whole episodes, in the order of their numbers, with the memory carried and the frame respected."""
+"""Rollouts: whole episodes, in the order of their numbers, with the memory carried and the frame respected."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hlynr.sim.state import OUTCOMES
 
 
 class Counting:
-    """A policy whose state is how often each engagement was seen; it flies straight on."""
+    """A policy whose state is how often each engagement was seen; it accelerates along the line of sight."""
 
     name = "counting"
     frame: Frame = "line_of_sight"

@@ -1,4 +1,4 @@
-"""The bundle: what is saved is what flies, and whatever was changed is refused in one line."""
+"""The bundle: what is saved is what is loaded, and any change is rejected in one line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks: the recurrent policy equals upstream's, and flying does not depend on who flies beside."""
+"""Networks: the recurrent policy equals upstream's, and an action does not depend on the rest of its batch."""
 
 from __future__ import annotations
 

@@ -346,7 +346,7 @@ def test_the_best_checkpoint_is_the_best_not_the_last(
     brief: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rates, seen = [0.10, 0.60, 0.20, 0.40], []
-    original = callbacks.fly
+    original = callbacks.run_episodes
 
     def told(policy: Any, *args: Any, **kwargs: Any) -> EpisodeResults:
         """The true results but for their outcomes."""

@@ -124,9 +124,9 @@ def test_weave_swings_about_a_straight_line_to_the_aim():
     swing = 2 * arena.state["weave_amplitude"] / arena.state["weave_rate"] ** 2
     widest = np.zeros(200)
     for state in arena.run_episodes(90):
-        flown = state["target_pos"] - start
-        along = np.sum(flown * course, axis=1)
-        aside = np.linalg.norm(flown - along[:, None] * course, axis=1)
+        moved = state["target_pos"] - start
+        along = np.sum(moved * course, axis=1)
+        aside = np.linalg.norm(moved - along[:, None] * course, axis=1)
         assert (aside <= 1.001 * swing + 0.01).all()
         np.testing.assert_allclose(along, mean * state["tick"] * arena.config.sim.dt, rtol=1e-9)
         widest = np.maximum(widest, aside)

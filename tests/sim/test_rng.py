@@ -126,7 +126,7 @@ def _wobble(episodes: np.ndarray, timestep: int) -> np.ndarray:
     return np.array([0.6, 0.0, 0.0]) + 0.4 * np.sin(angle)
 
 
-def _flown(arena: Arena, timesteps: int = 60) -> np.ndarray:
+def _advanced(arena: Arena, timesteps: int = 60) -> np.ndarray:
     for timestep in range(timesteps):
         arena.advance(_wobble(arena.episodes, timestep))
     return arena.state
@@ -141,7 +141,7 @@ def _visible(state: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def alone() -> np.ndarray:
-    return _flown(Arena("hard", episodes=range(100)))
+    return _advanced(Arena("hard", episodes=range(100)))
 
 
 @pytest.mark.parametrize(
@@ -155,16 +155,16 @@ def alone() -> np.ndarray:
 )
 def test_an_engagement_does_not_depend_on_its_batch(alone, batches):
     for episodes in batches:
-        assert _flown(Arena("hard", episodes=episodes)).tobytes() == alone[list(episodes)].tobytes()
+        assert _advanced(Arena("hard", episodes=episodes)).tobytes() == alone[list(episodes)].tobytes()
 
 
 def test_an_engagement_does_not_depend_on_the_rows_around_it_or_on_what_its_row_held_before(alone):
     arena = Arena("hard", episodes=range(500, 700))
-    _flown(arena, 25)
+    _advanced(arena, 25)
     rows = np.arange(1, 200, 2)
     arena.episodes[rows] = np.arange(100)
     initial(arena.state, rows, arena.episodes[rows], 7, arena.params)
-    assert _visible(_flown(arena)[rows]).tobytes() == _visible(alone).tobytes()
+    assert _visible(_advanced(arena)[rows]).tobytes() == _visible(alone).tobytes()
 
 
 def test_another_seed_is_another_world():

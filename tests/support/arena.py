@@ -1,4 +1,4 @@
-"""What the tests of the simulation share: building a world by overrides, flying it, and a simple homing law."""
+"""What the tests of the simulation share: building a world by overrides, running it, and a simple homing law."""
 
 from collections.abc import Iterable, Iterator
 
@@ -19,7 +19,7 @@ QUIET = ("sim.gravity=0", "interceptor.drag=0", "wind.speed=[0, 0]", "wind.gust=
 """No force on the interceptor but its own."""
 
 STEADY = ("target.weave=[0, 0]", "target.jink=0")
-"""A target that flies straight."""
+"""A target on a straight course."""
 
 ALL_SEEING = ("radar.half_angle=180", "radar.detection_peak=1", "radar.detection_range=1e9", "radar.dropout=0")
 """A radar that detects at every scan."""
