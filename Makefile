@@ -1,4 +1,7 @@
 # Everything runs inside .venv, which is made from the locked constraints when it is missing.
+# On Linux the default package index serves torch's CUDA build, several GB of wheels. TORCH_INDEX may name an index with
+# CPU builds, from which torch is then installed first: make run TORCH_INDEX=URL
+TORCH_INDEX ?=
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -6,7 +9,7 @@ READY := $(VENV)/.ready
 # Test processes at a time; a file of tests stays in one.
 TEST_WORKERS ?= 2
 
-.PHONY: run test check bench study ui clean
+.PHONY: run test check bench stability study ui clean
 
 run: $(READY)
 	$(BIN)/hlynr retrain
@@ -23,8 +26,8 @@ check: $(READY)
 bench: $(READY)
 	$(BIN)/hlynr bench
 
-study: $(READY)
-	$(BIN)/hlynr study
+stability study: $(READY)
+	$(BIN)/hlynr stability
 
 ui: $(READY)
 	$(BIN)/hlynr ui
@@ -36,6 +39,7 @@ clean:
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	test -z "$(TORCH_INDEX)" || $(BIN)/python -m pip install --constraint constraints.txt --index-url "$(TORCH_INDEX)" torch
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	$(BIN)/python -c 'import hlynr.envs.batch'
 	touch $(READY)

@@ -48,7 +48,7 @@ def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -
         schedule = _cron(config)
         before = _schedules(client)
         source = retrain.from_source(source=str(root), entrypoint="flows/retrain.py:retrain")
-        source.deploy(
+        source.deploy(  # type: ignore[union-attr]  # no coroutine, as this is synchronous
             name=NIGHTLY,
             work_pool_name=pool,
             schedules=[schedule] if schedule else [],
@@ -124,10 +124,11 @@ def _watch_heartbeats() -> None:
         threshold=1,
         within=SILENCE,
     )
-    action = ChangeFlowRunState(state=StateType.CRASHED, message=f"{SILENT} {SILENCE.total_seconds():g} s.")
+    message = f"{SILENT} {SILENCE.total_seconds():g} s."
+    action = ChangeFlowRunState(name=None, state=StateType.CRASHED, message=message, force=False)
     automation = Automation(name=LOST, trigger=trigger, actions=[action])
     try:
-        Automation.read(name=LOST)
+        Automation.read(name=LOST)  # type: ignore[unused-coroutine]  # none, as this is synchronous
     except ValueError:
         automation.create()
 

@@ -20,7 +20,7 @@ WORKER = "tune-worker/tune-worker"
 def start_workers(parameters: dict[str, object], count: int) -> list[str]:
     """Put runs of the deployment into the line of its work pool; they join the study as soon as a worker takes them."""
     runs = [run_deployment(WORKER, parameters=parameters, timeout=0) for _ in range(count)]
-    return [str(run.id) for run in runs]
+    return [str(run.id) for run in runs]  # type: ignore[union-attr]  # no coroutine, as this is synchronous
 
 
 @task(name="search and confirm", cache_policy=NO_CACHE)
@@ -82,4 +82,6 @@ def tune_worker(
 def deploy(pool: str, root: str = ".") -> None:
     """Let the workers of a work pool take runs of `tune_worker`, in the checkout that lies at ``root`` on each."""
     source = tune_worker.from_source(source=str(Path(root).resolve()), entrypoint="flows/tune.py:tune_worker")
-    source.deploy(name=WORKER.partition("/")[2], work_pool_name=pool, print_next_steps=False, ignore_warnings=True)
+    source.deploy(  # type: ignore[union-attr]  # no coroutine, as this is synchronous
+        name=WORKER.partition("/")[2], work_pool_name=pool, print_next_steps=False, ignore_warnings=True
+    )

@@ -1,4 +1,4 @@
-"""The DVC door: `dvc repro` by hand is the same pipeline, and a retraining is an experiment of it. The real DVC command."""
+"""`dvc repro` by hand is the same pipeline, and a retraining is an experiment of it; with the real DVC command."""
 
 from __future__ import annotations
 
@@ -47,6 +47,20 @@ def test_after_applying_a_retraining_there_is_nothing_to_reproduce(retraining: R
     assert projects.checked(applied, "dvc", "repro").count("didn't change, skipping") == 2
 
 
+def test_a_change_of_what_a_training_computes_with_invalidates_it(applied: Path) -> None:
+    """The schedules give learning rate and clip range; compiled files beside them change nothing."""
+    schedules = applied / "hlynr" / "config" / "schedules.py"
+    before = schedules.read_text()
+    (schedules.parent / "__pycache__").mkdir(exist_ok=True)
+    (schedules.parent / "__pycache__" / "schedules.cpython-311.pyc").write_bytes(b"other")
+    assert json.loads(projects.checked(applied, "dvc", "status", "--json")) == {}
+    schedules.write_text(before + "\n")
+    changed = json.loads(projects.checked(applied, "dvc", "status", "--json"))
+    schedules.write_text(before)
+    for stage in ("train", "evaluate"):
+        assert {"changed deps": {"hlynr/config": "modified"}} in changed[stage]
+
+
 def test_dvc_compares_the_retrainings(retraining: Retraining, applied: Path) -> None:
     assert retraining.record.version is not None
     rows = list(csv.DictReader(io.StringIO(projects.checked(applied, "dvc", "exp", "show", "--csv"))))
@@ -58,7 +72,7 @@ def test_dvc_compares_the_retrainings(retraining: Retraining, applied: Path) -> 
 
 
 def _find(tree: object, key: str) -> object:
-    """The value of ``key`` wherever it stands."""
+    """The value of ``key`` at any depth."""
     if not isinstance(tree, dict):
         return None
     return tree[key] if key in tree else next((hit for each in tree.values() if (hit := _find(each, key))), None)
@@ -78,9 +92,9 @@ def test_restore_brings_a_bundle_back_from_the_remote_alone(
     shutil.rmtree(applied / "outputs")
     shutil.rmtree(applied / ".dvc" / "cache")
     name, to = retraining.record.version.experiment, tmp_path / "back"
-    told = projects.checked(applied, "hlynr", "restore", name, "--to", str(to))
-    assert told == f"restored to {to}\n"
+    printed = projects.checked(applied, "hlynr", "restore", name, "--to", str(to))
+    assert printed == f"restored to {to}\n"
     assert bundle.digest(to) == retraining.record.evaluation.bundle_sha256
-    unknown = projects.run(applied, "hlynr", "restore", "retraining-nobody", "--to", str(tmp_path / "none"))
+    unknown = projects.run(applied, "hlynr", "restore", "retraining-unknown", "--to", str(tmp_path / "none"))
     assert (unknown.returncode, unknown.stderr.count("\n")) == (4, 1)
     assert not (tmp_path / "none").exists()
