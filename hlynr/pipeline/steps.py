@@ -1,28 +1,33 @@
-"""The use cases: a project in, a record out. CLI, DVC and Prefect all open onto this file.
+"""The steps of a retraining: a project in, a record out. The command line, DVC and Prefect call these.
 
-These are the steps of a retraining; `hlynr.pipeline.commands` holds what a person asks for beside them. Heavy libraries are
-imported inside the use cases, so that a door opens quickly.
+`hlynr.pipeline.commands` has the use cases beside a retraining. Heavy libraries are imported inside the functions, so
+that a command starts quickly.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from hlynr.config.project import Project
 from hlynr.pipeline import plan, retraining
 from hlynr.pipeline.plan import PlanFailedError
-from hlynr.records.evaluation import EvaluationReport, GateDecision, PairedComparison
+from hlynr.records.evaluation import EvaluationReport, GateDecision, HeldoutSuccess, PairedComparison
 from hlynr.records.retraining import Attempt, Promotion, RetrainRecord, VersionRecord
 from hlynr.records.training import Lineage, TrainProgress, TrainResult
 from hlynr.runtime.errors import DONE, INTERRUPTED, TRAINING_FAILED
 from hlynr.runtime.progress import ProgressObserver
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hlynr.ops.tracking.store import Store
+
+HELDOUT = "heldout.json"
+"""Name of the `HeldoutSuccess` in an evaluation's folder."""
 
 
 def require_ready(project: Project) -> None:
@@ -33,7 +38,7 @@ def require_ready(project: Project) -> None:
 
 
 def exit_code(result: TrainResult) -> int:
-    """What a command that trained exits with."""
+    """The exit code of a command that trained."""
     if result.interrupted:
         return INTERRUPTED
     return TRAINING_FAILED if result.verdict.failed else DONE
@@ -66,7 +71,9 @@ def train(
     run_id = runs.start_run(opened, lineage, project.config)
     runs.set_place(opened, run_id, device, out)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
-    with _reported(opened, lineage), MetricStream(opened, run_id, out / "unsent-metrics.jsonl") as stream:
+    run_ids = [run_id, lineage.mlflow_parent_run_id]
+    closed = runs.closed_on_error(opened, run_ids, "The training ended without a result")
+    with closed, MetricStream(opened, run_id, out / "unsent-metrics.jsonl") as stream:
         result = training.train(
             project.config, out, lineage, resume=begun is not None, progress_to=observers, metrics_to=[stream]
         )
@@ -80,7 +87,7 @@ def train(
 
 
 def evaluate(project: Project, *, bundle: Path | None = None, out: Path | None = None) -> EvaluationReport:
-    """Judge a bundle on the report and held-out engagements; report, plots and figures go to ``out``.
+    """Judge a bundle on the report and held-out engagements; report, metrics and figures go to ``out``.
 
     The report also goes to the MLflow run in which the bundle was trained, where this project's store has it.
 
@@ -97,12 +104,14 @@ def evaluate(project: Project, *, bundle: Path | None = None, out: Path | None =
     report, results = judge.evaluate(policy, project.config, lineage, sha)
     samples = judge.samples(policy, project.config)
     figures = stage.write(project.config, report, results, samples, _training_of(bundle, sha), out)
+    success = tuple(results["policy"].success.tolist())
+    HeldoutSuccess(bundle_sha256=sha, params_digest=project.config.digest(), success=success).write(out / HELDOUT)
     _log_evaluation(project, report, figures)
     return report
 
 
 def version(project: Project, lineage: Lineage) -> VersionRecord | None:
-    """Save what the stages have made so far as this retraining's DVC experiment; None where versioning is off.
+    """Save the outputs of the stages so far as this retraining's DVC experiment; None where versioning is off.
 
     Called after the training, so that the checkpoint is safe, and again after the evaluation.
     """
@@ -117,7 +126,7 @@ def version(project: Project, lineage: Lineage) -> VersionRecord | None:
 
 
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
-    """Apply the gate; the champion, if there is one, flies the same held-out engagements.
+    """Apply the gate; the champion, if there is one, runs the held-out engagements of the evaluation.
 
     Raises:
         hlynr.ops.registry.versions.RegistryError: if the champion's bundle cannot be fetched or trusted.
@@ -168,7 +177,7 @@ def promote(
 
 
 def report_rows(report: EvaluationReport) -> list[dict[str, str]]:
-    """The report as rows of text, for whoever shows it."""
+    """The report as rows of text."""
     from hlynr.report import tables
 
     return tables.report_rows(report)
@@ -191,7 +200,7 @@ def conclude(
     seconds: Mapping[str, float],
     attempts: Sequence[Attempt] = (),
 ) -> RetrainRecord:
-    """Write the whole retraining as one record, and onto its MLflow run."""
+    """Write the whole retraining as one record, and log it on its MLflow run."""
     from hlynr.ops.tracking import metrics as tracking_metrics
     from hlynr.ops.tracking import runs, store
     from hlynr.report import descriptions
@@ -226,10 +235,10 @@ def conclude(
 
 
 def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFailedError:
-    """What a retraining comes to whose every attempt failed: the best of their bundles examined, the retraining's run closed.
+    """After every attempt has failed: diagnose the best of their bundles and close the retraining's run.
 
     Returns:
-        The error with which it ends.
+        The error to end the retraining with.
     """
     from hlynr.ops.tracking import runs, store
     from hlynr.pipeline import diagnosis
@@ -252,7 +261,7 @@ def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFaile
 
 
 def _training_of(bundle: Path, sha: str) -> TrainResult | None:
-    """The result of the training that made this very bundle, where it still lies beside it."""
+    """The result of the training that made this very bundle, if it still lies beside it."""
     try:
         result = TrainResult.read(bundle.parent / "result.json")
     except (OSError, ValueError):
@@ -260,40 +269,17 @@ def _training_of(bundle: Path, sha: str) -> TrainResult | None:
     return result if result.bundle_sha256 == sha else None
 
 
-@contextmanager
-def _reported(opened: Store, lineage: Lineage) -> Iterator[None]:
-    """Close the MLflow runs of a training that ends without a result, so that none stays open for ever."""
-    from hlynr.ops.tracking import runs
-
-    try:
-        yield
-    except BaseException as error:
-        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
-        with suppress(Exception):  # the store may be what ended it
-            for run_id in filter(None, (lineage.mlflow_run_id, lineage.mlflow_parent_run_id)):
-                runs.finish_run(opened, run_id, status, f"The training ended without a result: {error!r}")
-        raise
-
-
-@contextmanager
-def reported_retraining(project: Project, lineage: Lineage) -> Iterator[None]:
+def reported_retraining(project: Project, lineage: Lineage) -> AbstractContextManager[None]:
     """Close the retraining's MLflow run when a step of it is interrupted or fails."""
     from hlynr.ops.tracking import runs, store
 
-    try:
-        yield
-    except PlanFailedError:
-        raise  # written down by whoever found it
-    except BaseException as error:
-        status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
-        with suppress(Exception):
-            opened = store.open_store(project.config, project.root)
-            runs.finish_run(opened, str(lineage.mlflow_parent_run_id), status, f"Ended without a decision: {error!r}")
-        raise
+    opened = store.open_store(project.config, project.root)
+    told, own = "Ended without a decision", PlanFailedError
+    return runs.closed_on_error(opened, [lineage.mlflow_parent_run_id], told, unless=own)
 
 
 def _log_evaluation(project: Project, report: EvaluationReport, figures: Sequence[Path]) -> None:
-    """To the run the bundle comes from; a bundle of another store is judged all the same."""
+    """On the run that the bundle comes from; the bundle of another store has none here."""
     from hlynr.ops.tracking import runs, store
 
     run_id = report.lineage.mlflow_run_id
@@ -305,7 +291,6 @@ def _log_evaluation(project: Project, report: EvaluationReport, figures: Sequenc
 def _against_champion(project: Project, opened: Store, report: EvaluationReport) -> PairedComparison | None:
     """Both policies on the same held-out engagements; None without a champion."""
     from hlynr.evaluation import gate as gates
-    from hlynr.evaluation import judge
     from hlynr.ops.registry import versions
     from hlynr.rl import bundle as bundles
 
@@ -314,18 +299,38 @@ def _against_champion(project: Project, opened: Store, report: EvaluationReport)
         return None
     if bundles.digest(project.bundle) != report.bundle_sha256:
         raise bundles.BundleError(f"{project.bundle}: is not the bundle that was evaluated; evaluate it first")
-    threads, chosen = project.config.train.torch_threads, judge.heldout_set(project.config)
+    challenger_success = _known_success(project, report)
+    if challenger_success is None:
+        challenger_success = _heldout_success(project, project.bundle)
     with tempfile.TemporaryDirectory(prefix="hlynr-champion-") as folder:
-        reigning = versions.fetch_bundle(opened, champion.version, Path(folder) / "bundle")
-        success = [
-            judge.run_seed_set(bundles.load_policy(path, threads=threads), project.config, chosen).success
-            for path in (project.bundle, reigning)
-        ]
-    return gates.pair(success[0], success[1], champion.version)
+        fetched = versions.fetch_bundle(opened, champion.version, Path(folder) / "bundle")
+        champion_success = _heldout_success(project, fetched)
+    return gates.pair(challenger_success, champion_success, champion.version)
+
+
+def _known_success(project: Project, report: EvaluationReport) -> np.ndarray | None:
+    """As the evaluation has recorded it; None if there is no record of this bundle and configuration."""
+    import numpy as np
+
+    try:
+        found = HeldoutSuccess.read(project.evaluate / HELDOUT)
+    except (OSError, ValueError):
+        return None
+    expected = (report.bundle_sha256, project.config.digest())
+    return np.array(found.success) if (found.bundle_sha256, found.params_digest) == expected else None
+
+
+def _heldout_success(project: Project, bundle: Path) -> np.ndarray:
+    """Run a bundle on the held-out engagements."""
+    from hlynr.evaluation import judge
+    from hlynr.rl import bundle as bundles
+
+    policy = bundles.load_policy(bundle, threads=project.config.train.torch_threads)
+    return judge.run_seed_set(policy, project.config, judge.heldout_set(project.config)).success
 
 
 def _registered(project: Project, opened: Store, run_id: str, report: EvaluationReport, lineage: Lineage) -> int:
-    """The bundle as a model version, made now unless an earlier try made it."""
+    """The number of the bundle's model version, registered now unless an earlier attempt has done it."""
     from hlynr.evaluation import judge
     from hlynr.ops.registry import logged_model, versions
 

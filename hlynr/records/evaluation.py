@@ -69,6 +69,15 @@ class EvaluationReport(Record):
     targets: tuple[TargetRow, ...]
 
 
+class HeldoutSuccess(Record):
+    """The evaluated bundle on the held-out engagements, one by one, for the gate to pair with the champion's."""
+
+    bundle_sha256: str
+    params_digest: str
+    """Of the whole configuration, which decides what the engagements are."""
+    success: tuple[bool, ...]
+
+
 class PairedComparison(Record):
     """Challenger and champion on the same held-out engagements."""
 

@@ -273,6 +273,7 @@ def opened(config):
     """The MLflow store as it would be opened."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "mlflow", SimpleNamespace(MlflowClient=_Client))
+        patch.setattr(store, "_opened", {})
         patch.setattr(store, "_locked", lambda _: nullcontext())
         patch.setattr(store, "_create_database", lambda *_: None)
         found = store.open_store(config, ROOT)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -206,6 +207,26 @@ def finish_run(store: Store, run_id: str, status: RunStatus, description: str) -
     """
     store.client.set_tag(run_id, "mlflow.note.content", description)
     store.client.set_terminated(run_id, status=status)
+
+
+@contextmanager
+def closed_on_error(
+    store: Store, run_ids: Iterable[str | None], description: str, *, unless: type[Exception] | None = None
+) -> Iterator[None]:
+    """Close the runs when the block is interrupted or fails, so that none stays open for ever.
+
+    Args:
+        unless: an error whose source has closed the runs itself.
+    """
+    try:
+        yield
+    except BaseException as error:
+        if unless is None or not isinstance(error, unless):
+            status: RunStatus = "FAILED" if isinstance(error, Exception) else "KILLED"
+            with suppress(Exception):  # the error may come from the store
+                for run_id in filter(None, run_ids):
+                    finish_run(store, run_id, status, f"{description}: {error!r}")
+        raise
 
 
 def run_id_of(store: Store, lineage: Lineage) -> str | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
-from typing import Literal
 
 from hlynr.config.config import Config
 from hlynr.ops.tracking import runs
@@ -40,17 +39,10 @@ class Mirror:
         with suppress(Exception):  # whatever its client raises; `conclude` lets it out
             self._add(trials)
 
-    @contextmanager
-    def reported(self) -> Iterator[None]:
+    def reported(self) -> AbstractContextManager[None]:
         """Close the search's run when the search is interrupted or fails."""
-        try:
-            yield
-        except BaseException as error:
-            status: Literal["FAILED", "KILLED"] = "FAILED" if isinstance(error, Exception) else "KILLED"
-            with suppress(Exception):  # the store may be what ended it
-                told = f"Ended without a winner: {error!r}. The same command goes on with it."
-                runs.finish_run(self._store, self.run_id, status, told)
-            raise
+        told = "Ended without a winner; the same command goes on with it"
+        return runs.closed_on_error(self._store, [self.run_id], told)
 
     def conclude(self, record: TuneRecord, folder: Path, description: str) -> None:
         """Write the outcome on the search's run, with what lies in ``folder`` and in markdown, and close it."""

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from hlynr.config.config import Config
+from hlynr.config.sections import Tracking
 from hlynr.ops.tracking import migration, shared_lock, views
 from hlynr.ops.tracking.shared_lock import Confirm
 from hlynr.runtime import locks
@@ -47,6 +48,13 @@ class Store:
     experiment_id: str
     model: str
     lock_file: Path
+
+    def has(self, experiment: str) -> bool:
+        """Whether it still holds the experiment: database and experiment can be removed while this process runs."""
+        if self.uri.startswith(SQLITE) and not Path(self.uri.removeprefix(SQLITE)).exists():
+            return False
+        found = self.client.get_experiment_by_name(experiment)
+        return found is not None and (found.experiment_id, found.lifecycle_stage) == (self.experiment_id, "active")
 
     def lock(self) -> AbstractContextManager[None]:
         """Keep every other holder out, on this machine; not reentrant."""
@@ -97,12 +105,24 @@ def open_existing(config: Config, root: Path) -> Store | None:
     return open_store(config, root)
 
 
+_opened: dict[tuple[int, Path, Tracking], Store] = {}
+"""By process, since a connection does not survive a fork, project and settings."""
+
+
 def open_store(config: Config, root: Path) -> Store:
-    """Connect, creating database and experiment if they are missing; safe for processes that race.
+    """Connect, once a process; creates database and experiment if they are missing, and is safe for racing processes.
 
     Raises:
         StoreError: if the experiment keeps its artifacts elsewhere than configured, as after moving the project.
     """
+    key = (os.getpid(), root.resolve(), config.tracking)
+    known = _opened.get(key)
+    if known is None or not known.has(config.tracking.experiment):
+        known = _opened[key] = _connected(config, root)
+    return known
+
+
+def _connected(config: Config, root: Path) -> Store:
     quiet_mlflow()
     from mlflow import MlflowClient
 

@@ -11,6 +11,7 @@ from support import mortal, stores
 from hlynr.ops.registry.versions import find
 from hlynr.ops.retention import survey
 from hlynr.ops.tracking import recorded, runs, views
+from hlynr.ops.tracking import store as store_module
 from hlynr.ops.tracking.migration import DONE, migrate, present
 from hlynr.ops.tracking.store import Store, open_store
 from hlynr.ops.versioning.experiments import experiment_names
@@ -19,7 +20,7 @@ NIGHT = "20261123-180530-4f2a9c"
 
 
 @pytest.fixture
-def former(store: Store, project: Path) -> Store:
+def former(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """One night that was refused, one that failed, one pruned, one that goes on, and a registered version."""
     client = store.client
     client.delete_experiment_tag(store.experiment_id, next(iter(DONE)))
@@ -45,6 +46,7 @@ def former(store: Store, project: Path) -> Store:
     client.delete_model_version_tag(store.model, str(version), "hlynr.lineage.retraining")
     client.set_model_version_tag(store.model, str(version), "hlynr.lineage.night", "7")
     client.set_model_version_tag(store.model, str(version), "hlynr.gate", "refused")
+    monkeypatch.setattr(store_module, "_opened", {})  # the next process opens it
     return store
 
 

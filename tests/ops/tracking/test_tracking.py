@@ -84,6 +84,15 @@ def test_a_deleted_experiment_is_restored(store: Store, project: Path) -> None:
     start_run(again, stores.lineage(), stores.config())
 
 
+def test_a_process_connects_once_to_each_store(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = open_store(stores.config(), project)
+    renamed = open_store(stores.config("tracking.experiment=renamed"), project)
+    assert open_store(stores.config("gate.baseline=0.4"), project) is first
+    assert (renamed.uri, renamed.experiment_id) != (first.uri, first.experiment_id)
+    monkeypatch.setattr(os, "getpid", lambda: 1)  # as a forked child
+    assert open_store(stores.config(), project) is not first
+
+
 def test_a_held_lock_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_module, "LOCK_TIMEOUT", 0.1)
     with store.lock(), pytest.raises(StoreError, match=r"mlflow\.db\.lock: another process"), store.lock():
