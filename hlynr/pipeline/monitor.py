@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     from hlynr.ops.tracking.recorded import RecordedTraining
     from hlynr.ops.tracking.store import Store
     from hlynr.records.training import MonitorVerdict
-    from hlynr.report.live import Look
-    from hlynr.report.training import TrainingView
+    from hlynr.report.training import Look, TrainingView
 
 STATES: dict[str, TrainingState] = {"FINISHED": "finished", "KILLED": "interrupted", "FAILED": "failed"}
 """What MLflow's word for an ended run means here; by any other it is running."""
@@ -57,11 +56,11 @@ def follow(project: Project, run: str | None) -> None:
     Raises:
         InputError: as `look`.
     """
-    from hlynr.report import live
+    from hlynr.report import training
 
     source = _source(project, run)
     _first(project, run, source)
-    live.follow(source, project.config.gate.baseline)
+    training.follow(source, project.config.gate.baseline)
 
 
 def _source(project: Project, run: str | None) -> Look:

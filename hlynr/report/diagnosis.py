@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from hlynr.records.base import write_text
 from hlynr.records.diagnosis import Diagnosis, Finding, SampledEpisode
-from hlynr.report import diagnosis_figures as figures
-from hlynr.report import engagements, text
+from hlynr.report import diagnosis_figures, text
+from hlynr.report.figures import trajectories
 
 if TYPE_CHECKING:
     from hlynr.evaluation.recording import Trajectory
@@ -48,12 +48,12 @@ def write(diagnosis: Diagnosis, paths: Sequence[Trajectory], limit: float, out: 
     with tempfile.TemporaryDirectory() as folder:
         drawn = Path(folder)
         pictures = {
-            "episodes": figures.causes(diagnosis, drawn / "causes.png"),
-            "paths": engagements.trajectories(paths, drawn / "paths.png"),
-            "reward": figures.reward(diagnosis, drawn / "reward.png"),
-            "tracker": figures.tracker(diagnosis, drawn / "tracker.png"),
-            "success": figures.success(diagnosis, drawn / "success.png"),
-            "observations": figures.observations(diagnosis, limit, drawn / "observations.png"),
+            "episodes": diagnosis_figures.causes(diagnosis, drawn / "causes.png"),
+            "paths": trajectories(paths, drawn / "paths.png"),
+            "reward": diagnosis_figures.reward(diagnosis, drawn / "reward.png"),
+            "tracker": diagnosis_figures.tracker(diagnosis, drawn / "tracker.png"),
+            "success": diagnosis_figures.success(diagnosis, drawn / "success.png"),
+            "observations": diagnosis_figures.observations(diagnosis, limit, drawn / "observations.png"),
         }
         embedded = {name: _image(file) for name, file in pictures.items()}
     page = out / PAGE

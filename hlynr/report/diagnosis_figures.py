@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from hlynr.records.diagnosis import Diagnosis
 from hlynr.report import style, text
 
-FLIGHTS = {
+VARIANTS = {
     "policy": "the policy",
     "pn_estimate": "PN, on the estimate",
     "pn_truth": "PN, on the truth",
@@ -20,7 +20,7 @@ FLIGHTS = {
     "dropped": "the policy, memory dropped",
     "turned": "the policy, turned to resemble PN",
 }
-"""What was flown on the same engagements, by the figure that holds its success."""
+"""The policies run on the same engagements, by the figure that holds their success."""
 
 
 def causes(diagnosis: Diagnosis, path: Path) -> Path:
@@ -78,7 +78,7 @@ def tracker(diagnosis: Diagnosis, path: Path) -> Path:
     figure = style.canvas(
         "Tracker, where the target moves as it assumes",
         "NEES: squared error in units of the filter's covariance, mean over the engagements after each scan; "
-        "a sound filter stays in the band 95 % of the time",
+        "a consistent filter stays in the band 95 % of the time",
         height=4.4,
     )
     left, right = figure.subplots(1, 2)
@@ -102,7 +102,7 @@ def tracker(diagnosis: Diagnosis, path: Path) -> Path:
 def success(diagnosis: Diagnosis, path: Path) -> Path:
     """Success on the same engagements, with one thing changed at a time."""
     found = {name: value for finding in diagnosis.findings for name, value in finding.figures.items()}
-    rows = [(label, found[name]) for name, label in FLIGHTS.items() if name in found]
+    rows = [(label, found[name]) for name, label in VARIANTS.items() if name in found]
     figure = style.canvas(
         "The same engagements, one thing changed at a time",
         f"{diagnosis.episodes} engagements of {diagnosis.scenario}, seed {diagnosis.seed}",
@@ -110,7 +110,7 @@ def success(diagnosis: Diagnosis, path: Path) -> Path:
     )
     axes = style.tidy(figure.subplots(), "success rate")
     for row, (label, rate) in enumerate(rows):
-        axes.barh(row, rate, color=style.BLUE if label == FLIGHTS["policy"] else style.SKY, height=0.62)
+        axes.barh(row, rate, color=style.BLUE if label == VARIANTS["policy"] else style.SKY, height=0.62)
         axes.text(min(rate, 1.0), row, f" {text.percent(rate)}", va="center", fontsize=11)
     axes.set_yticks(range(len(rows)), [label for label, _ in rows])
     axes.set(xlim=(0.0, 1.12), ylim=(len(rows) - 0.4, -0.6), xticks=np.linspace(0, 1, 6))
@@ -121,7 +121,7 @@ def success(diagnosis: Diagnosis, path: Path) -> Path:
 def observations(diagnosis: Diagnosis, limit: float, path: Path) -> Path:
     """Range, mean and deviation of each channel between the limits at which it is clipped."""
     figure = style.canvas(
-        "What the policy sees, in scaled units",
+        "The policy's observations, in scaled units",
         "Thin: least to greatest value. Thick: mean plus and minus one standard deviation. Dashed: where it is clipped",
         height=2.0 + 0.24 * max(len(diagnosis.channels), 1),
     )

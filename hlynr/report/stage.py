@@ -1,4 +1,4 @@
-"""What the evaluate stage leaves in its folder: the report, DVC's metrics and plot, figures."""
+"""The evaluate stage's output folder: the report, DVC's metrics and plot, figures."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from hlynr.records.evaluation import EvaluationReport, PolicyReport
 from hlynr.records.training import TrainResult
-from hlynr.report import engagements, figures
+from hlynr.report import figures
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -37,8 +37,8 @@ def write(
     drawn = [
         figures.comparison(report, baseline, pages / "comparison.png"),
         figures.slices(report.heldout, pages / "slices.png"),
-        engagements.miss_distance(distances, report.heldout.capture_radius, pages / "miss-distance.png"),
-        engagements.trajectories(samples, pages / "trajectories.png"),
+        figures.miss_distance(distances, report.heldout.capture_radius, pages / "miss-distance.png"),
+        figures.trajectories(samples, pages / "trajectories.png"),
     ]
     if training:
         drawn.insert(0, figures.learning_curve(training, config.monitor, baseline, pages / "learning-curve.png"))

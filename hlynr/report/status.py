@@ -74,7 +74,7 @@ def verdict(status: TrainingStatus) -> list[Fact]:
     facts = [Fact("Verdict", told, "bold red" if found.failed else "bold yellow")]
     for alert in found.alerts:
         gravity, style = ("FATAL", "red") if alert.kind in FATAL else ("warning", "yellow")
-        facts.append(Fact("MonitorAlert", f"{gravity}, {named(alert.kind)}: {alert.reason}", style))
+        facts.append(Fact("Alert", f"{gravity}, {named(alert.kind)}: {alert.reason}", style))
     return facts
 
 

@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter, PercentFormatter
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, INK = "#7F7F7F", "#222222"
 SERIES = (BLUE, ORANGE, GREEN, PURPLE, RED, SKY)
-POLICY_COLOURS = {"pn": ORANGE, "apn": RED, "pursuit": GREEN, "random": GREY, "champion": PURPLE}
+POLICY_COLOURS = {"pn": ORANGE, "apn": RED, "pursuit": GREEN, "random": GREY}
 
 
 def canvas(title: str, subtitle: str = "", height: float = 5.0) -> Figure:

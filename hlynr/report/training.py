@@ -1,12 +1,15 @@
-"""How a training looks in a terminal or a log: where it stands, its curves, what the monitor makes of it.
+"""A training in a terminal or a log: its status, the monitor's verdict and its curves, once or until it ends.
 
-At most 80 columns wide; every colour stands beside a word that says the same.
+At most 80 columns wide; no colour says anything that the words do not say.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -18,15 +21,21 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
     from rich.text import Text
 
+Look = Callable[[], TrainingStatus | None]
+
 WIDTH = 80
 BAR = 40
 COURSE = 28
-"""Columns of a sign's course."""
+"""Columns."""
+INTERVAL = 1.0
+"""[s] between two looks."""
+PATIENCE = 30.0
+"""[s] to wait for a status that is not there for the moment, as while another training begins in its folder."""
 STATES = {"running": "bold green", "finished": "bold"}
 
 
 @dataclass(frozen=True)
-class Layout:
+class ViewSize:
     """How much is shown: rows of the two charts, 0 for none, and whether the signs are."""
 
     success: int
@@ -34,12 +43,12 @@ class Layout:
     signs: bool
 
 
-LAYOUTS = (
-    Layout(8, 6, True),
-    Layout(5, 4, True),
-    Layout(5, 4, False),
-    Layout(4, 3, False),
-    *(Layout(rows, 0, False) for rows in (7, 5, 4, 3, 0)),
+SIZES = (
+    ViewSize(8, 6, True),
+    ViewSize(5, 4, True),
+    ViewSize(5, 4, False),
+    ViewSize(4, 3, False),
+    *(ViewSize(rows, 0, False) for rows in (7, 5, 4, 3, 0)),
 )
 """The whole first; the others for lower and lower terminals."""
 
@@ -62,13 +71,13 @@ class TrainingView:
 
         options = options.update(width=min(options.max_width, WIDTH), height=None)
         glyphs = charts.ASCII if options.ascii_only else charts.BRAILLES
-        for layout in LAYOUTS:
-            whole = Group(*self._blocks(layout, options.max_width, glyphs))
+        for size in SIZES:
+            whole = Group(*self._blocks(size, options.max_width, glyphs))
             if not self._fit or len(console.render_lines(whole, options)) <= console.size.height:
                 break
         yield Constrain(whole, options.max_width)
 
-    def _blocks(self, layout: Layout, width: int, glyphs: charts.Glyphs) -> Iterator[RenderableType]:
+    def _blocks(self, size: ViewSize, width: int, glyphs: charts.Glyphs) -> Iterator[RenderableType]:
         training = self._training
         yield _head(training, self._at)
         yield _progress(training, glyphs)
@@ -76,20 +85,20 @@ class TrainingView:
             yield _facts(status.verdict(training))
             return
         yield _facts([*status.verdict(training), *status.standing(training)])
-        if layout.success:
-            yield _success(training, self._baseline, width, layout.success, glyphs)
-        if layout.reward:
-            yield _reward(training, width, layout.reward, glyphs)
-        if layout.signs:
+        if size.success:
+            yield _success(training, self._baseline, width, size.success, glyphs)
+        if size.reward:
+            yield _reward(training, width, size.reward, glyphs)
+        if size.signs:
             yield _signs(status.signs(training), glyphs)
 
 
 def _head(training: TrainingStatus, at: datetime) -> Text:
     from rich.text import Text
 
-    title, told = f"Training {training.lineage.id}: ", status.state(training, at)
+    title, state = f"Training {training.lineage.id}: ", status.state(training, at)
     style = STATES.get(training.state, "bold red")
-    return Text.assemble((title, "bold"), (told, style), f"\n{status.origin(training)}\n")
+    return Text.assemble((title, "bold"), (state, style), f"\n{status.origin(training)}\n")
 
 
 def _progress(training: TrainingStatus, glyphs: charts.Glyphs) -> Text:
@@ -166,3 +175,52 @@ def _facts(facts: Iterable[status.Fact]) -> RenderableType:
     for fact in facts:
         table.add_row(Text(fact.name, style="bold"), Text(fact.words, style=fact.style))
     return table
+
+
+def follow(look: Look, baseline: float) -> None:
+    """Show a training until it ends or Ctrl-C.
+
+    On a terminal the view takes the whole screen and is left there in full at the end; elsewhere it is printed once,
+    then a line for every evaluation that follows, and one for the end.
+    """
+    from rich.console import Console
+
+    console = Console()
+    show = _redraw if sys.stdout.isatty() and not console.is_dumb_terminal else _print
+    show(console, looks(look), baseline)
+
+
+def looks(look: Look) -> Iterator[TrainingStatus]:
+    """A status every `INTERVAL` until one is the last; ends, too, when there has been none for `PATIENCE`."""
+    heard = time.monotonic()
+    while time.monotonic() - heard < PATIENCE:
+        newest = look()
+        if newest is not None:
+            heard = time.monotonic()
+            yield newest
+            if newest.state != "running":
+                return
+        time.sleep(INTERVAL)
+
+
+def _redraw(console: Console, statuses: Iterator[TrainingStatus], baseline: float) -> None:
+    from rich.live import Live
+
+    newest = None
+    with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
+        for newest in statuses:
+            live.update(TrainingView(newest, baseline, status.now(), fit=True), refresh=True)
+    if newest is not None:
+        console.print(TrainingView(newest, baseline, status.now()))
+
+
+def _print(console: Console, statuses: Iterator[TrainingStatus], baseline: float) -> None:
+    shown = None
+    with suppress(KeyboardInterrupt):
+        for newest in statuses:
+            if shown is None or shown.lineage.id != newest.lineage.id:
+                console.print(TrainingView(newest, baseline, status.now()))
+            else:
+                for line in status.news(shown, newest, status.now()):
+                    print(line, flush=True)
+            shown = newest

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from support import samples
 
 from hlynr.config.sections import Monitor
-from hlynr.report import engagements, figures, style
+from hlynr.report import figures, style
 
 MONITOR = Monitor(
     interval=300_000,
@@ -37,10 +37,9 @@ USUAL: dict[str, Draw] = {
     "learning_curve": lambda path: figures.learning_curve(samples.training(), MONITOR, 0.33, path),
     "collapsed": lambda path: figures.learning_curve(samples.collapsed(), MONITOR, 0.33, path),
     "comparison": lambda path: figures.comparison(samples.evaluation(), 0.33, path),
-    "champion": lambda path: figures.comparison(samples.evaluation(), 0.33, path, samples.policy("champion")),
     "slices": lambda path: figures.slices(samples.policy(), path),
-    "miss_distance": lambda path: engagements.miss_distance(samples.misses(), 150.0, path),
-    "trajectories": lambda path: engagements.trajectories(samples.results(), path),
+    "miss_distance": lambda path: figures.miss_distance(samples.misses(), 150.0, path),
+    "trajectories": lambda path: figures.trajectories(samples.results(), path),
 }
 NOTHING = samples.evaluation(heldout=samples.empty_policy(), report=samples.empty_policy(), baselines={})
 LONG = samples.training().verdict.model_copy(update={"reason": "a long reason " * 20})
@@ -64,14 +63,14 @@ BARE: dict[str, Draw] = {
     "slices of no width": lambda path: figures.slices(
         samples.policy(slices={"range": (samples.slice_(1.0, 1.0, 0.1),), "azimuth": ()}), path
     ),
-    "no policies": lambda path: engagements.miss_distance({}, 150.0, path),
-    "no misses": lambda path: engagements.miss_distance({"policy": np.array([])}, 150.0, path),
-    "odd misses": lambda path: engagements.miss_distance({"pn": np.array([0.0, np.nan, np.inf])}, 150.0, path),
-    "no results": lambda path: engagements.trajectories([], path),
-    "one point": lambda path: engagements.trajectories([POINTLESS], path),
-    "no estimate": lambda path: engagements.trajectories([BLIND], path),
-    "lost": lambda path: engagements.trajectories([LOST], path),
-    "many results": lambda path: engagements.trajectories(samples.results() * 2, path),
+    "no policies": lambda path: figures.miss_distance({}, 150.0, path),
+    "no misses": lambda path: figures.miss_distance({"policy": np.array([])}, 150.0, path),
+    "odd misses": lambda path: figures.miss_distance({"pn": np.array([0.0, np.nan, np.inf])}, 150.0, path),
+    "no results": lambda path: figures.trajectories([], path),
+    "one point": lambda path: figures.trajectories([POINTLESS], path),
+    "no estimate": lambda path: figures.trajectories([BLIND], path),
+    "lost": lambda path: figures.trajectories([LOST], path),
+    "many results": lambda path: figures.trajectories(samples.results() * 2, path),
 }
 
 
@@ -128,18 +127,17 @@ def test_too_few_evaluations_have_no_bound(drawn: list[Figure], tmp_path: Path) 
 
 
 def test_comparison_names_every_policy_with_its_interval(drawn: list[Figure], tmp_path: Path) -> None:
-    champion = samples.policy("ppo", 0.912, 0.893, 0.928)
-    figures.comparison(samples.evaluation(), 0.33, tmp_path / "x.png", champion)
+    figures.comparison(samples.evaluation(), 0.33, tmp_path / "x.png")
     words = _texts(drawn[0])
-    for expected in ("94.1 % (92.5-95.4)", "95.0 % (88.8-97.9)", "91.2 % (89.3-92.8)", "58.1 % (55.0-61.1)"):
+    for expected in ("94.1 % (92.5-95.4)", "95.0 % (88.8-97.9)", "58.1 % (55.0-61.1)"):
         assert expected in words
-    for expected in ("champion", "proportional navigation", "pursuit", "random", "baseline 33.0 %"):
+    for expected in ("proportional navigation", "pursuit", "random", "baseline 33.0 %"):
         assert expected in words
 
 
 def test_miss_distance_counts_within_the_radius(drawn: list[Figure], tmp_path: Path) -> None:
     distances = {"policy": np.array([10.0, 150.0, 151.0, np.nan]), "pn": np.array([300.0])}
-    engagements.miss_distance(distances, 150.0, tmp_path / "x.png")
+    figures.miss_distance(distances, 150.0, tmp_path / "x.png")
     words = _texts(drawn[0])
     assert "66.7 % of engagements within 150 m" in words
     assert "policy, n = 3" in words
@@ -147,7 +145,7 @@ def test_miss_distance_counts_within_the_radius(drawn: list[Figure], tmp_path: P
 
 def test_trajectories_tell_outcomes_and_mark_closest_approach(drawn: list[Figure], tmp_path: Path) -> None:
     sample = samples.trajectory(4, "target_impact", 212.0)
-    engagements.trajectories([sample], tmp_path / "x.png")
+    figures.trajectories([sample], tmp_path / "x.png")
     assert "policy #4: target impact, 212 m" in _texts(drawn[0])
     nearest = int(np.argmin(np.linalg.norm(sample.target - sample.own, axis=1)))
     marks = [line for line in drawn[0].axes[0].get_lines() if line.get_marker() == "x"]

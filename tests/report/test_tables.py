@@ -32,7 +32,7 @@ def one_line(words: str) -> str:
 RETRAININGS = {
     "first": samples.retraining(first=True),
     "promoted": samples.retraining(),
-    "refused": samples.retraining(promote=False),
+    "not promoted": samples.retraining(promote=False),
 }
 
 
@@ -62,8 +62,8 @@ def test_summary_of_the_first_retraining_names_champion_and_standing() -> None:
         assert expected in printed
 
 
-def test_summary_of_a_refusal_says_who_stays_and_why() -> None:
-    printed = one_line(shown(tables.summary(RETRAININGS["refused"], CONFIG)))
+def test_summary_without_a_promotion_names_the_champion_and_the_reason() -> None:
+    printed = one_line(shown(tables.summary(RETRAININGS["not promoted"], CONFIG)))
     assert "hlynr-intercept version 2 was not promoted; version 1 stays champion." in printed
     assert "champion v1 (stays) 93.8 %" in printed
     assert "challenger v2, held-out 94.1 %" in printed
@@ -72,9 +72,9 @@ def test_summary_of_a_refusal_says_who_stays_and_why() -> None:
 
 
 def test_summary_on_a_colour_terminal_keeps_the_words() -> None:
-    plain = shown(tables.summary(RETRAININGS["refused"], CONFIG))
+    plain = shown(tables.summary(RETRAININGS["not promoted"], CONFIG))
     coloured = Console(file=io.StringIO(), width=80, force_terminal=True, color_system="standard", record=True)
-    coloured.print(tables.summary(RETRAININGS["refused"], CONFIG))
+    coloured.print(tables.summary(RETRAININGS["not promoted"], CONFIG))
     assert coloured.export_text() == plain
 
 
@@ -120,7 +120,7 @@ def test_history_marks_the_champion_and_tells_reasons() -> None:
     assert "v1 2025-11-02 03:18" in words
     assert "run 4f1d2a9c" in words
     assert "run none" in words
-    assert "refused:" in words
+    assert "not promoted:" in words
     assert "significantly_better_than_champion" in words
 
 

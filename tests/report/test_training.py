@@ -87,7 +87,7 @@ def test_every_alert_stands_with_its_gravity_and_reason(settings: Monitor) -> No
     assert "collapse: the training counts as failed, and the monitor ended it" in told
     for alert in status.verdict.alerts:
         gravity = "FATAL" if alert.kind == "collapse" else "warning"
-        assert f"MonitorAlert {gravity}, {alert.kind.replace('_', ' ')}: {alert.reason}" in told
+        assert f"Alert {gravity}, {alert.kind.replace('_', ' ')}: {alert.reason}" in told
     assert "ended by the monitor after 1,400,000 timesteps" in told
     assert "ETA" not in told
     assert "falling, -" in told

@@ -12,7 +12,7 @@ from support.statuses import RISING
 
 from hlynr.config.config import Config
 from hlynr.records.training import TrainingStatus
-from hlynr.report import live
+from hlynr.report import training as view
 
 Looker = Callable[[], TrainingStatus | None]
 
@@ -26,7 +26,7 @@ def _no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def training(config: Config) -> list[TrainingStatus]:
-    """A training as it is seen, look for look."""
+    """A training's statuses, one per look."""
     running = [statuses.status(config.monitor, RISING[:count]) for count in (1, 1, 3)]
     return [*running, statuses.status(config.monitor, RISING[:4], state="finished")]
 
@@ -37,11 +37,11 @@ def looker(seen: list[TrainingStatus | None]) -> Looker:
 
 
 def test_looking_ends_with_the_training(training: list[TrainingStatus]) -> None:
-    assert list(live.looks(looker([*training, None]))) == training
+    assert list(view.looks(looker([*training, None]))) == training
 
 
 def test_a_status_that_is_away_for_a_moment_is_waited_for(training: list[TrainingStatus]) -> None:
-    assert list(live.looks(looker([training[0], None, None, None, *training[1:]]))) == training
+    assert list(view.looks(looker([training[0], None, None, None, *training[1:]]))) == training
 
 
 def test_a_status_that_stays_away_ends_the_looking(training: list[TrainingStatus]) -> None:
@@ -51,12 +51,12 @@ def test_a_status_that_stays_away_ends_the_looking(training: list[TrainingStatus
         asked.append(None)
         return training[0] if len(asked) == 1 else None
 
-    assert list(live.looks(gone)) == training[:1]
-    assert len(asked) > live.PATIENCE / 2
+    assert list(view.looks(gone)) == training[:1]
+    assert len(asked) > view.PATIENCE / 2
 
 
 def test_a_log_gets_one_view_and_then_lines(training: list[TrainingStatus], capsys: pytest.CaptureFixture[str]) -> None:
-    live.follow(looker(list(training)), 0.33)
+    view.follow(looker(list(training)), 0.33)
     printed = capsys.readouterr().out
     assert printed.count("Training 2026") == 1
     lines = printed.splitlines()
@@ -64,11 +64,11 @@ def test_a_log_gets_one_view_and_then_lines(training: list[TrainingStatus], caps
     assert lines[-1].startswith("finished after 800,000 timesteps. Verdict: healthy")
 
 
-def test_another_training_in_the_same_place_gets_a_view_of_its_own(
+def test_another_training_in_the_same_folder_gets_a_view_of_its_own(
     training: list[TrainingStatus], capsys: pytest.CaptureFixture[str]
 ) -> None:
     lineage = statuses.LINEAGE.model_copy(update={"id": "20261123-190000-000000"})
-    live.follow(looker([training[0], training[3].model_copy(update={"lineage": lineage})]), 0.33)
+    view.follow(looker([training[0], training[3].model_copy(update={"lineage": lineage})]), 0.33)
     printed = capsys.readouterr().out
     assert "Training 20261123-190000-000000: finished" in printed
     assert printed.count("Training 2026") == 2
@@ -81,5 +81,5 @@ def test_ctrl_c_is_the_end_of_looking_and_no_error(
         yield training[0]
         raise KeyboardInterrupt
 
-    live.follow(interrupted().__next__, 0.33)
+    view.follow(interrupted().__next__, 0.33)
     assert "running" in capsys.readouterr().out
