@@ -1,14 +1,15 @@
 """Settings that are sound one by one and contradict each other across sections of params.yaml.
 
-Refused is what would make a setting mean something else than it says, or nothing at all. Accepted is what only
-never comes about in a short trial: ``monitor.abort_after``, ``monitor.window`` or ``train.checkpoint_interval``
-beyond ``train.timesteps``; to try out a training with fewer timesteps must not take four more changes.
+A setting may not be without effect, with one exception: ``monitor.abort_after``, ``monitor.window`` and
+``train.checkpoint_interval`` may lie beyond ``train.timesteps``, so that a short trial takes one change and not four.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
 from hlynr.config.base import SEED_DISTANCE
@@ -36,12 +37,12 @@ HORIZON_FRACTION = 1 / 5
 
 def faults(sections: Mapping[str, Any]) -> list[str]:
     """One line per contradiction; a check is left out where a section it needs is missing."""
-    return [
-        fault
-        for check, needed in _CHECKS
-        if all(name in sections for name in needed)
-        for fault in check(*(sections[name] for name in needed))
-    ]
+    found: list[str] = []
+    for check in _CHECKS:
+        needed = inspect.signature(check).parameters
+        if needed.keys() <= sections.keys():
+            found += check(**{name: sections[name] for name in needed})
+    return found
 
 
 def _strategies_exist(
@@ -55,11 +56,11 @@ def _strategies_exist(
         if name not in known:
             yield f"{key}: {json.dumps(name)} {not_one_of(name, known)}"
     if "default" in strategies:
-        yield "strategies.default: is what the sections say as they stand; give the overlay another name"
+        yield "strategies.default: is the name of the sections without an overlay; give the overlay another name"
     for number, name in enumerate(retrain.plan):
         if name in retrain.plan[:number]:
             # The same seeds and settings would fail in the same way.
-            yield f"retrain.plan[{number}]: {json.dumps(name)} has been tried before in the plan"
+            yield f"retrain.plan[{number}]: {json.dumps(name)} is in the plan already"
 
 
 def _scenarios_exist(train: Train, evaluation: Evaluation, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
@@ -80,56 +81,46 @@ def _curriculum_ends_as_declared(train: Train, scenarios: Mapping[str, Scenario]
         )
 
 
-def _seeds_apart(train: Train, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
-    seeds = {
-        "train.seed": train.seed,
+def _seeds_apart(
+    train: Train, monitor: Monitor, evaluation: Evaluation, stability: Stability, tune: Tune
+) -> Iterator[str]:
+    """No policy is judged on engagements it was trained or selected on."""
+    judging = {
         "monitor.selection_seed": monitor.selection_seed,
         "evaluation.report_seed": evaluation.report_seed,
         "evaluation.heldout_seed": evaluation.heldout_seed,
     }
-    names = list(seeds)
-    for number, name in enumerate(names):
-        for other in names[:number]:
-            yield from _apart(name, seeds[name], other, seeds[other])
+    confirming = judging | {"tune.confirm.heldout_seed": tune.confirm.heldout_seed}
+    training = {"train.seed": train.seed} | {key: seed for key, (_, seed) in _stability_runs(stability).items()}
+    searching = _numbered("tune.seeds", tune.seeds) | _numbered("tune.confirm.seeds", tune.confirm.seeds)
+    pairs = [(later, earlier) for earlier, later in combinations(confirming.items(), 2)]
+    pairs += [*product(training.items(), judging.items()), *product(searching.items(), confirming.items())]
+    for (name, seed), (other, value) in pairs:
+        if abs(seed - value) < SEED_DISTANCE:
+            yield f"{name}: {seed} is not at least {SEED_DISTANCE} from {other} = {value}"
 
 
-def _judging(monitor: Monitor, evaluation: Evaluation) -> dict[str, int]:
+def _trainings_differ(stability: Stability, tune: Tune) -> Iterator[str]:
+    """Two trainings alike would count as two witnesses; a winner is confirmed on seeds the search has not used."""
+    searching = _numbered("tune.seeds", tune.seeds) | _numbered("tune.confirm.seeds", tune.confirm.seeds)
+    for trainings in (_stability_runs(stability), searching):
+        first: dict[Any, str] = {}
+        for key, training in trainings.items():
+            if first.setdefault(training, key) != key:
+                yield f"{key}: {json.dumps(training)} is the same as {first[training]}"
+
+
+def _stability_runs(stability: Stability) -> dict[str, tuple[str, int]]:
+    """Strategy and seed of each run."""
     return {
-        "monitor.selection_seed": monitor.selection_seed,
-        "evaluation.report_seed": evaluation.report_seed,
-        "evaluation.heldout_seed": evaluation.heldout_seed,
+        f"stability.runs[{number}].seeds[{index}]": (runs.strategy, seed)
+        for number, runs in enumerate(stability.runs)
+        for index, seed in enumerate(runs.seeds)
     }
 
 
-def _stability_runs_differ(stability: Stability, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
-    """Its seeds are training seeds, and two runs alike would count as two witnesses."""
-    judging = _judging(monitor, evaluation)
-    known: set[tuple[str, int]] = set()
-    for number, runs in enumerate(stability.runs):
-        for place, seed in enumerate(runs.seeds):
-            key = f"stability.runs[{number}].seeds[{place}]"
-            if (runs.strategy, seed) in known:
-                yield f"{key}: {json.dumps(runs.strategy)} with seed {seed} stands in the study before"
-            known.add((runs.strategy, seed))
-            for other, value in judging.items():
-                yield from _apart(key, seed, other, value)
-
-
-def _search_is_confirmed_afresh(tune: Tune, monitor: Monitor, evaluation: Evaluation) -> Iterator[str]:
-    """A winner is to hold on seeds and engagements that the search has not seen."""
-    judging = _judging(monitor, evaluation)
-    for name, value in judging.items():
-        yield from _apart("tune.confirm.heldout_seed", tune.confirm.heldout_seed, name, value)
-    judging["tune.confirm.heldout_seed"] = tune.confirm.heldout_seed
-    known: dict[int, str] = {}
-    for section, seeds in (("tune.seeds", tune.seeds), ("tune.confirm.seeds", tune.confirm.seeds)):
-        for place, seed in enumerate(seeds):
-            key = f"{section}[{place}]"
-            if seed in known:
-                yield f"{key}: {seed} is the same as {known[seed]}"
-            known.setdefault(seed, key)
-            for other, value in judging.items():
-                yield from _apart(key, seed, other, value)
+def _numbered(key: str, seeds: Iterable[int]) -> dict[str, int]:
+    return {f"{key}[{number}]": seed for number, seed in enumerate(seeds)}
 
 
 def _search_has_a_course(tune: Tune, monitor: Monitor) -> Iterator[str]:
@@ -143,12 +134,7 @@ def _search_has_a_course(tune: Tune, monitor: Monitor) -> Iterator[str]:
     if tune.prune_after > tune.timesteps:
         yield f"tune.prune_after: {tune.prune_after} is not in [1, tune.timesteps = {tune.timesteps}]"
     if tune.study == "default":
-        yield 'tune.study: "default" is what the sections say as they stand; give the study another name'
-
-
-def _apart(name: str, seed: int, other: str, value: int) -> Iterator[str]:
-    if abs(seed - value) < SEED_DISTANCE:
-        yield f"{name}: {seed} is not at least {SEED_DISTANCE} from {other} = {value}"
+        yield 'tune.study: "default" is the name of the sections without an overlay; give the study another name'
 
 
 def _horizon(train: Train, sim: Sim, scenarios: Mapping[str, Scenario]) -> Iterator[str]:
@@ -199,16 +185,15 @@ def _champion_beatable(evaluation: Evaluation, gate: Gate) -> Iterator[str]:
         )
 
 
-_CHECKS: tuple[tuple[Callable[..., Iterator[str]], tuple[str, ...]], ...] = (
-    (_strategies_exist, ("run", "strategies", "retrain", "stability")),
-    (_scenarios_exist, ("train", "evaluation", "scenarios")),
-    (_curriculum_ends_as_declared, ("train", "scenarios")),
-    (_seeds_apart, ("train", "monitor", "evaluation")),
-    (_stability_runs_differ, ("stability", "monitor", "evaluation")),
-    (_search_is_confirmed_afresh, ("tune", "monitor", "evaluation")),
-    (_search_has_a_course, ("tune", "monitor")),
-    (_horizon, ("train", "sim", "scenarios")),
-    (_evaluations_happen, ("train", "monitor")),
-    (_events_happen, ("sim", "scenarios")),
-    (_champion_beatable, ("evaluation", "gate")),
+_CHECKS: tuple[Callable[..., Iterator[str]], ...] = (
+    _strategies_exist,
+    _scenarios_exist,
+    _curriculum_ends_as_declared,
+    _seeds_apart,
+    _trainings_differ,
+    _search_has_a_course,
+    _horizon,
+    _evaluations_happen,
+    _events_happen,
+    _champion_beatable,
 )

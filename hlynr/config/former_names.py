@@ -5,7 +5,7 @@ Digests are made of the former names, so that a retraining begun under an earlie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+from collections.abc import Callable, MutableMapping
 from typing import Any
 
 FORMER = {
@@ -29,31 +29,34 @@ def present(keys: list[str]) -> list[str]:
     return keys
 
 
-def _rename(tree: Tree, old: str, new: str) -> None:
-    """Rename one key in place; it comes to stand last."""
-    tree[new] = tree.pop(old)
+def _rename(section: Tree, old: str, new: str) -> None:
+    section[new] = section.pop(old)
 
 
 def to_present(tree: Tree, rename: Callable[[Tree, str, str], None] = _rename) -> list[str]:
     """Rename in place what an earlier version wrote; returns a line for each setting that has both names."""
-    return _renamed(tree, ((old, new) for new, old in FORMER.items()), rename)
+    faults = []
+    for new, old in FORMER.items():
+        section, old_key = _section(tree, old)
+        new_key = new.rpartition(".")[2]
+        if old_key in section and new_key in section:
+            faults.append(f"{old}: is the former name of {new}, which is set too; remove one of them")
+            del section[old_key]  # which is no fault of its own
+        elif old_key in section:
+            rename(section, old_key, new_key)
+    return faults
 
 
 def to_former(tree: Tree) -> None:
     """Rename in place to what an earlier version wrote."""
-    _renamed(tree, FORMER.items(), _rename)
+    for new, old in FORMER.items():
+        section, new_key = _section(tree, new)
+        if new_key in section:
+            _rename(section, new_key, old.rpartition(".")[2])
 
 
-def _renamed(tree: Tree, names: Iterable[tuple[str, str]], rename: Callable[[Tree, str, str], None]) -> list[str]:
-    faults = []
-    for old, new in names:
-        *section, old_key = old.split(".")
-        new_key = new.rpartition(".")[2]
-        parent = tree.get(section[0]) if section else tree
-        if not isinstance(parent, MutableMapping) or old_key not in parent:
-            continue
-        if new_key in parent:
-            faults.append(f"{old}: is the former name of {new}, which is set too; remove one of them")
-        else:
-            rename(parent, old_key, new_key)
-    return faults
+def _section(tree: Tree, path: str) -> tuple[Tree, str]:
+    """The mapping that may hold a setting, empty where there is none, and the setting's key in it."""
+    name, _, key = path.rpartition(".")
+    section = tree.get(name) if name else tree
+    return section if isinstance(section, MutableMapping) else {}, key

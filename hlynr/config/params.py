@@ -175,7 +175,7 @@ def _apply(tree: dict[str, Any], override: str) -> list[str]:
             return [f"{messages.dotted(keys)}: {messages.shown(value)} cannot be set: {parent} has no keys"]
         node = node[key]
     node[keys[-1]] = json.loads(json.dumps(value))
-    return []
+    return former_names.to_present(tree)  # the value may be a section
 
 
 def _explained(error: ValidationError, whole: Mapping[str, Any], family: ScenarioInheritance) -> list[str]:

@@ -123,7 +123,7 @@ EDITS = [
     ({"train.timesteps": 32767, "monitor.interval": 32768}, ["train.timesteps: 32767 is not at least one rollout, n_envs * n_steps = 32768"]),
     ({"train.checkpoint_interval": 32767}, ["train.checkpoint_interval: 32767 is not at least one rollout, n_envs * n_steps = 32768"]),
     ({"train.log_std_init": 0.5}, ["train.log_std_init: 0.5 is not in [log_std_min = -10.0, log_std_max = 0.0]"]),
-    ({"train.seed": 1000003}, ["monitor.selection_seed: 1000003 is not at least 100000 from train.seed = 1000003"]),
+    ({"train.seed": 1000003}, ["train.seed: 1000003 is not at least 100000 from monitor.selection_seed = 1000003"]),
     ({"evaluation.report_seed": 2950000}, ["evaluation.heldout_seed: 3000017 is not at least 100000 from evaluation.report_seed = 2950000"]),
     ({"train.gamma": 0.97}, ["train.gamma: 0.97 looks 3.3 s ahead (sim.dt * sim.control_interval / (1 - gamma)), which is not at least a fifth of the scenario's time limit, 5 s"]),
     ({"sim.control_interval": 1}, ["train.gamma: 0.99 looks 1 s ahead (sim.dt * sim.control_interval / (1 - gamma)), which is not at least a fifth of the scenario's time limit, 5 s"]),

@@ -33,7 +33,7 @@ IMPOSSIBLE = [
     ("tune.prune_after=9000", "tune.prune_after: 9000 is not in [1, tune.timesteps = 8192]"),
     ("tune.storage=redis://here", "tune.storage: \"redis://here\" is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE"),
     ("tune.storage=postgresql://me:secret@here/there", "tune.storage: a password is not to stand here; set PGPASSWORD, or write it to ~/.pgpass"),
-    ("tune.study=default", "tune.study: \"default\" is what the sections say as they stand; give the study another name"),
+    ("tune.study=default", "tune.study: \"default\" is the name of the sections without an overlay; give the study another name"),
     ("tune.study=a/b", "tune.study: \"a/b\" should match pattern '^[A-Za-z0-9_-]+$'"),
     # Seen only once the trials are tried out.
     ("tune.space.batch_size.choices=[512, 2048]", "tune.space: batch_size = 2048 cannot be: train.batch_size: 2048 is not in [2, n_envs * n_steps = 1024]"),
