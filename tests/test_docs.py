@@ -75,9 +75,9 @@ def test_set_options_are_accepted(page: Path) -> None:
     for _, rest in COMMAND.findall(page.read_text(encoding="utf-8")):
         words = shlex.split(rest.partition("  ")[0])
         changes = [value for option, value in pairwise(words) if option == "--set" and value != "section.key=value"]
-        params.load(
-            ROOT / "params.yaml", [each for each in changes if each.partition("=")[0].split(".")[-1] not in new]
-        )
+        settings = [change for change in changes if change.partition("=")[0].split(".")[-1] not in new]
+        if settings:
+            params.load(ROOT / "params.yaml", settings)
 
 
 @each_page
