@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from support import ROOT, projects
-from support.projects import Retraining
+from support.projects import RetrainedProject
 
 from hlynr.config import params
 from hlynr.config.config import Config
@@ -54,6 +54,6 @@ def tiny(configure: Callable[..., Config]) -> Callable[..., Config]:
 
 
 @pytest.fixture(scope="session")
-def retraining(tmp_path_factory: pytest.TempPathFactory) -> Retraining:
+def retraining(tmp_path_factory: pytest.TempPathFactory) -> RetrainedProject:
     """A project after one whole `hlynr retrain` with a server of its own; its gate lets a beginner through."""
     return projects.retrained(tmp_path_factory.mktemp("retraining") / "project")

@@ -1,6 +1,6 @@
 """The layout of the code: who may import whom, what an import brings along, and the limits of folders and modules.
 
-The import contracts stand in pyproject.toml; fresh interpreters show what comes along indirectly at run time.
+The import contracts are in pyproject.toml; fresh interpreters show what is imported indirectly at run time.
 """
 
 import ast
@@ -131,7 +131,7 @@ def test_help_is_instant() -> None:
 
 
 def test_every_pin_is_a_public_version() -> None:
-    """A local version like 2.13.0+cpu exists in one index only, and nobody else could install."""
+    """A local version like 2.13.0+cpu exists in one index only, and cannot be installed from another."""
     pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").split()
     assert pins
     assert [pin for pin in pins if "+" in pin or "==" not in pin] == []

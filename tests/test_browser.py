@@ -24,7 +24,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 from support import projects
-from support.projects import Retraining
+from support.projects import RetrainedProject
 
 from hlynr.ops.registry import versions
 from hlynr.ops.tracking import store, views
@@ -90,7 +90,7 @@ def _rows(table: WebElement) -> list[WebElement]:
 
 
 @pytest.fixture(scope="module")
-def server(retraining: Retraining) -> Iterator[str]:
+def server(retraining: RetrainedProject) -> Iterator[str]:
     """`hlynr ui` over the project, on a port that nobody uses."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -135,12 +135,12 @@ def page(browser: webdriver.Chrome, server: str, tmp_path: Path) -> Page:
 
 
 @pytest.fixture(scope="module")
-def opened(retraining: Retraining) -> store.Store:
+def opened(retraining: RetrainedProject) -> store.Store:
     return store.open_store(retraining.project.config, retraining.root)
 
 
 def test_the_list_shows_the_retraining_and_its_attempts_below_it(
-    page: Page, retraining: Retraining, opened: store.Store
+    page: Page, retraining: RetrainedProject, opened: store.Store
 ) -> None:
     lineage, rate = retraining.record.lineage, retraining.record.evaluation.heldout.success_rate
     above = opened.client.get_run(str(lineage.mlflow_parent_run_id)).info.run_name
@@ -156,7 +156,7 @@ def test_the_list_shows_the_retraining_and_its_attempts_below_it(
 
 
 def test_the_attempts_page_tells_the_verdict_its_figures_and_every_rule(
-    page: Page, retraining: Retraining, opened: store.Store
+    page: Page, retraining: RetrainedProject, opened: store.Store
 ) -> None:
     record = retraining.record
     page.open(_run(retraining, opened))
@@ -175,7 +175,7 @@ def _row(metric: str) -> str:
 
 
 def test_the_curves_of_the_training_come_first_among_the_charts(
-    page: Page, retraining: Retraining, opened: store.Store
+    page: Page, retraining: RetrainedProject, opened: store.Store
 ) -> None:
     page.open(f"{_run(retraining, opened)}/model-metrics")
     page.until("a chart", lambda: page.all(".js-plotly-plot .ytick text"))
@@ -185,7 +185,7 @@ def test_the_curves_of_the_training_come_first_among_the_charts(
 
 
 @pytest.mark.parametrize("figure", ["learning-curve.png", "comparison.png"])
-def test_figures_are_shown(page: Page, retraining: Retraining, opened: store.Store, figure: str) -> None:
+def test_figures_are_shown(page: Page, retraining: RetrainedProject, opened: store.Store, figure: str) -> None:
     page.open(f"{_run(retraining, opened)}/artifacts/figures/{figure}")
     page.shows("miss-distance.png", "trajectories.png", figure)
     wide = "return [...document.images].some(image => image.naturalWidth > 800)"
@@ -206,17 +206,19 @@ def test_the_models_page_tells_who_is_champion(page: Page, opened: store.Store) 
     assert "hlynr.history" not in page.text()
 
 
-def test_the_versions_page_has_every_rule_of_the_gate(page: Page, retraining: Retraining, opened: store.Store) -> None:
+def test_the_versions_page_has_every_rule_of_the_gate(
+    page: Page, retraining: RetrainedProject, opened: store.Store
+) -> None:
     page.open(f"/models/{opened.model}/versions/{retraining.record.promotion.version}")
     page.shows(retraining.record.decision.reason, retraining.record.lineage.id, "hlynr.gate")
     assert page.table("rule") == _rules(retraining)
 
 
-def _run(retraining: Retraining, opened: store.Store) -> str:
+def _run(retraining: RetrainedProject, opened: store.Store) -> str:
     return f"/experiments/{opened.experiment_id}/runs/{retraining.record.lineage.mlflow_run_id}"
 
 
-def _rules(retraining: Retraining) -> list[list[str]]:
+def _rules(retraining: RetrainedProject) -> list[list[str]]:
     return [
         [rule.name, rule.value, rule.bound, "pass" if rule.passed else "FAIL"]
         for rule in retraining.record.decision.rules

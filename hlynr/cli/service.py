@@ -29,7 +29,7 @@ def up(params: options.Params = options.PARAMS, set_: options.Set = [], detach: 
 
 
 def down(params: options.Params = options.PARAMS, set_: options.Set = []) -> None:
-    """Stop what `hlynr up` keeps running; a retraining that is under way comes to its checkpoint first."""
+    """Stop what `hlynr up` keeps running; a retraining that is under way writes its checkpoint first."""
     from hlynr.service import control
 
     say("stopped" if control.down(options.project(params, set_)) else "nothing was up")
@@ -55,7 +55,7 @@ def prune(
     dry_run: options.DryRun = False,
     json: options.Json = None,
 ) -> None:
-    """Remove what came to no decision and is older than retention.days; what the registry points to stays for good."""
+    """Remove what has no decision and is older than retention.days; what the registry points to stays for good."""
     from hlynr.ops.retention import prune as retention_prune
     from hlynr.report import retention as view
 

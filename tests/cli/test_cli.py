@@ -1,4 +1,4 @@
-"""The command line as people meet it: what it refuses, what it says, what it writes, and its exit codes."""
+"""The command line: invalid input, messages, files written, and exit codes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 from support import projects
-from support.projects import Retraining
+from support.projects import RetrainedProject
 
 from hlynr.cli import app
 from hlynr.records.retraining import Promotion
@@ -68,7 +68,7 @@ def hlynr(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) ->
 
 
 PN = ("evaluate", "--policy", "pn")
-REFUSED = {
+INVALID = {
     "evaluate": "exactly one is needed",
     "evaluate --policy pn --bundle outputs/train/bundle": "--policy and --bundle given; exactly one is needed",
     "evaluate --policy pm": "pm is not one of zero, random, pursuit, heading, pn, apn, inertial; did you mean pn?",
@@ -100,13 +100,13 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("command", REFUSED)
+@pytest.mark.parametrize("command", INVALID)
 def test_bad_input_is_a_line_each_and_writes_nothing(root: Path, hlynr: Hlynr, command: str) -> None:
     before = projects.files(root)
     answer = hlynr(root, *command.split())
     assert answer.code == BAD_INPUT
     assert answer.out == ""
-    assert REFUSED[command] in answer.err
+    assert INVALID[command] in answer.err
     assert all(line.startswith("hlynr: ") for line in answer.lines)
     assert len(answer.lines) == command.count("--set") or len(answer.lines) == 1
     assert projects.files(root) == before
@@ -136,7 +136,7 @@ def test_the_former_verb_is_an_alias_that_the_help_does_not_list(root: Path, hly
     assert " study " not in listed
 
 
-def test_the_installed_command_refuses_in_the_same_way(root: Path) -> None:
+def test_the_installed_command_reports_bad_input_in_the_same_way(root: Path) -> None:
     done = projects.run(root, "hlynr", "train", "--set", "train.sead=3")
     assert done.returncode == BAD_INPUT
     assert done.stderr == "hlynr: train.sead: unknown key (value 3); did you mean seed?\n"
@@ -171,7 +171,7 @@ def test_standard_output_holds_nothing_but_the_record(root: Path, hlynr: Hlynr) 
     assert truth["success_rate"] > 0.9 > estimate["success_rate"]
 
 
-def test_nobody_listening_is_no_fault(root: Path) -> None:
+def test_a_reader_that_stops_reading_is_no_fault(root: Path) -> None:
     line = "hlynr validate --schema | head -c 10"
     done = projects.run(root, "bash", "-c", line)
     assert done.stderr == ""
@@ -181,8 +181,11 @@ def test_verbs_that_look_leave_no_store_behind(root: Path, hlynr: Hlynr) -> None
     before = projects.files(root)
     assert "no champion yet" in hlynr(root, "champions").out
     assert hlynr(root, "champions", "--json", "-").out.strip() == "[]"
-    refused = hlynr(root, "rollback")
-    assert (refused.code, refused.lines) == (NOT_READY, ["hlynr: hlynr-intercept has no champion to roll back from"])
+    rolled_back = hlynr(root, "rollback")
+    assert (rolled_back.code, rolled_back.lines) == (
+        NOT_READY,
+        ["hlynr: hlynr-intercept has no champion to roll back from"],
+    )
     assert hlynr(root, "doctor").code == DONE
     assert projects.files(root) == before
 
@@ -197,9 +200,7 @@ def test_doctor_names_what_is_missing(root: Path, hlynr: Hlynr, monkeypatch: pyt
     assert "git init" in answer.out
 
 
-def test_retrain_turns_away_before_anything_is_started(
-    root: Path, hlynr: Hlynr, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retrain_is_busy_before_anything_is_started(root: Path, hlynr: Hlynr, monkeypatch: pytest.MonkeyPatch) -> None:
     from hlynr.runtime import locks
 
     monkeypatch.setattr(prefect_server, "start", lambda _: pytest.fail("the server was started"))
@@ -230,7 +231,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_part(root: Path, hlynr: Hlynr, mo
     [("no database, certainly not one of MLflow's", "file is not a database"), (None, "database is locked")],
 )
 def test_a_store_that_cannot_be_used_is_one_line(
-    retraining: Retraining, hlynr: Hlynr, root: Path, content: str | None, complaint: str
+    retraining: RetrainedProject, hlynr: Hlynr, root: Path, content: str | None, complaint: str
 ) -> None:
     (root / "mlruns" / "mlflow.db").parent.mkdir(exist_ok=True)
     if content is None:
@@ -277,7 +278,7 @@ def _runs(root: Path) -> list[tuple[str, str]]:
 
 
 def test_an_aborted_training_is_exit_3_with_its_record_and_best_bundle(
-    retraining: Retraining, hlynr: Hlynr, tmp_path: Path
+    retraining: RetrainedProject, hlynr: Hlynr, tmp_path: Path
 ) -> None:
     out, record = tmp_path / "train", tmp_path / "record.json"
     aborted = ("--set", "monitor.abort_after=4096", "--set", "monitor.abort_below=0.99")
@@ -289,7 +290,7 @@ def test_an_aborted_training_is_exit_3_with_its_record_and_best_bundle(
     assert bundle.digest(out / "bundle") == result.bundle_sha256
 
 
-def test_retrain_shows_its_steps_and_writes_one_record(retraining: Retraining) -> None:
+def test_retrain_shows_its_steps_and_writes_one_record(retraining: RetrainedProject) -> None:
     steps = [line.removesuffix(" ...") for line in retraining.done.stderr.splitlines() if line.endswith(" ...")]
     assert steps == ["validate", "train", "version", "evaluate", "version", "gate", "promote"]
     progress = [line for line in retraining.done.stderr.splitlines() if "timesteps/s" in line]
@@ -298,7 +299,7 @@ def test_retrain_shows_its_steps_and_writes_one_record(retraining: Retraining) -
     assert json.loads(retraining.done.stdout) == json.loads((retraining.outputs / "retrain.json").read_text())
 
 
-def test_the_champion_can_be_judged_and_is_in_the_history(retraining: Retraining, hlynr: Hlynr) -> None:
+def test_the_champion_can_be_judged_and_is_in_the_history(retraining: RetrainedProject, hlynr: Hlynr) -> None:
     history = [
         Promotion.model_validate(entry) for entry in json.loads(hlynr(retraining.root, "champions", "--json", "-").out)
     ]
@@ -308,25 +309,27 @@ def test_the_champion_can_be_judged_and_is_in_the_history(retraining: Retraining
     options = ("--episodes", "200", "--json", "-")
     by_name = json.loads(hlynr(retraining.root, "evaluate", "--model", "models:/hlynr-intercept/1", *options).out)
     assert by_name["success_rate"] == retraining.record.evaluation.heldout.success_rate
-    for unknown in ("models:/hlynr-intercept/99", "models:/hlynr-intercept@nobody", "hlynr-intercept"):
-        refused = hlynr(retraining.root, "evaluate", "--model", unknown)
-        assert (refused.code, len(refused.lines)) == (BAD_INPUT, 1)
+    for unknown in ("models:/hlynr-intercept/99", "models:/hlynr-intercept@unknown", "hlynr-intercept"):
+        invalid = hlynr(retraining.root, "evaluate", "--model", unknown)
+        assert (invalid.code, len(invalid.lines)) == (BAD_INPUT, 1)
 
 
-def test_promote_takes_what_the_outputs_hold(retraining: Retraining, hlynr: Hlynr, tmp_path: Path) -> None:
+def test_promote_takes_what_the_outputs_hold(retraining: RetrainedProject, hlynr: Hlynr, tmp_path: Path) -> None:
     newest = TrainResult.read(retraining.project.train / "result.json")
     answer = hlynr(retraining.root, "promote", "--json", "-")
     assert answer.code == DONE, answer.err
     assert Promotion.model_validate_json(answer.out).lineage_id == newest.lineage.id
     mixed = shutil.copytree(retraining.root / "outputs", retraining.root / "mixed")
     newest.model_copy(update={"bundle_sha256": "0" * 64}).write(mixed / "train" / "result.json")
-    refused = hlynr(retraining.root, "promote", "--set", "run.outputs=mixed")
+    invalid = hlynr(retraining.root, "promote", "--set", "run.outputs=mixed")
     shutil.rmtree(mixed)
-    assert refused.code == BAD_INPUT
-    assert "judges another bundle than the newest; evaluate again" in refused.err
+    assert invalid.code == BAD_INPUT
+    assert "judges another bundle than the newest; evaluate again" in invalid.err
 
 
-def test_the_evaluate_stage_writes_the_same_bytes_again(retraining: Retraining, hlynr: Hlynr, tmp_path: Path) -> None:
+def test_the_evaluate_stage_writes_the_same_bytes_again(
+    retraining: RetrainedProject, hlynr: Hlynr, tmp_path: Path
+) -> None:
     judged, out = retraining.outputs / "train" / "bundle", tmp_path / "evaluate"
     answer = hlynr(retraining.root, "evaluate", "--bundle", str(judged), "--out", str(out))
     assert answer.code == DONE, answer.err
@@ -334,7 +337,7 @@ def test_the_evaluate_stage_writes_the_same_bytes_again(retraining: Retraining, 
         assert (out / name).read_bytes() == (retraining.outputs / "evaluate" / name).read_bytes()
 
 
-def test_the_ui_serves_runs_and_artifacts_and_goes_when_told(retraining: Retraining) -> None:
+def test_the_ui_serves_runs_and_artifacts_and_ends_on_a_signal(retraining: RetrainedProject) -> None:
     port = prefect_server.free_port()
     server = projects.start(retraining.root, "hlynr", "ui", "--port", str(port))
     try:

@@ -18,7 +18,7 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, FlowRunFilter
 from support import projects
-from support.projects import Retraining
+from support.projects import RetrainedProject
 
 from flows.retrain import retrain
 from hlynr.config.project import Project
@@ -44,7 +44,7 @@ class Second:
 
 
 @pytest.fixture(scope="session")
-def second(retraining: Retraining, api: str) -> Second:
+def second(retraining: RetrainedProject, api: str) -> Second:
     """Another retraining of the same project with the same params, by calling the flow."""
     reigning = versions.champion(_store(retraining.project))
     return Second(retrain(str(retraining.root)), reigning.version if reigning else None)
@@ -87,7 +87,9 @@ def test_the_flow_run_shows_progress_report_and_gate(second: Second) -> None:
     assert "significantly_better_than_champion" in str(artifacts["gate"].data)
 
 
-def test_the_second_retraining_has_other_seeds_and_meets_the_champion(retraining: Retraining, second: Second) -> None:
+def test_the_second_retraining_has_other_seeds_and_meets_the_champion(
+    retraining: RetrainedProject, second: Second
+) -> None:
     first, then = retraining.record, second.record
     assert (first.lineage.retraining, then.lineage.retraining) == (0, 1)
     assert then.train.seed == first.train.seed + 1
@@ -100,7 +102,7 @@ def test_the_second_retraining_has_other_seeds_and_meets_the_champion(retraining
     assert comparison.challenger_success == then.evaluation.heldout.success_rate
 
 
-def test_the_lineage_leads_everywhere(retraining: Retraining, second: Second, tmp_path: Path) -> None:
+def test_the_lineage_leads_everywhere(retraining: RetrainedProject, second: Second, tmp_path: Path) -> None:
     """From its id alone to the flow run, the MLflow run, the version, the experiment, the bundle and the commit."""
     record, root = second.record, retraining.root
     lineage = record.lineage
@@ -127,7 +129,7 @@ def test_the_lineage_leads_everywhere(retraining: Retraining, second: Second, tm
     assert RetrainRecord.read(root / "outputs" / "retrain.json") == record
 
 
-def test_the_mlflow_run_tells_the_whole_retraining(retraining: Retraining, second: Second) -> None:
+def test_the_mlflow_run_tells_the_whole_retraining(retraining: RetrainedProject, second: Second) -> None:
     opened, run_id = _store(retraining.project), str(second.record.lineage.mlflow_run_id)
     run = opened.client.get_run(run_id)
     assert run.info.status == "FINISHED"
@@ -141,14 +143,14 @@ def test_the_mlflow_run_tells_the_whole_retraining(retraining: Retraining, secon
     assert run.data.metrics["heldout/success_rate"] == second.record.evaluation.heldout.success_rate
 
 
-def test_the_users_repository_is_as_it_was(retraining: Retraining, second: Second) -> None:
+def test_the_users_repository_is_as_it_was(retraining: RetrainedProject, second: Second) -> None:
     assert git.run(retraining.root, "status", "--porcelain") == ""
     assert git.run(retraining.root, "branch", "--show-current") == "main"
     assert second.record.version is not None
     assert second.record.version.verified
 
 
-def test_rollback_brings_the_champion_before_back(retraining: Retraining, second: Second) -> None:
+def test_rollback_brings_the_champion_before_back(retraining: RetrainedProject, second: Second) -> None:
     """Whether or not the gate let the second one through: it is made champion first."""
     opened, record = _store(retraining.project), second.record
     if record.promotion.action == "not_promoted":
@@ -254,7 +256,7 @@ def _state(flow_run_id: str | None) -> str | None:
         return client.read_flow_run(UUID(flow_run_id)).state_name
 
 
-def test_a_second_retraining_is_turned_away(retraining: Retraining, api: str) -> None:
+def test_a_second_retraining_is_turned_away(retraining: RetrainedProject, api: str) -> None:
     with (
         locks.one_at_a_time(retraining.root),
         pytest.raises(EnvironmentNotReady, match="another retraining is going on"),
@@ -262,7 +264,7 @@ def test_a_second_retraining_is_turned_away(retraining: Retraining, api: str) ->
         retrain(str(retraining.root))
 
 
-def test_bad_input_fails_the_flow_run_at_once(retraining: Retraining, api: str) -> None:
+def test_bad_input_fails_the_flow_run_at_once(retraining: RetrainedProject, api: str) -> None:
     with pytest.raises(InputError, match=r"train\.sead: unknown key"):
         retrain(str(retraining.root), overrides=["train.sead=3"])
 

@@ -10,20 +10,20 @@ from pathlib import Path
 
 import pytest
 from support import projects
-from support.projects import Retraining
+from support.projects import RetrainedProject
 
 from hlynr.rl import bundle
 
 
 @pytest.fixture(scope="module")
-def copy(retraining: Retraining, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def copy(retraining: RetrainedProject, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The project after its retraining, elsewhere: what is done here does not reach the other tests."""
     left_out = shutil.ignore_patterns("mlruns", ".hlynr", "outputs", "__pycache__")
     return shutil.copytree(retraining.root, tmp_path_factory.mktemp("copy") / "project", ignore=left_out)
 
 
 @pytest.fixture(scope="module")
-def applied(retraining: Retraining, copy: Path) -> Path:
+def applied(retraining: RetrainedProject, copy: Path) -> Path:
     """The copy after `dvc exp apply` of the retraining, with nothing but git and DVC to bring its outs back."""
     assert retraining.record.version is not None
     projects.checked(copy, "dvc", "exp", "apply", retraining.record.version.experiment)
@@ -41,7 +41,7 @@ def test_repro_by_hand_trains_and_evaluates_once(tmp_path: Path) -> None:
     assert projects.files(root / "outputs") == before
 
 
-def test_after_applying_a_retraining_there_is_nothing_to_reproduce(retraining: Retraining, applied: Path) -> None:
+def test_after_applying_a_retraining_there_is_nothing_to_reproduce(retraining: RetrainedProject, applied: Path) -> None:
     assert bundle.digest(applied / "outputs/train/bundle") == retraining.record.evaluation.bundle_sha256
     assert "up to date" in projects.checked(applied, "dvc", "status")
     assert projects.checked(applied, "dvc", "repro").count("didn't change, skipping") == 2
@@ -61,7 +61,7 @@ def test_a_change_of_what_a_training_computes_with_invalidates_it(applied: Path)
         assert {"changed deps": {"hlynr/config": "modified"}} in changed[stage]
 
 
-def test_dvc_compares_the_retrainings(retraining: Retraining, applied: Path) -> None:
+def test_dvc_compares_the_retrainings(retraining: RetrainedProject, applied: Path) -> None:
     assert retraining.record.version is not None
     rows = list(csv.DictReader(io.StringIO(projects.checked(applied, "dvc", "exp", "show", "--csv"))))
     (row,) = [row for row in rows if row["Experiment"] == retraining.record.version.experiment]
@@ -86,7 +86,7 @@ def test_dvc_draws_the_plots(applied: Path) -> None:
 
 
 def test_restore_brings_a_bundle_back_from_the_remote_alone(
-    retraining: Retraining, applied: Path, tmp_path: Path
+    retraining: RetrainedProject, applied: Path, tmp_path: Path
 ) -> None:
     assert retraining.record.version is not None
     shutil.rmtree(applied / "outputs")

@@ -16,7 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from support import projects, statuses
-from support.projects import Retraining
+from support.projects import RetrainedProject
 from support.statuses import RISING
 from support.trainings import Child
 
@@ -196,7 +196,9 @@ def test_a_training_in_another_process(
 # From MLflow
 
 
-def test_a_recorded_run_tells_what_its_status_told(retraining: Retraining, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recorded_run_tells_what_its_status_told(
+    retraining: RetrainedProject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     told = TrainingStatus.read(retraining.outputs / "train" / STATUS)
     run_id = str(told.lineage.mlflow_run_id)
     monkeypatch.setattr(monitor, "STATUS", "no-such-file.json")
@@ -211,7 +213,7 @@ def test_a_recorded_run_tells_what_its_status_told(retraining: Retraining, monke
 
 
 def test_a_run_is_read_from_its_folder_where_that_is_still_its_own(
-    retraining: Retraining, make: Callable[..., TrainingStatus], tmp_path: Path
+    retraining: RetrainedProject, make: Callable[..., TrainingStatus], tmp_path: Path
 ) -> None:
     run_id = str(retraining.record.train.lineage.mlflow_run_id)
     elsewhere = Project(retraining.root, projects.config(retraining.root, f"run.outputs={tmp_path}"))

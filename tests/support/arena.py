@@ -12,7 +12,7 @@ from hlynr.sim.state import RUNNING, fresh
 from support import ROOT
 
 # Scenarios already resolved, so that an override reaches a leaf that a scenario inherits.
-# No discount, because the check of the training horizon would refuse some of the timesteps used here.
+# No discount, because the check of the training horizon rejects some of the timesteps used here.
 _TREE = params.load(ROOT / "params.yaml", ["train.gamma=1.0"]).model_dump(mode="json")
 
 QUIET = ("sim.gravity=0", "interceptor.drag=0", "wind.speed=[0, 0]", "wind.gust=0")

@@ -52,7 +52,7 @@ def nees(state: np.ndarray) -> np.ndarray:
 
 
 def measure(arena: Arena, scans: int, law: Callable[[Arena], np.ndarray]) -> Consistency:
-    """Fly ``scans`` scans; the arena must have one timestep per scan and no delay, else the errors mix two times."""
+    """Run ``scans`` scans; the arena must have one timestep per scan and no delay, else the errors mix two times."""
     rows = []
     for _ in range(scans):
         arena.advance(law(arena))

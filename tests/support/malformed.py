@@ -20,7 +20,7 @@ PINNED = {
 }
 """What some of the lines mention; with it, tuning a default changes no line."""
 
-# A line that ends in ... goes on with whatever else there is, so that a new section or alarm changes none of these.
+# A line that ends in ... goes on with whatever else there is, so that a new section or alert changes none of these.
 EDITS = [
     ({"gama": 0.9}, ["gama: unknown key (value 0.9); did you mean train.gamma?"]),
     ({"train.lerning_rate": 0.1}, ["train.lerning_rate: unknown key (value 0.1); did you mean learning_rate?"]),

@@ -63,7 +63,7 @@ def actions(config):
     }
 
 
-class _Seen(Exception):
+class _Enough(Exception):
     pass
 
 
@@ -83,13 +83,13 @@ def assembled(config, folder):
 
     def evaluate(policy, config, scenario, *, seed, episodes, batch_size):
         seen.update({"judged scenario": scenario, "judged seed": seed, "judged episodes": episodes})
-        raise _Seen
+        raise _Enough
 
     with pytest.MonkeyPatch.context() as patch:
         for algorithm in (algorithms.BoundedPPO, algorithms.BoundedRecurrentPPO):
             patch.setattr(algorithm, "learn", learn)
         patch.setattr(callbacks, "run_episodes", evaluate)
-        with pytest.raises(_Seen):
+        with pytest.raises(_Enough):
             training.train(config, folder, LINEAGE, resume=False)
     return seen
 
@@ -137,7 +137,7 @@ def device(config):
     try:
         return {"device": training.resolve_device(config.train.device)}
     except training.DeviceError:
-        return {"device": "refused"}
+        return {"device": "rejected"}
 
 
 def radii(config):
@@ -301,7 +301,7 @@ def flow(config):
 
     def examined(*_, budget, **__):
         seen.update(diagnosis=budget)
-        raise _Seen
+        raise _Enough
 
     project = Project(ROOT, config)
     failed = Attempt(lineage=LINEAGE, status="collapse", outcome="", failed=True, best_success=0.1, bundle="bundle")
@@ -318,7 +318,7 @@ def flow(config):
         patch.setattr(module, "diagnose", steps.diagnose_failure)
         patch.setattr(diagnosis, "examine", examined)
         patch.setattr(store, "open_store", lambda *_: None)
-        with pytest.raises(_Seen):
+        with pytest.raises(_Enough):
             module.retrain.fn()
     return seen
 
@@ -329,7 +329,7 @@ def studied(config, folder):
 
     def complete(runs, board):
         seen.update(workers=board.workers, runs=[(run.name, run.config.train.timesteps) for run in runs])
-        raise _Seen
+        raise _Enough
 
     file = folder / "params.yaml"
     file.write_text(params.dump(config))
@@ -337,7 +337,7 @@ def studied(config, folder):
         patch.setattr(stability_study, "_folder", lambda path: seen.update(folder=str(path.relative_to(folder))))
         patch.setattr(judge, "compile_kernels", lambda _: None)
         patch.setattr(stability_study.parallel_runs, "complete", complete)
-        with pytest.raises(_Seen):
+        with pytest.raises(_Enough):
             stability_study.run(file, [], "hlynr study")
     return seen
 
@@ -374,7 +374,7 @@ def searched(config, folder):
         runs = [run.config for run in tuning_confirm.assignments(found, tuning_confirm.entries(chosen[:1]))]
         seen.update({"confirmed": len(chosen), "fresh seeds": sorted({run.train.seed for run in runs})})
         seen.update({"their budget": runs[0].train.timesteps, "their engagements": runs[0].heldout_seed})
-        raise _Seen
+        raise _Enough
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(optuna_study, "RDBStorage", storage)
@@ -383,27 +383,27 @@ def searched(config, folder):
         patch.setattr(tuning.search_mirror, "Mirror", lambda *_: SimpleNamespace(run_id="r", reported=nullcontext))
         patch.setattr(tuning, "_searched", work)
         patch.setattr(tuning, "_confirmed", confirmed)
-        with pytest.raises(_Seen):
+        with pytest.raises(_Enough):
             app.tune(file, [], None, None, None, None, False, False, False, None)
     entries = {name: getattr(config.tune.space, name) for name in type(config.tune.space).model_fields}
     return seen | {f"space: {name}": _drawn(name, entry) for name, entry in entries.items()}
 
 
 def served(config, folder):
-    """Which servers `hlynr up` starts, where they listen, what they are told."""
+    """Which servers `hlynr up` starts, where they listen, and with which options."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("PREFECT_API_URL", raising=False)
         asked = []
         patch.setattr(components.PrefectApi, "worker_online", lambda _, pool, name: asked.append(pool))
         prefect, mlflow, worker = components.plan(Project(folder, config), "params.yaml").parts
         worker.well()
-    told = dict(zip(mlflow.command[4::2], mlflow.command[5::2], strict=True))
+    options = dict(zip(mlflow.command[4::2], mlflow.command[5::2], strict=True))
     settings = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"
     database, kept = (prefect.environment[name].replace(str(folder), "") for name in settings)
     return {
-        "listening": (*prefect.command[-3:-1], told["--host"], told["--port"]),
+        "listening": (*prefect.command[-3:-1], options["--host"], options["--port"]),
         "addresses": (prefect.url, mlflow.url, worker.environment["PREFECT_API_URL"]),
-        "allowed": told.get("--allowed-hosts"),
+        "allowed": options.get("--allowed-hosts"),
         "database": database,
         "Prefect's runs are kept": kept,
         "pool": asked,
@@ -444,7 +444,7 @@ def pruned(config):
 
 
 def deployed(config):
-    """What a Prefect server is told about the retrainings."""
+    """What a Prefect server receives about the retrainings."""
     from flows import deploy as module
 
     seen = {"pools": []}

@@ -40,8 +40,8 @@ EASY_GATE = ("gate.baseline=0.01", "gate.min_mean_reward=-2")
 
 
 @dataclass(frozen=True)
-class Retraining:
-    """What one retraining left behind."""
+class RetrainedProject:
+    """A project after one retraining."""
 
     project: Project
     done: subprocess.CompletedProcess[str]
@@ -71,13 +71,13 @@ def make(root: Path, *overrides: str, git: bool = True) -> Path:
     return root
 
 
-def retrained(root: Path) -> Retraining:
+def retrained(root: Path) -> RetrainedProject:
     """A new project after `hlynr retrain`."""
     make(root, *EASY_GATE)
     done = run(root, "hlynr", "retrain", "--json", "-")
     assert done.returncode == 0, done.stderr
     outputs = shutil.copytree(root / "outputs", root.with_name("outputs"))
-    return Retraining(Project(root, config(root)), done, RetrainRecord.read(outputs / "retrain.json"), outputs)
+    return RetrainedProject(Project(root, config(root)), done, RetrainRecord.read(outputs / "retrain.json"), outputs)
 
 
 def config(root: Path, *overrides: str) -> Config:
@@ -86,7 +86,7 @@ def config(root: Path, *overrides: str) -> Config:
 
 
 def commit(root: Path, message: str) -> None:
-    """Everything, by somebody."""
+    """Commit everything."""
     checked(root, "git", "add", "--all")
     identity = ("-c", "user.name=t", "-c", "user.email=t@example.org")
     checked(root, "git", *identity, "commit", "--quiet", "--allow-empty", "-m", message)
@@ -99,7 +99,7 @@ def environment(**extra: str) -> dict[str, str]:
 
 
 def run(root: Path, *command: str, stdin: str = "", **extra: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in the project; whoever asks judges its exit code."""
+    """Run a command in the project; its exit code is not checked."""
     return subprocess.run(
         command,
         cwd=root,

@@ -204,14 +204,14 @@ def decision(promote: bool = True, first: bool = False) -> GateDecision:
         ),
         GateRule(name="evaluator_check_pn", value="58.1 %", bound="in [45 %, 65 %]", passed=True),
     )
-    refusal = (
+    rejection = (
         "Not promoted: significantly_better_than_champion is 0.425, must be < 0.05; "
         "gain_over_champion is 0.3 points, must be >= 1 points."
     )
     praise = (
         "Promoted: 94.1 % success on 1000 held-out engagements (interval 92.47 % to 95.4 %) beats the baseline of 33 %."
     )
-    reason = praise if promote else refusal
+    reason = praise if promote else rejection
     return GateDecision(promote=promote, rules=rules, comparison=None if first else paired, reason=reason)
 
 

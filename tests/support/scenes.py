@@ -1,4 +1,4 @@
-"""What the tests of the environments share: engagements in full flight, and scenes seen in another way."""
+"""What the tests of the environments share: engagements under way, and transformed scenes."""
 
 import numpy as np
 

@@ -44,7 +44,7 @@ CHECKPOINT = "outputs/train/checkpoints/latest.pt"
 
 
 def free_ports() -> tuple[str, ...]:
-    """Overrides with two ports of 127.0.0.1 that nobody uses at this moment."""
+    """Overrides with two ports of 127.0.0.1 that are free at this moment."""
     with socket.socket() as first, socket.socket() as second:
         for probe in (first, second):
             probe.bind(("127.0.0.1", 0))
@@ -180,7 +180,7 @@ class Service:
         self.post(f"/flow_runs/{run_id}/set_state", {"state": {"type": "CANCELLING", "name": "Cancelling"}})
 
     def ended(self, run_id: str, patience: float = 180.0) -> dict[str, Any]:
-        """The run, once it has come to an end."""
+        """The run, once it has ended."""
         projects.until(lambda: self.run(run_id)["state_type"] in ENDED, f"the end of run {run_id}", patience)
         return self.run(run_id)
 

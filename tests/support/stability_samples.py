@@ -76,7 +76,7 @@ def assignment(root: Path, config: Config, strategy: str = "default", seed: int 
 
 
 def run(strategy: str = "default", seed: int = 1, std: float | None = 0.5, **changes: Any) -> StabilityRun:
-    """A run that has come to its end."""
+    """A run that has ended."""
     values: dict[str, Any] = {
         "strategy": strategy,
         "algorithm": "ppo",

@@ -1,4 +1,4 @@
-"""The computation of a stage of dvc.yaml as a script: prints the modules that it loads and the sections that it reads."""
+"""The computation of a stage of dvc.yaml as a script: prints the modules it loads and the sections it reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Statuses of trainings that nobody ran, for the tests of those who look at them."""
+"""Statuses of trainings, made up for the tests of what shows them."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ class Child:
         assert self.process.exitcode == -signal.SIGKILL
 
     def interrupt(self) -> TrainResult:
-        """Ctrl-C, then let it come to its end."""
+        """Ctrl-C, then let it end."""
         assert self.process.pid is not None
         os.kill(self.process.pid, signal.SIGINT)
         self._pipe.send("go on")
