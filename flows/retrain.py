@@ -20,10 +20,11 @@ from flows.artifacts import ProgressArtifact, table
 from hlynr.config import params
 from hlynr.config.project import Project
 from hlynr.ops.retention import prune as retention_prune
-from hlynr.pipeline import plan, retraining, steps, training_process
+from hlynr.pipeline import plan, preflight, retraining, steps, training_process
 from hlynr.records.evaluation import EvaluationReport, GateDecision
 from hlynr.records.retraining import Attempt, RetrainRecord
 from hlynr.records.training import Lineage, TrainResult
+from hlynr.report import tables
 from hlynr.runtime import processes
 from hlynr.runtime.errors import InputError, TrainingError, as_user_error
 from hlynr.runtime.progress import console
@@ -48,7 +49,7 @@ def validate(
     """
     folder = Path(root).resolve()
     projects = [Project(folder, config) for config in params.load_plan(folder / params_file, overrides)]
-    steps.require_ready(projects[0])
+    preflight.require_ready(projects[0])
     flow_run_id = str(runtime.flow_run.id)
     try:
         return retraining.begin(projects, flow_run_id, resume=resume)
@@ -72,7 +73,7 @@ def train(project: Project, lineage: Lineage, resume: bool) -> TrainResult:
 def evaluate(project: Project) -> EvaluationReport:
     """Judge the best bundle; the same engagements again if it has to be repeated."""
     report = steps.evaluate(project)
-    table("evaluation", steps.report_rows(report), "100 episodes against the targets, and the held-out engagements")
+    table("evaluation", tables.report_rows(report), "100 episodes against the targets, and the held-out engagements")
     return report
 
 
@@ -80,7 +81,7 @@ def evaluate(project: Project) -> EvaluationReport:
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
     """Decide, without doing anything yet."""
     decision = steps.gate(project, result, report)
-    table("gate", steps.gate_rows(decision), decision.reason)
+    table("gate", tables.gate_markdown(decision), decision.reason)
     return decision
 
 

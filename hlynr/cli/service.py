@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 def up(params: options.Params = options.PARAMS, set_: options.Set = [], detach: options.Detach = False) -> None:
     """Keep Prefect's server, MLflow's and a worker running, with the nightly schedule; Ctrl-C stops them."""
     from flows.service import COMMANDS
-    from hlynr.pipeline import steps
+    from hlynr.pipeline import preflight
     from hlynr.service import control
 
     project = options.project(params, set_)
-    steps.require_ready(project)
+    preflight.require_ready(project)
     control.up(project, params.name, set_, COMMANDS, detach=detach, tell=say)
     if detach:
         _status(project, None)

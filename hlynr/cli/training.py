@@ -121,7 +121,7 @@ def retrain(
 ) -> None:
     """Run the whole pipeline once: validate, train, version, evaluate, gate, promote."""
     from hlynr.config.params import load_plan
-    from hlynr.pipeline import steps
+    from hlynr.pipeline import preflight, steps
     from hlynr.records.retraining import RetrainRecord
     from hlynr.report import tables
     from hlynr.runtime import locks
@@ -134,7 +134,7 @@ def retrain(
         pass  # fail now and not when Prefect has started; the flow itself takes the lock again
     server = prefect_server.start(project)
     # While the server starts. The flow checks again, since a deployment starts it without this command.
-    steps.require_ready(project)
+    preflight.require_ready(project)
     from flows.retrain import retrain as flow
 
     if server:

@@ -1,14 +1,14 @@
-"""What a person asks for beside the nightly steps: judge any policy, look at champions, roll back, restore."""
+"""The use cases beside a retraining: judge a policy, diagnose it, promote, list champions, roll back, restore."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hlynr.config.project import Project
 from hlynr.records.diagnosis import Diagnosis
@@ -23,16 +23,18 @@ if TYPE_CHECKING:
     from hlynr.ops.registry.versions import VersionInfo
     from hlynr.ops.tracking.store import Store
 
+_MAX_SEED = 2**31 - 1
+
 
 @dataclass(frozen=True)
 class PolicyChoice:
-    """Which policy to judge: exactly one of a law, a bundle's folder, and a registered model."""
+    """Which policy to judge: exactly one of a law's name, a bundle's folder, and a registered model."""
 
     policy: str | None = None
     bundle: Path | None = None
     model: str | None = None
     truth: bool = False
-    """Let it see the truth instead of the estimate."""
+    """Let it observe the truth instead of the estimate."""
 
 
 def judge(
@@ -43,34 +45,30 @@ def judge(
     episodes: int | None = None,
     seed: int | None = None,
 ) -> Judgement:
-    """Fly one policy and the reference laws through the same engagements.
+    """Run one policy and the reference laws on the same engagements, by default the held-out ones.
 
     Raises:
-        InputError: if the choice, the scenario, the number or the seed cannot be.
+        InputError: if the choice, the scenario, the number or the seed is invalid.
     """
     from hlynr.evaluation import judge as judging
 
-    default = judging.heldout_set(project.config)
-    engagements = judging.SeedSet(
-        scenario if scenario is not None else default.scenario,
-        seed if seed is not None else default.seed,
-        episodes if episodes is not None else default.episodes,
-    )
-    _check_engagements(project, engagements.scenario, engagements.episodes, engagements.seed)
+    given: dict[str, Any] = {"scenario": scenario, "episodes": episodes, "seed": seed}
+    changes = {name: value for name, value in given.items() if value is not None}
+    engagements = replace(judging.heldout_set(project.config), **changes)
+    known = project.config.scenarios
+    if engagements.scenario not in known:
+        raise InputError(f"--scenario: {engagements.scenario} {not_one_of(engagements.scenario, sorted(known))}")
+    _require_range("--episodes", engagements.episodes, 1, 1_000_000)
+    _require_range("--seed", engagements.seed, 0, _MAX_SEED)
     with _policy(project, chosen, engagements.scenario) as policy:
         report, _ = judging.report_on(policy, project.config, engagements, omniscient=chosen.truth)
     laws, _ = judging.baselines(project.config, engagements)
     return Judgement(**report.model_dump(), baselines=laws)
 
 
-def _check_engagements(project: Project, scenario: str, episodes: int, seed: int) -> None:
-    known = project.config.scenarios
-    if scenario not in known:
-        raise InputError(f"--scenario: {scenario} {not_one_of(scenario, sorted(known))}")
-    if not 1 <= episodes <= 1_000_000:
-        raise InputError(f"--episodes: {episodes} is not in [1, 1000000]")
-    if not 0 <= seed < 2**31:
-        raise InputError(f"--seed: {seed} is not in [0, {2**31})")
+def _require_range(option: str, value: int, low: int, high: int) -> None:
+    if not low <= value <= high:
+        raise InputError(f"{option}: {value} is not in [{low}, {high}]")
 
 
 @contextmanager
@@ -88,19 +86,13 @@ def _policy(project: Project, chosen: PolicyChoice, scenario: str) -> Iterator[P
         return
     from hlynr.rl.bundle import load_policy
 
-    threads = project.config.train.torch_threads
-    if chosen.bundle is not None:
-        yield load_policy(chosen.bundle, threads=threads)
-        return
-    from hlynr.ops.registry import versions
-
-    opened, version = _registered(project, str(chosen.model))
     with tempfile.TemporaryDirectory(prefix="hlynr-model-") as folder:
-        yield load_policy(versions.fetch_bundle(opened, version, Path(folder) / "bundle"), threads=threads)
+        bundle = chosen.bundle or _registered_bundle(project, str(chosen.model), "--model", Path(folder))
+        yield load_policy(bundle, threads=project.config.train.torch_threads)
 
 
-def _registered(project: Project, reference: str, option: str = "--model") -> tuple[Store, str]:
-    """The store, and the reference once it is clear that it means a version there."""
+def _registered_bundle(project: Project, reference: str, option: str, folder: Path) -> Path:
+    """The bundle of a model version, fetched into ``folder``."""
     from hlynr.ops.registry import versions
 
     opened = _store(project)
@@ -110,7 +102,7 @@ def _registered(project: Project, reference: str, option: str = "--model") -> tu
         versions.find(opened, reference)
     except versions.RegistryError as error:
         raise InputError(f"{option}: {error}") from None
-    return opened, reference
+    return versions.fetch_bundle(opened, reference, folder / "bundle")
 
 
 def _store(project: Project) -> Store | None:
@@ -129,51 +121,52 @@ def diagnose(
         target: a bundle's folder, a registered model like models:/NAME/3, or the id of an MLflow run.
 
     Raises:
-        InputError: if there is no such bundle, or an option cannot be.
+        InputError: if there is no such bundle, or an option is invalid.
     """
     from hlynr.pipeline import diagnosis
 
-    if not 1 <= episodes <= diagnosis.MOST_EPISODES:
-        raise InputError(f"--episodes: {episodes} is not in [1, {diagnosis.MOST_EPISODES}]")
-    if seed is not None and not 0 <= seed < 2**31:
-        raise InputError(f"--seed: {seed} is not in [0, {2**31})")
+    _require_range("--episodes", episodes, 1, diagnosis.MOST_EPISODES)
+    _require_range("--seed", seed or 0, 0, _MAX_SEED)
     with _bundle_of(project, target) as bundle:
         return diagnosis.examine(project, bundle, name=target, episodes=episodes, seed=seed, budget=budget, out=out)
 
 
 @contextmanager
 def _bundle_of(project: Project, target: str) -> Iterator[Path]:
-    """The bundle's folder; what comes from the registry is gone afterwards."""
-    from hlynr.ops.registry import versions
-
+    """The bundle's folder; one from the store is removed afterwards."""
     if Path(target).is_dir():
         yield Path(target)
-        return
-    if _newest_run(project) == target:
+    elif _newest_run(project) == target:
         yield project.bundle
-        return
-    version: int | str
-    with tempfile.TemporaryDirectory(prefix="hlynr-model-") as folder:
-        if target.startswith("models:/"):
-            opened, version = _registered(project, target, "TARGET")
-        elif (kept := _kept(project, target, Path(folder))) is not None:
-            yield kept
-            return
-        else:
-            opened, version = _registered_run(project, target)
-        yield versions.fetch_bundle(opened, version, Path(folder) / "bundle")
+    else:
+        with tempfile.TemporaryDirectory(prefix="hlynr-model-") as folder:
+            if target.startswith("models:/"):
+                yield _registered_bundle(project, target, "TARGET", Path(folder))
+            else:
+                yield _bundle_of_run(project, target, Path(folder))
 
 
-def _kept(project: Project, run_id: str, folder: Path) -> Path | None:
-    """The bundle of a failed attempt, which no registered model holds."""
+def _bundle_of_run(project: Project, run_id: str, folder: Path) -> Path:
+    """Of a failed attempt, which keeps its bundle with the run, or of a registered model."""
+    from hlynr.ops.registry import versions
     from hlynr.ops.tracking import runs
 
     opened = _store(project)
-    return None if opened is None else runs.fetch_bundle(opened, run_id, folder)
+    if opened is not None:
+        kept = runs.fetch_bundle(opened, run_id, folder)
+        if kept is not None:
+            return kept
+        version = versions.newest_of_run(opened, run_id)
+        if version is not None:
+            return versions.fetch_bundle(opened, version, folder / "bundle")
+    raise InputError(
+        f"TARGET: {run_id}: is no bundle's folder, no models:/ reference, and no run whose bundle is the newest, "
+        "registered or that of a failed attempt"
+    )
 
 
 def _newest_run(project: Project) -> str | None:
-    """The MLflow run of the newest training; None if there is no bundle, or it cannot be trusted."""
+    """The MLflow run of the newest training; None if there is no bundle, or its manifest is invalid."""
     from hlynr.rl.bundle import BundleError, read_manifest
 
     try:
@@ -183,21 +176,8 @@ def _newest_run(project: Project) -> str | None:
     return run_id
 
 
-def _registered_run(project: Project, run_id: str) -> tuple[Store, int]:
-    from hlynr.ops.registry import versions
-
-    opened = _store(project)
-    version = None if opened is None else versions.newest_of_run(opened, run_id)
-    if opened is None or version is None:
-        raise InputError(
-            f"TARGET: {run_id}: is no bundle's folder, no models:/ reference, and no run whose bundle is the newest, "
-            "registered or that of a failed attempt"
-        )
-    return opened, version
-
-
 def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
-    """Gate and promotion for what the last training and evaluation left in the outputs folder.
+    """Gate and promotion for the newest training and evaluation in the outputs folder.
 
     Raises:
         InputError: if there is no training or no evaluation, or they do not belong together.
@@ -217,10 +197,10 @@ def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
 
 
 def rollback(project: Project) -> Promotion:
-    """Make the previous champion champion again, once it has been fetched, verified, loaded and flown again.
+    """Make the previous champion champion again, after its bundle has been verified, loaded and run again.
 
     Raises:
-        EnvironmentNotReady: if there is no previous champion, it does not load, or it no longer flies as it did.
+        EnvironmentNotReady: if there is no previous champion, its bundle does not load, or its success has dropped.
     """
     from hlynr.ops.registry import pages, promotion
     from hlynr.report import descriptions
@@ -228,15 +208,15 @@ def rollback(project: Project) -> Promotion:
     opened = _store(project)
     if opened is None:
         raise EnvironmentNotReady(f"{project.config.tracking.model} has no champion to roll back from")
-    done = promotion.rollback(opened, partial(_flown_again, project, opened))
+    done = promotion.rollback(opened, partial(_run_again, project, opened))
     if done.champion_before is not None:
         pages.add_to_version(opened, done.champion_before, descriptions.rolled_back(done))
     pages.describe_model(opened, descriptions.model)
     return done
 
 
-def _flown_again(project: Project, opened: Store, version: VersionInfo, bundle: Path) -> str:
-    """What flying the report of the version's own retraining gave, under today's configuration."""
+def _run_again(project: Project, opened: Store, version: VersionInfo, bundle: Path) -> str:
+    """The result of the report's engagements of the version's own retraining, under today's configuration."""
     from hlynr.evaluation.rerun import rerun
     from hlynr.ops.registry import versions
     from hlynr.rl.bundle import load_policy
@@ -251,7 +231,7 @@ def _flown_again(project: Project, opened: Store, version: VersionInfo, bundle: 
 
 
 def champions(project: Project) -> list[Promotion]:
-    """Every decision about the registered model, oldest first."""
+    """Every decision about the registered model, the oldest first."""
     from hlynr.ops.registry import journal
 
     opened = _store(project)
@@ -259,7 +239,7 @@ def champions(project: Project) -> list[Promotion]:
 
 
 def restore(project: Project, revision: str, destination: Path) -> Path:
-    """Bring a bundle back from DVC and check it."""
+    """Restore a bundle from DVC and verify it."""
     from hlynr.ops.versioning import experiments
     from hlynr.rl.bundle import digest
 

@@ -30,13 +30,6 @@ HELDOUT = "heldout.json"
 """Name of the `HeldoutSuccess` in an evaluation's folder."""
 
 
-def require_ready(project: Project) -> None:
-    """Raises `EnvironmentNotReady` naming everything the machine lacks for a retraining."""
-    from hlynr.pipeline import preflight
-
-    preflight.require_ready(project)
-
-
 def exit_code(result: TrainResult) -> int:
     """The exit code of a command that trained."""
     if result.interrupted:
@@ -163,9 +156,7 @@ def promote(
     run_id = result.lineage.mlflow_run_id
     if run_id is None:
         raise store.StoreError("the training has no MLflow run; train it with this project's store")
-    lineage = result.lineage.model_copy(update={"bundle_sha256": report.bundle_sha256})
-    if saved:
-        lineage = lineage.model_copy(update={"dvc_experiment": saved.experiment, "dvc_revision": saved.revision})
+    lineage = _completed(result.lineage, report, saved)
     runs.set_lineage(opened, run_id, lineage)
     number = _registered(project, opened, run_id, report, lineage)
     promotion = promotions.apply_decision(opened, decision, number, report, lineage, run_id)
@@ -174,20 +165,6 @@ def promote(
     pages.describe_version(opened, number, descriptions.version(result, report, decision, promotion))
     pages.describe_model(opened, descriptions.model)
     return promotion
-
-
-def report_rows(report: EvaluationReport) -> list[dict[str, str]]:
-    """The report as rows of text."""
-    from hlynr.report import tables
-
-    return tables.report_rows(report)
-
-
-def gate_rows(decision: GateDecision) -> list[dict[str, str]]:
-    """The gate's rules as rows of text."""
-    from hlynr.report import tables
-
-    return tables.gate_markdown(decision)
 
 
 def conclude(
@@ -206,13 +183,7 @@ def conclude(
     from hlynr.report import descriptions
 
     record = RetrainRecord(
-        lineage=result.lineage.model_copy(
-            update={
-                "bundle_sha256": report.bundle_sha256,
-                "dvc_experiment": saved.experiment if saved else None,
-                "dvc_revision": saved.revision if saved else None,
-            }
-        ),
+        lineage=_completed(result.lineage, report, saved),
         attempts=tuple(attempts),
         train=result,
         evaluation=report,
@@ -232,6 +203,14 @@ def conclude(
         told = descriptions.retraining(attempts, promotion, decision, report)
         runs.conclude_retraining(opened, result.lineage.mlflow_parent_run_id, promotion.action, figures, told)
     return record
+
+
+def _completed(lineage: Lineage, report: EvaluationReport, saved: VersionRecord | None) -> Lineage:
+    """With the bundle's digest and the DVC experiment."""
+    found: dict[str, str] = {"bundle_sha256": report.bundle_sha256}
+    if saved:
+        found |= {"dvc_experiment": saved.experiment, "dvc_revision": saved.revision}
+    return lineage.model_copy(update=found)
 
 
 def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFailedError:

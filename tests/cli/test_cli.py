@@ -75,7 +75,7 @@ INVALID = {
     "evaluate --policy pn --scenario referense": "did you mean reference?",
     "evaluate --policy pn --episodes 0": "--episodes: 0 is not in [1, 1000000]",
     "evaluate --policy pn --episodes -3": "--episodes: -3 is not in",
-    "evaluate --policy pn --seed -1": "--seed: -1 is not in [0, 2147483648)",
+    "evaluate --policy pn --seed -1": "--seed: -1 is not in [0, 2147483647]",
     "evaluate --policy pn --json nowhere/x.json": "nowhere does not exist",
     "evaluate --policy pn --json hlynr": "hlynr: is a folder",
     "evaluate --policy pn --out outputs/evaluate": "takes a --bundle and its settings from params.yaml only",
