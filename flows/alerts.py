@@ -1,4 +1,4 @@
-"""When a retraining makes somebody's phone ring: a new champion, a training that failed, a run that failed or crashed."""
+"""Which results of a retraining are alerts: a new champion, a failed training, a run that failed or crashed."""
 
 from __future__ import annotations
 
@@ -14,32 +14,30 @@ from hlynr.config.project import Project
 from hlynr.config.service import AlertKind, Alerts
 from hlynr.records.retraining import Attempt, Promotion
 from hlynr.runtime.errors import UserError
-from hlynr.service import alerts
+from hlynr.service.alerts import notify
 
 PROJECT = "HLYNR_PROJECT"
-"""Where prefect.yaml lets a worker find the project, if the run itself does not say."""
+"""Environment variable with the project's folder, for runs of prefect.yaml, which do not have it as a parameter."""
 
 _ALL = Alerts(send=("failed", "crashed", "collapsed", "promoted"), timeout=10.0)
-"""Where params.yaml itself is the fault."""
+"""Used if params.yaml itself is invalid."""
 
 
 def decided(project: Project, promotion: Promotion) -> None:
-    """A new champion is worth a message; a refusal is in the history."""
+    """Alert if there is a new champion."""
     if promotion.action == "promoted":
-        text = (
-            f"retraining {project.config.run.retraining}: version {promotion.version} is champion. {promotion.reason}"
-        )
-        alerts.tell(project.root, project.config.alerts, "promoted", text, runtime.flow_run.id)
+        number = project.config.run.retraining
+        text = f"retraining {number}: version {promotion.version} is champion. {promotion.reason}"
+        notify(project.root, project.config.alerts, "promoted", text, runtime.flow_run.id)
 
 
 def attempted(project: Project, attempt: Attempt) -> None:
-    """A training that came to nothing, even if the next strategy makes up for it."""
+    """Alert if a training has failed, even if the next strategy of the plan may succeed."""
     if attempt.failed:
         kind: AlertKind = "collapsed" if attempt.status == "collapse" else "failed"
-        text = (
-            f"retraining {attempt.lineage.retraining}, attempt {attempt.lineage.attempt}, {attempt.lineage.strategy}: "
-        )
-        alerts.tell(project.root, project.config.alerts, kind, text + attempt.outcome, runtime.flow_run.id)
+        lineage = attempt.lineage
+        which = f"retraining {lineage.retraining}, attempt {lineage.attempt}, {lineage.strategy}"
+        notify(project.root, project.config.alerts, kind, f"{which}: {attempt.outcome}", runtime.flow_run.id)
 
 
 def failed(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
@@ -53,7 +51,7 @@ def crashed(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
 
 
 def _ended(kind: AlertKind, flow_run: FlowRun, state: State[Any]) -> None:
-    """Who runs a retraining by hand sees how it ends."""
+    """Alert for unattended runs: a person who runs a retraining sees how it ends."""
     given = flow_run.parameters
     if not given.get("unattended"):
         return
@@ -62,4 +60,4 @@ def _ended(kind: AlertKind, flow_run: FlowRun, state: State[Any]) -> None:
         settings = params.load(root / given.get("params_file", "params.yaml"), given.get("overrides") or []).alerts
     except UserError:
         settings = _ALL
-    alerts.tell(root, settings, kind, f"run {flow_run.name} {kind}: {state.message}", str(flow_run.id))
+    notify(root, settings, kind, f"run {flow_run.name} {kind}: {state.message}", str(flow_run.id))

@@ -1,7 +1,7 @@
-"""When a retraining may begin: it has the GPU slot, no other is at work in the project, and no later one stands for it.
+"""When a retraining may begin: it holds the GPU slot and the project's lock, and no later retraining supersedes it.
 
-The slot is a global concurrency limit of the Prefect server, so it holds over all machines; the project's lock keeps
-out who does not ask that server. A run that has to wait shows so in its state.
+The slot is a global concurrency limit of the Prefect server, so it holds over all machines; the lock also keeps out
+retrainings that use another server. A run that waits shows it in its state.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ from uuid import UUID
 from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import FlowRunFilter
-from prefect.client.schemas.objects import ConcurrencyLeaseHolder, FlowRun, State
+from prefect.client.schemas.objects import ConcurrencyLeaseHolder, State
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Cancelled, Running
@@ -29,19 +29,16 @@ from hlynr.runtime import locks, parent
 
 SLOT = "hlynr-gpu"
 LEASE = 60.0
-"""[s] after which the slot of a killed run is free again, the least that Prefect takes; a living one renews it."""
-PAUSE = 2.0
-"""[s] between two tries to get on."""
+"""[s] after which the slot of a killed run is free again, the least that Prefect takes; a running one renews it."""
+RETRY = 2.0
+"""[s] between two tries to get slot or lock."""
 WAITING = "AwaitingGpu"
 WORKER = "HLYNR_WORKER"
-"""Environment variable with the id of the worker's process, which is the parent of each of its runs."""
+"""Environment variable with the process id of the worker, which is the parent of each of its runs."""
 
 
 def missed() -> State[None] | None:
-    """The state to end in, if this run is one of several that came due while nobody could run them.
-
-    The newest of them stands for all: a machine that slept for a week retrains once.
-    """
+    """The state to end in if a later scheduled retraining is due as well: after a week off, a machine retrains once."""
     if runtime.deployment.id is None:
         return None
     with get_client(sync_client=True) as client:
@@ -54,103 +51,92 @@ def missed() -> State[None] | None:
             "state": {"type": {"not_any_": ["CANCELLED", "CANCELLING"]}},
         }
         runs = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate(due))
-    later = [run for run in runs if run.auto_scheduled and _time(run) > _time(own)]
-    if not later:
+    times = [run.expected_start_time for run in runs if run.auto_scheduled and run.expected_start_time]
+    newest = max(times, default=own.expected_start_time)
+    if newest <= own.expected_start_time:
         return None
-    newest = datetime.fromtimestamp(max(map(_time, later)), UTC)
-    return Cancelled(name="Missed", message=f"The retraining of {newest:%Y-%m-%d %H:%M} UTC stands for this one.")
+    return Cancelled(name="Missed", message=f"Superseded by the retraining of {newest:%Y-%m-%d %H:%M} UTC.")
 
 
 @contextmanager
-def turn(root: Path, *, wait: bool) -> Iterator[State[None] | None]:
-    """Hold the GPU slot and the project; yields the state to end in at once, where the retraining has been missed.
+def retraining_slot(root: Path, *, wait: bool) -> Iterator[State[None] | None]:
+    """Hold the GPU slot and the project's lock; yields the state to end in at once if the retraining was missed.
 
     Args:
-        wait: for the project, too; otherwise who comes second there is turned away.
+        wait: for the lock, too.
 
     Raises:
-        hlynr.runtime.locks.BusyError: if another retraining is going on in the project, and this one does not wait.
+        hlynr.runtime.locks.BusyError: if another retraining runs in the project, and this one does not wait.
     """
     with ExitStack() as held:
-        ended = _entered(held, _slot, TimeoutError, "another training has the GPU slot")
+        ended = _enter_when_free(held, _slot, TimeoutError, "another training has the GPU slot")
         if not wait:
             held.enter_context(locks.one_at_a_time(root))
         elif ended is None:
             project = partial(locks.one_at_a_time, root)
-            ended = _entered(held, project, locks.BusyError, "another retraining is going on in the project")
+            ended = _enter_when_free(held, project, locks.BusyError, "another retraining is going on in the project")
         yield ended
 
 
-def _entered(
-    held: ExitStack, place: Callable[[], AbstractContextManager[None]], taken: type[Exception], reason: str
+@contextmanager
+def gpu_slot() -> Iterator[None]:
+    """Hold the GPU slot alone, for a search of hyperparameters."""
+    with ExitStack() as held:
+        _enter_when_free(held, _slot, TimeoutError, "another training has the GPU slot")
+        yield
+
+
+def _enter_when_free(
+    held: ExitStack, slot: Callable[[], AbstractContextManager[None]], taken: type[Exception], reason: str
 ) -> State[None] | None:
-    """Enter as soon as one can; returns the state to end in, when that has become pointless meanwhile."""
+    """Enter as soon as it is free; returns the state to end in if the run was superseded meanwhile."""
     waited = False
     while (ended := missed()) is None:
         try:
-            held.enter_context(place())
+            held.enter_context(slot())
             break
         except taken:
             if not waited:
                 _show(Running(name=WAITING, message=f"Waiting: {reason}."))
                 print(f"waiting: {reason} ...", file=sys.stderr, flush=True)
             waited = True
-            time.sleep(PAUSE)
+            time.sleep(RETRY)
     if waited and ended is None:
         _show(Running())
     return ended
 
 
 @contextmanager
-def gpu() -> Iterator[None]:
-    """Hold the GPU slot alone, for a search of hyperparameters."""
-    with ExitStack() as held:
-        _entered(held, _slot, TimeoutError, "another training has the GPU slot")
-        yield
-
-
-@contextmanager
 def _slot() -> Iterator[None]:
-    """The GPU slot, if the server knows of one; a TimeoutError where it is taken.
+    """The GPU slot, if the server has one, which that of a single command has not; TimeoutError if it is taken.
 
     A lease that cannot be renewed does not end the retraining: the server may be away for a moment, and on one machine
     the project's lock holds all the same.
     """
-    if not _limited():
-        yield
-        return
-    holder = ConcurrencyLeaseHolder(type="flow_run", id=UUID(runtime.flow_run.id))
-    with concurrency(
-        SLOT, timeout_seconds=1.0, lease_duration=LEASE, holder=holder, raise_on_lease_renewal_failure=False
-    ):
-        yield
-
-
-def _limited() -> bool:
-    """Whether the server has the slot: one for a single command has not."""
     with get_client(sync_client=True) as client:
         try:
             client.read_global_concurrency_limit_by_name(SLOT)
         except ObjectNotFound:
-            return False
-    return True
+            limit: AbstractContextManager[None] = nullcontext()
+        else:
+            holder = ConcurrencyLeaseHolder(type="flow_run", id=UUID(runtime.flow_run.id))
+            limit = concurrency(
+                SLOT, timeout_seconds=1.0, lease_duration=LEASE, holder=holder, raise_on_lease_renewal_failure=False
+            )
+    with limit:
+        yield
 
 
 def _show(state: State[None]) -> None:
-    """As the run's state, for who looks at it; it gets on without."""
+    """Set the run's state for people to see; the run does not depend on it."""
     with suppress(Exception), get_client(sync_client=True) as client:
         client.set_flow_run_state(UUID(runtime.flow_run.id), state, force=True)
 
 
-def _time(run: FlowRun) -> float:
-    assert run.expected_start_time is not None
-    return run.expected_start_time.timestamp()
-
-
 def end_with_worker() -> None:
-    """Ask this process to stop, as a cancellation does, when the worker that began it is gone.
+    """Send this process SIGTERM, as a cancellation does, when its worker is gone.
 
-    Otherwise a run whose worker was killed would go on where nobody can cancel it any more.
+    Otherwise a run whose worker was killed would go on where it can no longer be cancelled.
     """
     worker = os.environ.get(WORKER)
     if worker is not None and threading.current_thread() is threading.main_thread():

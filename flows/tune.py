@@ -1,4 +1,4 @@
-"""The search of hyperparameters as flows: one that leads and confirms it, one that works on it from anywhere."""
+"""The search of hyperparameters as flows: one that runs and confirms it, one that adds a worker on any machine."""
 
 from pathlib import Path
 
@@ -13,25 +13,25 @@ from hlynr.runtime.errors import as_user_error
 from hlynr.studies.tuning import search_config
 
 WORKER = "tune-worker/tune-worker"
-"""The deployment that `tune` starts runs of, as `deploy` makes it."""
+"""Flow and deployment as `deploy` creates it, of which `tune` starts runs."""
 
 
 @task(name="start workers", cache_policy=NO_CACHE)
 def start_workers(parameters: dict[str, object], count: int) -> list[str]:
-    """Put runs of the deployment into the line of its work pool; they join the study as soon as a worker takes them."""
+    """Queue runs of the deployment in its work pool; each joins the study when a worker takes it."""
     runs = [run_deployment(WORKER, parameters=parameters, timeout=0) for _ in range(count)]
     return [str(run.id) for run in runs]  # type: ignore[union-attr]  # no coroutine, as this is synchronous
 
 
 @task(name="search and confirm", cache_policy=NO_CACHE)
 def search(root: str, params_file: str, overrides: list[str], trials: int | None, workers: int | None) -> TuneRecord:
-    """Lead the search on this machine to its winner."""
+    """Run the search on this machine, and confirm its best trials."""
     from hlynr.report.tuning import candidate_rows
     from hlynr.studies.tuning import tune as tuning_run
 
     searched = search_config.load(Path(root, params_file), overrides)
     wanted = trials or searched.config.tune.trials
-    with scheduling.gpu():
+    with scheduling.gpu_slot():
         found, _ = tuning_run.tune(searched, trials=wanted, workers=searched.workers(workers), command="the flow tune")
     table("winner", candidate_rows(found), found.reason)
     return found
@@ -46,16 +46,18 @@ def tune(
     workers: int | None = None,
     remote: int = 0,
 ) -> TuneRecord:
-    """Search, confirm and write down; ``remote`` runs of the worker deployment help wherever its pool has workers.
+    """Search, confirm and record; ``remote`` runs of the worker deployment join wherever its pool has workers.
 
-    The study must then be one that they all reach: `tune.storage` on PostgreSQL.
+    `tune.storage` must then be on PostgreSQL, which all of them reach.
     """
     overrides = overrides or []
-    searched = search_config.load(Path(root, params_file), overrides)  # a fault is told before anybody is sent for
+    searched = search_config.load(
+        Path(root, params_file), overrides
+    )  # invalid settings are reported before anything is queued
     if remote:
         from hlynr.studies.tuning import optuna_study
 
-        optuna_study.begin(searched)  # so that there is something to join
+        optuna_study.begin(searched)  # they join it
         start_workers({"params_file": params_file, "overrides": overrides, "trials": trials}, remote)
     return search(root, params_file, overrides, trials, workers)
 
@@ -67,20 +69,20 @@ def tune_worker(
     overrides: list[str] | None = None,
     trials: int | None = None,
 ) -> None:
-    """Work on the study until it has its trials; cancelled, the trial at hand goes back into the line."""
+    """Run trials until the study has as many as wanted; if cancelled, the current trial is queued again."""
     from hlynr.studies.tuning import tune as tuning_run
 
     scheduling.end_with_worker()
     searched = search_config.load(Path(root, params_file), overrides or [])
     try:
-        with scheduling.gpu():
+        with scheduling.gpu_slot():
             tuning_run.join(searched, trials=trials or searched.config.tune.trials)
     except Exception as error:
         raise as_user_error(error) or error from None
 
 
 def deploy(pool: str, root: str = ".") -> None:
-    """Let the workers of a work pool take runs of `tune_worker`, in the checkout that lies at ``root`` on each."""
+    """Let the workers of a work pool take runs of `tune_worker`, in the checkout at ``root`` of each machine."""
     source = tune_worker.from_source(source=str(Path(root).resolve()), entrypoint="flows/tune.py:tune_worker")
     source.deploy(  # type: ignore[union-attr]  # no coroutine, as this is synchronous
         name=WORKER.partition("/")[2], work_pool_name=pool, print_next_steps=False, ignore_warnings=True

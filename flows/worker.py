@@ -10,16 +10,17 @@ import sys
 
 from flows import deploy
 from flows.scheduling import WORKER
+from hlynr.runtime.errors import exit_code
 
 
 def main() -> None:
     """Become the worker."""
-    name, *project = sys.argv[1:]
-    config = deploy.main(project)
+    name, root, params_file = sys.argv[1:]
+    config = deploy.main(root, params_file)
     os.environ[WORKER] = str(os.getpid())  # which stays the same below
     prefect = [sys.executable, "-m", "prefect", "worker", "start"]
     os.execv(sys.executable, [*prefect, "--pool", config.service.pool, "--type", "process", "--name", name])
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

@@ -1,10 +1,10 @@
-"""What `hlynr up` and `hlynr status` hand on: which services run, the retrainings they made, and what it all weighs."""
+"""What `hlynr up`, `hlynr status` and `hlynr prune` hand on: components, retrainings, load, disk, what was removed."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import AwareDatetime
+from pydantic import AliasChoices, AwareDatetime, Field
 
 from hlynr.records.base import Record
 from hlynr.records.retraining import Promotion
@@ -13,8 +13,12 @@ ComponentState = Literal["starting", "healthy", "not answering", "down", "elsewh
 """``elsewhere``: another machine's server that is used from here."""
 
 
+_COMPONENTS: Any = Field(validation_alias=AliasChoices("components", "parts"), serialization_alias="parts")
+"""Scripts read them as ``parts``."""
+
+
 class ComponentStatus(Record):
-    """One service."""
+    """One component of the service."""
 
     name: str
     state: ComponentState
@@ -25,22 +29,26 @@ class ComponentStatus(Record):
     log: str | None
     """Relative to the project."""
 
+    @property
+    def healthy(self) -> bool:
+        return self.state in ("healthy", "elsewhere")
 
-class ServiceState(Record):
-    """What the process behind `hlynr up` keeps written down while it runs."""
+
+class ServiceState(Record, serialize_by_alias=True):
+    """The file that the supervisor keeps up to date while it runs."""
 
     pid: int
     born: float
-    """When that process began [s since the epoch]: a number of a process is used again after its end."""
+    """When that process began [s since the epoch]: a process number is used again after its end."""
     since: AwareDatetime
     prefect_api: str
     took: float | None = None
-    """[s] until everything was well for the first time; None before that."""
-    parts: tuple[ComponentStatus, ...]
+    """[s] until all components were healthy for the first time; None before that."""
+    components: tuple[ComponentStatus, ...] = _COMPONENTS
 
     @property
     def healthy(self) -> bool:
-        return all(part.state in ("healthy", "elsewhere") for part in self.parts)
+        return all(component.healthy for component in self.components)
 
 
 class RetrainingRun(Record):
@@ -53,7 +61,7 @@ class RetrainingRun(Record):
     began: AwareDatetime | None
     seconds: float | None
     verdict: str
-    """What came of it, in a line."""
+    """Its result in a line."""
 
 
 class DiskUse(Record):
@@ -65,24 +73,24 @@ class DiskUse(Record):
 
 
 class Load(Record):
-    """What the service's processes take, a retraining that is under way included."""
+    """What the service's processes use, those of a running retraining included."""
 
     memory: int
     """[bytes], what processes share counted once."""
     cpu: float
-    """Fraction of a core, over the few seconds that the look took."""
+    """Fraction of a core, over a few seconds."""
 
 
-class ServiceStatus(Record):
+class ServiceStatus(Record, serialize_by_alias=True):
     """The answer of `hlynr status`."""
 
     healthy: bool
     reason: str
     """Why it is healthy or not, in a line."""
-    parts: tuple[ComponentStatus, ...]
+    components: tuple[ComponentStatus, ...] = _COMPONENTS
     since: AwareDatetime | None
     took: float | None
-    """[s] from the start until all was well; None until it is."""
+    """[s] from the start until all components were healthy; None before that."""
     load: Load | None
     next_run: AwareDatetime | None
     schedule: str

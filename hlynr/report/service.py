@@ -21,7 +21,7 @@ def status(found: ServiceStatus) -> RenderableType:
     from rich.padding import Padding
     from rich.text import Text
 
-    blocks = _section(f"{'Healthy' if found.healthy else 'NOT HEALTHY'}: {found.reason}", _parts(found))
+    blocks = _section(f"{'Healthy' if found.healthy else 'NOT HEALTHY'}: {found.reason}", _components(found))
     upcoming = f"next retraining {_time(found.next_run)}" if found.next_run else "no retraining is scheduled"
     blocks += _section(f"Schedule {found.schedule}, {upcoming}", _retrainings(found))
     champion = text.headline(found.champion) if found.champion else "no champion yet"
@@ -40,22 +40,22 @@ def _section(title: str, rows: list[dict[str, str]]) -> list[RenderableType]:
 def _up(found: ServiceStatus) -> list[str]:
     if found.since is None:
         return []
-    took = "" if found.took is None else f", well after {found.took:.0f} s"
+    took = "" if found.took is None else f", healthy after {found.took:.0f} s"
     load = found.load
-    takes = "" if load is None else f"; takes {_size(load.memory)} of memory and {load.cpu:.1%} of a core"
-    logs = sorted({part.log.rpartition("/")[0] for part in found.parts if part.log})
-    return [f"Logs: {', '.join(logs)}", f"Up: since {_time(found.since)} UTC{took}{takes}"]
+    uses = "" if load is None else f"; uses {_size(load.memory)} of memory and {load.cpu:.1%} of a core"
+    logs = sorted({each.log.rpartition("/")[0] for each in found.components if each.log})
+    return [f"Logs: {', '.join(logs)}", f"Up: since {_time(found.since)} UTC{took}{uses}"]
 
 
-def _parts(found: ServiceStatus) -> list[dict[str, str]]:
+def _components(found: ServiceStatus) -> list[dict[str, str]]:
     return [
         {
-            "service": part.name,
-            "state": SIGNS[part.state],
-            "": part.state + (f", restarts: {part.restarts}" if part.restarts else ""),
-            "address": part.url or "-",
+            "service": each.name,
+            "state": SIGNS[each.state],
+            "": each.state + (f", restarts: {each.restarts}" if each.restarts else ""),
+            "address": each.url or "-",
         }
-        for part in found.parts
+        for each in found.components
     ]
 
 
@@ -66,7 +66,7 @@ def _retrainings(found: ServiceStatus) -> list[dict[str, str]]:
             "began (UTC)": _time(run.began),
             "took": text.duration(run.seconds) if run.seconds is not None else "-",
             "state": run.state,
-            "verdict": run.verdict or "-",
+            "result": run.verdict or "-",
         }
         for run in found.runs
     ]

@@ -1,6 +1,6 @@
-"""What somebody should hear of: a line in a log, always, and a message to a webhook where there is one.
+"""Alerts: a line in a log, and a message to a webhook if one is configured.
 
-The webhook's address may itself be a secret, so it stands in the environment or in a file, never in params.yaml.
+The webhook's address may itself be a secret, so it is read from the environment or a file, never from params.yaml.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from hlynr.runtime.errors import EnvironmentNotReady
 WEBHOOK = "HLYNR_WEBHOOK"
 WEBHOOK_FILE = "HLYNR_WEBHOOK_FILE"
 TRIES = 3
-PAUSE = 2.0
+RETRY = 2.0
 """[s] between two tries."""
 
 
@@ -37,15 +37,15 @@ class AlertMessage(Record):
 
 
 def log_file(root: Path) -> Path:
-    """Where every alert is written down, a line each, the newest last."""
+    """Every alert, a line each, the newest last."""
     return root / ".hlynr" / "alerts.log"
 
 
 def webhook() -> str | None:
-    """The address that alerts go to; None where none is configured.
+    """The address that alerts go to; None if none is configured.
 
     Raises:
-        EnvironmentNotReady: if the file that is to hold it cannot be read, or the address is none.
+        EnvironmentNotReady: if the file cannot be read, or holds no address.
     """
     url = os.environ.get(WEBHOOK)
     if not url and (path := os.environ.get(WEBHOOK_FILE)):
@@ -58,13 +58,8 @@ def webhook() -> str | None:
     return url or None
 
 
-def tell(root: Path, settings: Alerts, kind: AlertKind, text: str, flow_run: str | None = None) -> None:
-    """Write the alert down and send it; whatever goes wrong with that is in the log and ends nothing.
-
-    Args:
-        root: the project's folder.
-        flow_run: id of the run that it is about.
-    """
+def notify(root: Path, settings: Alerts, kind: AlertKind, text: str, flow_run: str | None = None) -> None:
+    """Log the alert and send it; if that fails, the log says so, and nothing is raised."""
     name, line, now = root.name, " ".join(text.split()), datetime.now(UTC)
     _write(log_file(root), f"{now:%Y-%m-%d %H:%M:%S} {kind:<9} {line}")
     if kind not in settings.send:
@@ -78,11 +73,11 @@ def tell(root: Path, settings: Alerts, kind: AlertKind, text: str, flow_run: str
 
 
 def _send(url: str, alert: AlertMessage, timeout: float) -> None:
-    """Raises `EnvironmentNotReady` if nobody takes it; the address stays out of that, it may be a secret."""
+    """Raises `EnvironmentNotReady`, without the address, if the webhook does not take it."""
     request = Request(url, alert.model_dump_json().encode(), {"Content-Type": "application/json"})
     fault = "no answer"
     for attempt in range(TRIES):
-        time.sleep(PAUSE if attempt else 0.0)
+        time.sleep(RETRY if attempt else 0.0)
         try:
             with urlopen(request, timeout=timeout):
                 return

@@ -1,4 +1,4 @@
-"""What `hlynr up` and `hlynr down` do from outside: start the supervisor here or detached, stop it."""
+"""`hlynr up` and `hlynr down`: start the supervisor in this process or detached, deploy again, stop it."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from hlynr.runtime.processes import last_line
 from hlynr.service import prefect_server, supervisor
 from hlynr.service.paths import ServicePaths, lives
 
-PAUSE = 0.2
+POLL = 0.2
 STOP_TIMEOUT = 180.0
-"""[s] for a retraining to come to its checkpoint and everything to end."""
+"""[s] for a retraining to write its checkpoint and all processes to end."""
 
 
 @dataclass(frozen=True)
@@ -43,28 +43,29 @@ def up(
     detach: bool,
     tell: Callable[[str], None],
 ) -> None:
-    """Bring the service up and stay with it, or leave it running; where it is up, only deploy again.
+    """Start the service and stay with it, or leave it running; where it is up, only deploy again.
 
     Raises:
-        EnvironmentNotReady: if it does not come up.
+        EnvironmentNotReady: if it does not start.
     """
-    place = ServicePaths(project.root)
-    place.folder.mkdir(parents=True, exist_ok=True)
-    write_text(place.overrides_file, json.dumps(overrides) + "\n")
-    if up := place.running():
-        _deploy([*commands.deploy, str(project.root), params_file], project, up.prefect_api)
+    paths = ServicePaths(project.root)
+    paths.folder.mkdir(parents=True, exist_ok=True)
+    write_text(paths.overrides_file, json.dumps(overrides) + "\n")
+    if running := paths.running():
+        _deploy([*commands.deploy, str(project.root), params_file], project, running.prefect_api)
         tell("the service is up already; its schedule is the one of the configuration now")
-    elif detach:
-        _detached(project, [*commands.service, str(project.root / params_file), *overrides])
+        return
+    _create_store(project)
+    if detach:
+        _detached(paths, [*commands.service, str(project.root / params_file), *overrides])
     else:
-        log = place.log("service")
+        with paths.log("service").open("a", encoding="utf-8", buffering=1) as file:
 
-        def both(line: str) -> None:
-            tell(line)
-            with log.open("a", encoding="utf-8") as file:
+            def log(line: str) -> None:
+                tell(line)
                 file.write(line + "\n")
 
-        supervisor.run(project, params_file, commands.worker, both)
+            supervisor.run(project, params_file, commands.worker, log)
 
 
 def down(project: Project) -> bool:
@@ -73,43 +74,42 @@ def down(project: Project) -> bool:
     Raises:
         EnvironmentNotReady: if it does not end.
     """
-    place = ServicePaths(project.root)
-    state = place.running()
+    paths = ServicePaths(project.root)
+    state = paths.running()
     if state is None:
         return False
     os.kill(state.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT
     while lives(state):
         if time.monotonic() > deadline:
-            raise EnvironmentNotReady(f"process {state.pid} does not end; see {place.log('service')}")
-        time.sleep(PAUSE)
+            raise EnvironmentNotReady(f"process {state.pid} does not end; see {paths.log('service')}")
+        time.sleep(POLL)
     return True
 
 
-def _detached(project: Project, command: list[str]) -> None:
-    place = ServicePaths(project.root)
-    log = place.log("service")
+def _create_store(project: Project) -> None:
+    """Before MLflow's server and a retraining would race to create it."""
+    if not project.config.tracking.uri.startswith(("http://", "https://")):
+        from hlynr.ops.tracking import store
+
+        store.open_store(project.config, project.root)
+
+
+def _detached(paths: ServicePaths, command: list[str]) -> None:
+    log = paths.log("service")
     with log.open("ab") as output:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
         )
-    while True:
-        state = place.running()
-        if state is not None and state.pid == process.pid and state.healthy:
-            return
+    while not ((state := paths.running()) and state.pid == process.pid and state.healthy):
         if process.poll() is not None:
             raise EnvironmentNotReady(last_line(log).removeprefix("hlynr: ") or f"it ended, see {log}")
-        time.sleep(PAUSE)
+        time.sleep(POLL)
 
 
 def _deploy(command: list[str], project: Project, api: str) -> None:
     """In a process of its own, which imports Prefect."""
-    done = subprocess.run(
-        command,
-        env=os.environ | prefect_server.settings(project) | {"PREFECT_API_URL": api},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = os.environ | prefect_server.environment(project) | {"PREFECT_API_URL": api}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise EnvironmentNotReady(last_line(done.stderr) or "it cannot be deployed")
+        raise EnvironmentNotReady(last_line(done.stderr).removeprefix("hlynr: ") or "it cannot be deployed")

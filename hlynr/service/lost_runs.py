@@ -1,98 +1,94 @@
-"""Runs of this machine's worker that the server believes to be under way, though their process is gone.
+"""Flow runs whose end nobody reports: their process was killed together with its worker, or their machine is lost.
 
-The worker itself tells when a run's process dies, and the server's heartbeat automation finds what a lost machine
-leaves. This finds what remains: the worker was killed too, or the whole machine went down and came back.
+A worker reports a run whose process dies. What remains is found here, and each such run is an alert.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 
 import psutil
 
 from hlynr.config.project import Project
 from hlynr.service import alerts
-from hlynr.service.prefect_api import SILENT, PrefectApi, PrefectUnavailableError
+from hlynr.service.prefect_api import NO_HEARTBEAT, PrefectApi, PrefectUnavailableError
+from hlynr.service.prefect_private import FLOW_RUN_ID
 
-PENDING_PATIENCE = 120.0
+START_PATIENCE = 120.0
 """[s] a run may take from being taken by the worker to having a process."""
+
+Run = dict[str, Any]
+"""As Prefect's API returns it."""
 
 
 class LostRuns:
-    """What is known of the worker's runs from one look to the next."""
+    """Finds lost runs of this machine's worker, and of all machines where Prefect's server runs here.
 
-    def __init__(self, project: Project, api: PrefectApi, worker: str) -> None:
-        self._project, self._api, self._worker = project, api, worker
+    Args:
+        worker: name of this machine's worker.
+        own_server: whether this service runs the server; otherwise the service beside the server sends the alerts.
+    """
+
+    def __init__(self, project: Project, api: PrefectApi, worker: str, *, own_server: bool) -> None:
+        self._project, self._api, self._worker, self._own_server = project, api, worker, own_server
+        self._since = datetime.now(UTC)
         self._suspects: set[str] = set()
+        self._reported: set[str] = set()
 
-    def sweep(self) -> list[str]:
-        """End the runs that have had no process at two looks in a row; returns a line for each."""
-        try:
-            lost = {run["id"]: run for run in self._api.unfinished(self._worker) if _lost(run)}
-            ended = [lost[run_id] for run_id in self._suspects & lost.keys()]
-            for run in ended:
-                self._api.crash(run["id"], "Its process is gone: it was killed together with its worker.")
-        except PrefectUnavailableError:
-            return []  # the keeper tells that the server is away
-        self._suspects = lost.keys() - {run["id"] for run in ended}
-        for run in ended:
-            text = f"run {run['name']} was lost: its process and its worker are gone"
-            alerts.tell(self._project.root, self._project.config.alerts, "crashed", text, str(run["id"]))
-        return [f"run {run['name']} has no process any more; it counts as crashed" for run in ended]
+    def check(self) -> list[str]:
+        """Mark runs as crashed and send the alerts; returns a line for the log for each."""
+        lines = []
+        with suppress(PrefectUnavailableError):  # which the health check reports
+            for run, reason in chain(self._without_process(), self._without_heartbeat()):
+                lines.append(f"run {run['name']} was lost{reason}")
+                alerts.notify(self._project.root, self._project.config.alerts, "crashed", lines[-1], str(run["id"]))
+        return lines
 
     def processes(self) -> list[psutil.Process]:
-        """Of the runs that are under way, with all their children."""
+        """The processes of this worker's unfinished runs, with all their children."""
         try:
-            pids = [_pid(run) for run in self._api.unfinished(self._worker)]
+            own = [psutil.Process(_pid(run)) for run in self._api.unfinished(self._worker) if _has_process(run)]
         except PrefectUnavailableError:
             return []
-        own = [psutil.Process(pid) for pid in pids if pid is not None and _is_run(pid)]
         return [process for each in own for process in (each, *each.children(recursive=True))]
 
+    def _without_process(self) -> Iterator[tuple[Run, str]]:
+        """Runs that had no process in two checks in a row: the first may come between two states of a run."""
+        lost = {run["id"]: run for run in self._api.unfinished(self._worker) if _is_lost(run)}
+        confirmed, self._suspects = self._suspects & lost.keys(), set(lost)
+        for run_id in confirmed:
+            self._api.crash(run_id, "Its process is gone: it was killed together with its worker.")
+            yield lost[run_id], ": its process and its worker are gone"
 
-def _lost(run: dict[str, Any]) -> bool:
-    pid = _pid(run)
-    if pid is not None:
-        return not _is_run(pid)
+    def _without_heartbeat(self) -> Iterator[tuple[Run, str]]:
+        """Runs that the server's heartbeat automation has ended since this service started."""
+        for run in self._api.crashed(self._since) if self._own_server else ():
+            message = str(run["state"]["message"] or "")
+            if message.startswith(NO_HEARTBEAT) and run["id"] not in self._reported:
+                self._reported.add(run["id"])
+                yield run, f", and perhaps its machine: {message}"
+
+
+def _is_lost(run: Run) -> bool:
+    if _pid(run):
+        return not _has_process(run)
     since = datetime.fromisoformat(str(run["state"]["timestamp"]))
-    return (datetime.now(UTC) - since).total_seconds() > PENDING_PATIENCE
+    return (datetime.now(UTC) - since).total_seconds() > START_PATIENCE
 
 
-def _pid(run: dict[str, Any]) -> int | None:
+def _pid(run: Run) -> int:
+    """0 for a run that has no process yet."""
     text = str(run.get("infrastructure_pid") or "").rpartition(":")[2]
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() else 0
 
 
-def _is_run(pid: int) -> bool:
-    """Whether a process of that number runs a flow; numbers are used again."""
+def _has_process(run: Run) -> bool:
+    """Whether the process of that number is this run's; numbers are used again."""
     try:
-        return any("prefect" in part for part in psutil.Process(pid).cmdline())
+        return bool(psutil.Process(_pid(run)).environ().get(FLOW_RUN_ID) == run["id"])
     except psutil.Error:
         return False
-
-
-class CrashedRuns:
-    """What has been told since this service, which has the server, is up; while it is not, no run is ended so."""
-
-    def __init__(self, project: Project, api: PrefectApi) -> None:
-        self._project, self._api = project, api
-        self._since = datetime.now(UTC)
-        self._told: set[str] = set()
-
-    def look(self) -> list[str]:
-        """Tell of each once, as an alert; returns a line for each."""
-        try:
-            crashed = self._api.crashed(self._since)
-        except PrefectUnavailableError:
-            return []  # the keeper tells that the server is away
-        found = [
-            run
-            for run in crashed
-            if run["id"] not in self._told and str(run["state"]["message"] or "").startswith(SILENT)
-        ]
-        for run in found:
-            self._told.add(run["id"])
-            text = f"run {run['name']} was lost, and perhaps its machine: {run['state']['message']}"
-            alerts.tell(self._project.root, self._project.config.alerts, "crashed", text, str(run["id"]))
-        return [f"run {run['name']} gave no sign of life any more; it counts as crashed" for run in found]

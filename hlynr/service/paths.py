@@ -1,10 +1,12 @@
-"""Where the service keeps its things in a project, and whether it is up."""
+"""The service's files in a project, and whether it is up."""
 
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from hlynr.records.service import ServiceState
 from hlynr.runtime import locks
@@ -31,11 +33,11 @@ class ServicePaths:
 
     @property
     def overrides_file(self) -> Path:
-        """What ``--set`` said when `hlynr up` was called last; a worker that is started anew follows it."""
+        """The ``--set`` of the last `hlynr up`, which a restarted worker follows."""
         return self.folder / "overrides.json"
 
     def log(self, name: str) -> Path:
-        """The log of one service, or of the process above them, ``service``."""
+        """The log of one component, or of the supervisor: ``service``."""
         return self.folder / f"{name}.log"
 
     def held(self) -> AbstractContextManager[None]:
@@ -44,11 +46,11 @@ class ServicePaths:
         Raises:
             AlreadyUpError: if another process is.
         """
-        busy = AlreadyUpError(f"{self.root}: the service is up already; hlynr status tells how it is")
+        busy = AlreadyUpError(f"{self.root}: the service is up already; hlynr status shows its state")
         return locks.hold(self.folder / "service.lock", busy=busy, wait=0.0)
 
     def running(self) -> ServiceState | None:
-        """What the service that is up has written down; None if none is, whatever an earlier one left."""
+        """The state of the running service; None if none runs, even if a killed one has left its file."""
         try:
             state = ServiceState.read(self.state_file)
         except (OSError, ValueError):
@@ -57,9 +59,7 @@ class ServicePaths:
 
 
 def lives(state: ServiceState) -> bool:
-    """Whether the process that wrote this is still there; its number may by now be another one's."""
-    import psutil
-
+    """Whether the process that wrote this still runs; its number may be another process's by now."""
     try:
         process = psutil.Process(state.pid)
         return bool(abs(process.create_time() - state.born) < 1.0 and process.status() != psutil.STATUS_ZOMBIE)

@@ -1,6 +1,6 @@
-"""The few questions that the service has for a Prefect server, over plain HTTP.
+"""The few requests of the service to a Prefect server, over plain HTTP.
 
-Prefect's own client takes seconds and 100 MB to import, too much for a process that only looks after others.
+Prefect's own client takes seconds and 100 MB to import, too much for a supervisor.
 """
 
 from __future__ import annotations
@@ -14,15 +14,17 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.service.prefect_private import WORKER_LABEL
 
+TIMEOUT = 20.0
+"""[s] for an answer of a server that may be under load."""
 FLOW = "retrain"
 """The nightly flow's name."""
 NIGHTLY = "nightly"
 """Its deployment's name."""
 UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
-SILENT = "No sign of life for"
+NO_HEARTBEAT = "No sign of life for"
 """How the message of a run begins that the heartbeat automation has ended."""
-WORKER_LABEL = "prefect.worker.name"
 
 
 class PrefectUnavailableError(EnvironmentNotReady):
@@ -34,28 +36,26 @@ class PrefectApi:
     """A server by the address of its API, like ``http://127.0.0.1:4200/api``."""
 
     url: str
-    timeout: float = 20.0
-    """[s] for an answer; a server under load takes its time."""
 
     def healthy(self) -> bool:
         """Whether it answers at all."""
         return answers(f"{self.url}/health")
 
     def worker_online(self, pool: str, name: str) -> bool:
-        """Whether the worker has lately told the server that it is there."""
+        """Whether the server has a recent heartbeat of the worker."""
         try:
-            found = self._post(f"/work_pools/{quote(pool)}/workers/filter", {})
+            found = self._ask(f"/work_pools/{quote(pool)}/workers/filter", {})
         except PrefectUnavailableError:
             return False
         return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found)
 
     def unfinished(self, worker: str) -> list[dict[str, Any]]:
-        """Runs that the worker has begun, and that have not come to an end as far as the server knows."""
+        """Runs of the worker that have not ended as far as the server knows."""
         found = self._runs({"state": {"type": {"any_": list(UNFINISHED)}}}, limit=200)
         return [run for run in found if (run.get("labels") or {}).get(WORKER_LABEL) == worker]
 
     def crashed(self, since: datetime) -> list[dict[str, Any]]:
-        """Runs that have ended by a crash since then."""
+        """Runs that have crashed since then."""
         chosen = {"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since.isoformat()}}
         return self._runs(chosen, limit=200)
 
@@ -71,15 +71,15 @@ class PrefectApi:
         return found[0] if found else None
 
     def schedule(self) -> str:
-        """By what the retrainings are scheduled, as cron has it, and the time zone."""
-        found = self._get(f"/deployments/name/{FLOW}/{NIGHTLY}")["schedules"]
+        """Cron expression and time zone of the deployment."""
+        found = self._ask(f"/deployments/name/{FLOW}/{NIGHTLY}")["schedules"]
         each = [f"{entry['schedule'].get('cron')} ({entry['schedule'].get('timezone')})" for entry in found]
         return ", ".join(each) or "none"
 
     def crash(self, run_id: str, message: str) -> None:
-        """Say that a run has ended by a crash."""
+        """Set the state of a run to crashed."""
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
-        self._post(f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+        self._ask(f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
 
     def _runs(
         self, chosen: dict[str, Any], *, flow: str | None = None, sort: str = "START_TIME_DESC", limit: int
@@ -87,20 +87,15 @@ class PrefectApi:
         body: dict[str, Any] = {"flow_runs": chosen, "sort": sort, "limit": limit}
         if flow:
             body["flows"] = {"name": {"any_": [flow]}}
-        found: list[dict[str, Any]] = self._post("/flow_runs/filter", body)
+        found: list[dict[str, Any]] = self._ask("/flow_runs/filter", body)
         return found
 
-    def _get(self, path: str) -> Any:
-        return self._answer(Request(f"{self.url}{path}"))
-
-    def _post(self, path: str, body: dict[str, Any]) -> Any:
-        return self._answer(
-            Request(f"{self.url}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"})
-        )
-
-    def _answer(self, request: Request) -> Any:
+    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer to a GET, or to a POST of the body."""
+        data = None if body is None else json.dumps(body).encode()
+        request = Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
         try:
-            with urlopen(request, timeout=self.timeout) as response:
+            with urlopen(request, timeout=TIMEOUT) as response:
                 return json.loads(response.read())
         except (URLError, OSError, ValueError) as error:
             detail = f"{error.code} {error.reason}" if isinstance(error, HTTPError) else str(error)

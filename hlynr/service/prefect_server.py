@@ -1,6 +1,6 @@
-"""A Prefect server for one command: started beside it, gone with it.
+"""Prefect's server: the one that the service keeps running, and one for a single command, which ends with it.
 
-Prefect would start one by itself. But that one shares the terminal's Ctrl-C and so is gone before the flow can
+Prefect would start the latter by itself. But that one shares the terminal's Ctrl-C and so is gone before the flow can
 report its end, it outlives a parent that was killed, and all it says of a failed start is that time ran out.
 """
 
@@ -21,16 +21,20 @@ from hlynr.runtime.parent import end_with
 from hlynr.runtime.processes import last_line
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import answers
+from hlynr.service.prefect_private import EPHEMERAL, LEASES_ON_DISK, SERVER_APP
+from hlynr.service.process_guard import terminate
 
 START_TIMEOUT = 120.0
 """[s] it takes 10 to 40 on a busy machine."""
 STOP_TIMEOUT = 10.0
+VACUUMED = "events,flow_runs,orphans"
+"""What the server deletes after retention.days."""
 _HINT = "see whether its versions fit: pip install --constraint constraints.txt --editable ."
 
 
 @dataclass
-class Server:
-    """A server on its way up."""
+class PrefectServer:
+    """A server that has been started."""
 
     process: subprocess.Popen[bytes]
     url: str
@@ -52,24 +56,18 @@ class Server:
             time.sleep(0.1)
 
     def stop(self) -> None:
-        """End it, gently at first."""
-        self.process.terminate()
-        try:
-            self.process.wait(STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
+        terminate(self.process, STOP_TIMEOUT)
 
 
-def start(project: Project) -> Server | None:
+def start(project: Project) -> PrefectServer | None:
     """Start a server with a database of the project's own; None where the environment names a server or one is up.
 
     Must run before prefect is imported, which reads its settings from the environment then. Stopped at exit,
     after prefect's own exit handlers have sent their last events.
     """
-    # The flow says itself what it does and what went wrong; Prefect's own lines stay in its database for the UI.
+    # The flow prints its own progress and errors; Prefect's lines stay in its database for the UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.update(settings(project))
+    os.environ.update(environment(project))
     if "PREFECT_API_URL" in os.environ:
         return None
     if up := ServicePaths(project.root).running():
@@ -83,47 +81,81 @@ def start(project: Project) -> Server | None:
     return server
 
 
-def settings(project: Project) -> dict[str, str]:
-    """The environment of whatever imports Prefect for this project: what is there already, or the project's own."""
-    own = {
-        "PREFECT_HOME": str(project.root / ".hlynr" / "prefect"),
-        "DO_NOT_TRACK": "1",
-        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-    }
-    return {name: os.environ.get(name, value) for name, value in own.items()}
+def environment(project: Project) -> dict[str, str]:
+    """Of every process that imports Prefect for this project; variables that are set already keep their values."""
+    return _unless_set(
+        {
+            "PREFECT_HOME": str(project.root / ".hlynr" / "prefect"),
+            "DO_NOT_TRACK": "1",
+            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+        }
+    )
 
 
-def _started(log: Path, port: int) -> Server:
-    # As Prefect runs its ephemeral server: without the UI and the services that only schedules need.
-    mode = {"PREFECT_UI_ENABLED": "0", "PREFECT__SERVER_EPHEMERAL": "1", "PREFECT__SERVER_FINAL": "1"}
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "hlynr.service.prefect_server", "127.0.0.1", str(port), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=os.environ | mode,
-            start_new_session=True,
-        )
-    return Server(process, f"http://127.0.0.1:{port}/api", log)
+def service_environment(project: Project) -> dict[str, str]:
+    """Of the server that the service keeps running, beside `environment`."""
+    vacuum = "PREFECT_SERVER_SERVICES_DB_VACUUM"
+    return _unless_set(
+        {
+            "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(project),
+            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES_ON_DISK,
+            f"{vacuum}_ENABLED": VACUUMED,
+            f"{vacuum}_RETENTION_PERIOD": str(project.config.retention.days * 86400),
+        }
+    )
+
+
+def command(host: str, port: int, parent: int = 0) -> tuple[str, ...]:
+    """What runs a server.
+
+    Args:
+        parent: id of the process that it must end with; 0 where its supervisor ends it.
+    """
+    return (sys.executable, "-P", "-m", "hlynr.service.prefect_server", host, str(port), str(parent))
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that nobody uses at this moment."""
+    """A port of 127.0.0.1 that no process uses at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
 
 
+def _unless_set(variables: dict[str, str]) -> dict[str, str]:
+    return {name: os.environ.get(name, value) for name, value in variables.items()}
+
+
+def _database(project: Project) -> str:
+    """In the form in which Prefect takes it, with its asynchronous drivers."""
+    uri = project.config.service.database
+    if uri.startswith("sqlite:///"):
+        path = project.root / uri.removeprefix("sqlite:///")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return f"sqlite+aiosqlite:///{path}"
+    return uri.replace("postgresql://", "postgresql+asyncpg://", 1)
+
+
+def _started(log: Path, port: int) -> PrefectServer:
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command("127.0.0.1", port, os.getpid()),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ | EPHEMERAL,
+            start_new_session=True,
+        )
+    return PrefectServer(process, f"http://127.0.0.1:{port}/api", log)
+
+
 def main() -> None:
-    """The server's side: host, port, and the process whose end it notices itself; 0 where somebody else minds that."""
+    """Be the server; arguments as in `command`."""
     import uvicorn
 
     host, port, parent = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
     if parent:
         end_with(parent, kill_after=STOP_TIMEOUT)
-    application = "prefect.server.api.server:create_app"
-    uvicorn.run(application, factory=True, host=host, port=port, log_level="error", lifespan="on")
+    uvicorn.run(SERVER_APP, factory=True, host=host, port=port, log_level="error", lifespan="on")
 
 
 if __name__ == "__main__":

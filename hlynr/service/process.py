@@ -1,4 +1,4 @@
-"""Keeps one part of the service running: started, watched, started anew when it ends, stopped, its log kept short."""
+"""One component kept running: started, its health checked, restarted with backoff, stopped, its log cut."""
 
 from __future__ import annotations
 
@@ -16,137 +16,123 @@ import psutil
 from hlynr.records.service import ComponentState, ComponentStatus
 from hlynr.runtime.processes import last_line
 from hlynr.service.components import Component
+from hlynr.service.process_guard import terminate
 
-LOOK = 5.0
-"""[s] between two looks at whether it is well."""
-PAUSES = (1.0, 2.0, 5.0, 15.0, 60.0)
-"""[s] before it is started anew, the longer the more often it has ended; being well for a while forgives."""
-FORGIVEN = 300.0
-GRACE = 15.0
-"""[s] between asking it to stop and killing it."""
+HEALTH_INTERVAL = 5.0
+"""[s] between two health checks."""
+BACKOFF = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""[s] before the first restart, the second, ...; the last for all further ones."""
+BACKOFF_RESET = 300.0
+"""[s] it must have run for the backoff to begin anew."""
+STOP_GRACE = 15.0
+"""[s] between SIGTERM and SIGKILL."""
 LOG_BYTES = 5_000_000
 
 
 class SupervisedProcess:
-    """One part; `tend` is called again and again."""
+    """The process of one component; `poll` is to be called again and again."""
 
-    def __init__(self, part: Component, root: Path, log: Path) -> None:
-        self.part = part
+    def __init__(self, component: Component, root: Path, log: Path) -> None:
+        self.component = component
         self.restarts = 0
         self._root, self._log = root, log
         self._process: subprocess.Popen[bytes] | None = None
-        self._begun = 0.0
-        self._state: ComponentState = "elsewhere" if part.command is None else "down"
-        self._next_look = 0.0
-        self._well_at = 0.0
-        self._fell: float | None = None
-        """When it ended; None while it runs."""
+        self._state: ComponentState = "down" if component.command else "elsewhere"
+        self._started_at = self._healthy_at = self._next_check = 0.0
+        self._ended_at: float | None = None
+        """None while it runs."""
 
     @property
     def status(self) -> ComponentStatus:
-        log = os.path.relpath(self._log, self._root) if self.part.command else None
-        pid = self._process.pid if self._process else None
         return ComponentStatus(
-            name=self.part.name, state=self._state, url=self.part.url, pid=pid, restarts=self.restarts, log=log
+            name=self.component.name,
+            state=self._state,
+            url=self.component.url,
+            pid=self._process.pid if self._process else None,
+            restarts=self.restarts,
+            log=os.path.relpath(self._log, self._root) if self.component.command else None,
         )
 
     @property
-    def well(self) -> bool:
+    def healthy(self) -> bool:
         return self._state in ("healthy", "elsewhere")
 
     def start(self) -> None:
-        """Run the command; a part that is elsewhere only gets looked at."""
-        if self.part.command is None:
+        """Run the command below a process guard; does nothing for a component that runs elsewhere."""
+        if self.component.command is None:
             return
-        minder = [sys.executable, "-P", "-m", "hlynr.service.process_guard", str(os.getpid()), str(GRACE)]
+        guard = [sys.executable, "-P", "-m", "hlynr.service.process_guard", str(os.getpid()), str(STOP_GRACE)]
         self._log.parent.mkdir(parents=True, exist_ok=True)
         with self._log.open("ab") as output:
             self._process = subprocess.Popen(
-                [*minder, *self.part.command],
+                [*guard, *self.component.command],
                 cwd=self._root,
-                env=os.environ | self.part.environment,
+                env=os.environ | self.component.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
             )
-        self._begun = self._well_at = time.monotonic()
-        self._state, self._fell, self._next_look = "starting", None, 0.0
+        self._started_at = self._healthy_at = time.monotonic()
+        self._state, self._ended_at, self._next_check = "starting", None, 0.0
 
-    def tend(self) -> str | None:
-        """Look after it; returns a line where there is something to tell."""
+    def poll(self) -> str | None:
+        """Check it, and restart it if it has ended; returns a line for the log if something has changed."""
         now = time.monotonic()
-        if self.part.command is None:
-            return self._look_elsewhere(now)
-        if self._process is None:
+        if self._process and (code := self._process.poll()) is not None:
+            return self._restart(now, code)
+        if now < self._next_check or (self.component.command and not self._process):
             return None
-        code = self._process.poll()
-        if code is not None:
-            return self._fallen(now, code)
-        if now < self._next_look:
-            return None
-        self._shorten_log()
-        return self._look(now)
+        self._next_check = now + (0.5 if self._state == "starting" else HEALTH_INTERVAL)
+        self._cut_log()
+        return self._check(now)
 
     def stop(self) -> None:
-        """End it and all that belongs to it."""
+        """End it and its children."""
         if self._process is not None and self._process.poll() is None:
+            terminate(self._process, STOP_GRACE + 5.0)  # the command dies with its guard
+        self._process, self._state = None, "down" if self.component.command else "elsewhere"
+
+    def last_log_line(self) -> str:
+        return last_line(self._log) or "its log is empty"
+
+    def _check(self, now: float) -> str | None:
+        if self.component.healthy():
+            self._healthy_at = now
+            return self._become("healthy" if self._process else "elsewhere")
+        if self._process and now - self._healthy_at > self.component.patience:
             self._process.terminate()
-            try:
-                self._process.wait(GRACE + 5.0)
-            except subprocess.TimeoutExpired:
-                self._process.kill()  # what it minds goes with it
-                self._process.wait()
-        self._process, self._state = None, "down" if self.part.command else "elsewhere"
-
-    def last_words(self) -> str:
-        """The last line of its log that says anything."""
-        return last_line(self._log) or "it gave no reason"
-
-    def _look_elsewhere(self, now: float) -> str | None:
-        if now < self._next_look:
-            return None
-        self._next_look = now + LOOK
-        return self._become("elsewhere" if self.part.well() else "not answering")
-
-    def _look(self, now: float) -> str | None:
-        if self.part.well():
-            self._next_look, self._well_at = now + LOOK, now
-            return self._become("healthy")
-        self._next_look = now + (0.5 if self._state == "starting" else LOOK)
-        if now - self._well_at > self.part.patience:
-            assert self._process is not None
-            self._process.terminate()
-            self._well_at = now
-            return f"{self.part.name} has not been well for {self.part.patience:g} s; it is started anew"
+            self._healthy_at = now
+            return f"{self.component.name} has not been healthy for {self.component.patience:g} s, restarting it"
         return None if self._state == "starting" else self._become("not answering")
 
-    def _fallen(self, now: float, code: int) -> str | None:
-        if self._fell is None:
-            if self.part.url and self._process:  # the worker's retrainings come to their checkpoint by themselves
-                _end_session(self._process.pid)
-            self._fell, self._state = now, "down"
-            self.restarts = 0 if now - self._begun > FORGIVEN else self.restarts
-            return f"{self.part.name} ended with exit code {code}: {self.last_words()}"
-        if now - self._fell < PAUSES[min(self.restarts, len(PAUSES) - 1)]:
+    def _restart(self, now: float, code: int) -> str | None:
+        name = self.component.name
+        if self._ended_at is None:
+            if self.component.url and self._process:  # a retraining of the worker must still write its checkpoint
+                _kill_session(self._process.pid)
+            self._ended_at, self._state = now, "down"
+            self.restarts = 0 if now - self._started_at > BACKOFF_RESET else self.restarts
+            return f"{name} ended with exit code {code}: {self.last_log_line()}"
+        if now - self._ended_at < BACKOFF[min(self.restarts, len(BACKOFF) - 1)]:
             return None
         self.restarts += 1
         self.start()
-        return f"{self.part.name} is started anew"
+        return f"{name} restarted"
 
     def _become(self, state: ComponentState) -> str | None:
         before, self._state = self._state, state
-        return None if before == state else f"{self.part.name} is {state}"
+        return None if before == state else f"{self.component.name} is {state}"
 
-    def _shorten_log(self) -> None:
-        """Copied and cut, because the process writes on into the same file."""
+    def _cut_log(self) -> None:
+        """Copied and truncated, because the process has the file open."""
         if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
             shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
             os.truncate(self._log, 0)
 
 
-def _end_session(leader: int) -> None:
-    """What a killed minder could not end: its server's own children, of which one holds the port."""
+def _kill_session(leader: int) -> None:
+    """Kill what a killed guard has not: the server's own children, one of which holds the port."""
     for pid in psutil.pids():
         with suppress(ProcessLookupError, PermissionError):
             if os.getsid(pid) == leader:

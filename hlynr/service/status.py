@@ -1,10 +1,12 @@
-"""How the service is: its parts, the next retraining, the last retrainings, the champion, the disk."""
+"""`hlynr status`: components, the next retraining and the last ones, the champion, the disk."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -19,16 +21,19 @@ from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import PrefectApi, PrefectUnavailableError
 
 RUNS = 5
+LOAD_SECONDS = 2.0
+"""[s] over which processor time is measured at least: it counts in hundredths."""
 _ENDED = "Flow run encountered an exception: "
+_FOLDERS = {"DVC cache": ".dvc/cache", "DVC remote": ".dvc/storage", "service": ".hlynr"}
 
 
 def look(project: Project) -> ServiceStatus:
-    """All of it; what cannot be found out because nothing is up stays empty."""
+    """The status; what a component that is down would have to answer stays empty."""
     state = ServicePaths(project.root).running()
-    meter = Meter(state.pid) if state else None
+    meter = LoadMeter(state.pid) if state else None
     wanted = project.config.schedule
     schedule = f"{wanted.cron} ({wanted.timezone})" if wanted.cron else "none"
-    reason, upcoming, runs = _condition(state), None, []
+    reason, upcoming, runs = _problems(state), None, []
     if state is not None:
         api = PrefectApi(state.prefect_api)
         try:
@@ -39,8 +44,8 @@ def look(project: Project) -> ServiceStatus:
     champion, review = _registry(project, state)
     return ServiceStatus(
         healthy=not reason,
-        reason=reason or "everything is well",
-        parts=state.parts if state else (),
+        reason=reason or "all services run",
+        components=state.components if state else (),
         since=state.since if state else None,
         took=state.took if state else None,
         load=meter.read() if meter else None,
@@ -54,20 +59,18 @@ def look(project: Project) -> ServiceStatus:
     )
 
 
-def _condition(state: ServiceState | None) -> str:
-    """What is wrong; empty for nothing."""
+def _problems(state: ServiceState | None) -> str:
+    """Empty if there are none."""
     if state is None:
         return "the service is not up; hlynr up starts it"
-    return ", ".join(
-        f"{part.name} is {part.state}" for part in state.parts if part.state not in ("healthy", "elsewhere")
-    )
+    return ", ".join(f"{each.name} is {each.state}" for each in state.components if not each.healthy)
 
 
 def _retraining(run: dict[str, Any]) -> RetrainingRun:
-    begin = run["start_time"] or run["expected_start_time"]
+    begin, end = run["start_time"] or run["expected_start_time"], run["end_time"]
     seconds = None
-    if run["start_time"] and run["end_time"]:
-        seconds = (datetime.fromisoformat(run["end_time"]) - datetime.fromisoformat(begin)).total_seconds()
+    if run["start_time"] and end:
+        seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
     message = str((run["state"] or {}).get("message") or "").removeprefix(_ENDED)
     return RetrainingRun(
         id=run["id"], name=run["name"], state=run["state_name"], began=begin, seconds=seconds, verdict=message
@@ -75,88 +78,60 @@ def _retraining(run: dict[str, Any]) -> RetrainingRun:
 
 
 def _registry(project: Project, state: ServiceState | None) -> tuple[Promotion | None, str | None]:
-    """The decision that made the champion, and the address of the list of retrainings."""
+    """The newest promotion or rollback, and the address of the list of retrainings."""
     from hlynr.ops.registry import journal
     from hlynr.ops.tracking import store, views
 
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # whoever asks how it is does not wait for minutes
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the default waits for minutes
     try:
         opened = store.open_existing(project.config, project.root)
         history = [] if opened is None else journal.history(opened)
     except Exception as error:
         if as_user_error(error) is None:
             raise
-        return None, None  # that MLflow is away is told as the state of its part
+        return None, None  # the state of the component shows that MLflow does not answer
     made = [entry for entry in history if entry.action != "not_promoted"]
-    url = next((part.url for part in state.parts if part.name == "mlflow"), None) if state else None
+    url = next((each.url for each in state.components if each.name == "mlflow"), None) if state else None
     return made[-1] if made else None, views.address(url, opened.experiment_id) if opened and url else None
 
 
 def _disk(project: Project) -> tuple[DiskUse, ...]:
     """The folders that grow."""
-    folders = {
-        "runs and models": Path("mlruns"),
-        "newest outputs": Path(project.config.run.outputs),
-        "DVC cache": Path(".dvc/cache"),
-        "DVC remote": Path(".dvc/storage"),
-        "service": Path(".hlynr"),
-    }
-    return tuple(DiskUse(name=name, path=str(path), bytes=_size(project.root / path)) for name, path in folders.items())
+    folders = {"runs and models": "mlruns", "newest outputs": project.config.run.outputs, **_FOLDERS}
+    return tuple(DiskUse(name=name, path=path, bytes=_size(project.root / path)) for name, path in folders.items())
 
 
 def _size(folder: Path) -> int:
     total = 0
-    for place, _, files in os.walk(folder):
+    for parent, _, files in os.walk(folder):
         for name in files:
             try:
-                total += os.lstat(os.path.join(place, name)).st_size
+                total += os.lstat(os.path.join(parent, name)).st_size
             except OSError:
-                continue  # it went away meanwhile
+                continue  # deleted meanwhile
     return total
 
 
-LEAST = 2.0
-"""[s] between the two looks at the processor's clock, which counts in hundredths."""
-
-
-class Meter:
-    """Measures from its making to `read`."""
+class LoadMeter:
+    """Measures memory and processor time of a process and its children, from now until `read`."""
 
     def __init__(self, pid: int) -> None:
-        self._pid, self._began, self._spent = pid, time.monotonic(), self._used(pid)
+        self._began, self._processes = time.monotonic(), []
+        with suppress(psutil.Error):
+            self._processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
+        self._sum(psutil.Process.cpu_percent)  # the first call begins the measurement
 
     def read(self) -> Load | None:
         """None if the process is gone."""
-        time.sleep(max(0.0, LEAST - (time.monotonic() - self._began)))
-        spent, seconds = self._used(self._pid), time.monotonic() - self._began
-        if not spent:
+        time.sleep(max(0.0, LOAD_SECONDS - (time.monotonic() - self._began)))
+        if not any(process.is_running() for process in self._processes):
             return None
-        cpu = sum(max(used - self._spent.get(pid, used), 0.0) for pid, used in spent.items()) / seconds
-        return Load(memory=sum(map(_memory, spent)), cpu=cpu)
+        memory = self._sum(lambda process: process.memory_full_info().pss)
+        return Load(memory=int(memory), cpu=self._sum(psutil.Process.cpu_percent) / 100)
 
-    def _used(self, pid: int) -> dict[int, float]:
-        """Processor time of each process [s]."""
-        return {each.pid: _processor_time(each) for each in _tree(pid)}
-
-
-def _tree(pid: int) -> list[psutil.Process]:
-    try:
-        top = psutil.Process(pid)
-        return [top, *top.children(recursive=True)]
-    except psutil.Error:
-        return []
-
-
-def _processor_time(process: psutil.Process) -> float:
-    try:
-        times = process.cpu_times()
-    except psutil.Error:
-        return 0.0
-    return float(times.user + times.system)
-
-
-def _memory(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_full_info().pss)
-    except psutil.Error:
-        return 0
+    def _sum(self, measure: Callable[[psutil.Process], float]) -> float:
+        total = 0.0
+        for process in self._processes:
+            with suppress(psutil.Error):
+                total += measure(process)
+        return total

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import os
 import sys
+import sysconfig
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from hlynr.config.project import Project
 from hlynr.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    pass
 
 
 def serve_ui(project: Project, port: int) -> NoReturn:
@@ -24,13 +22,13 @@ def serve_ui(project: Project, port: int) -> NoReturn:
     from hlynr.service import components
 
     components.require_free("127.0.0.1", port, "--port")
-    opened = store.open_store(project.config, project.root)  # makes it where it is missing
+    opened = store.open_store(project.config, project.root)  # creates it where it is missing
     for name, value in server.ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     address = f"http://127.0.0.1:{port}"
     print(f"MLflow UI on {address}, Ctrl-C stops it", flush=True)
     print(f"The retrainings: {views.address(address, opened.experiment_id)}", flush=True)
-    # No child, so that whatever stops this stops it.
+    # Replaces this process, so that no child survives it.
     os.execv(sys.executable, server.command(project.config, project.root, "127.0.0.1", port))
 
 
@@ -49,5 +47,5 @@ def serve_dashboard(project: Project, port: int) -> NoReturn:
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise InputError(f"--tune: there is no search in {uri} yet; hlynr tune begins one")
     print(f"optuna-dashboard on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
-    main = "import sys; from optuna_dashboard._cli import main; sys.exit(main())"
-    os.execv(sys.executable, [sys.executable, "-c", main, uri, "--host", "127.0.0.1", "--port", str(port)])
+    script = str(Path(sysconfig.get_path("scripts"), "optuna-dashboard"))
+    os.execv(script, [script, uri, "--host", "127.0.0.1", "--port", str(port)])

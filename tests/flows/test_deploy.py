@@ -1,9 +1,10 @@
-"""What a Prefect server is told: by `hlynr up`, and by prefect.yaml; and that compose.yaml asks for what there is."""
+"""What `hlynr up` and prefect.yaml deploy, and that prefect.yaml and compose.yaml agree with params.yaml."""
 
 from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -18,14 +19,21 @@ from flows import deploy, tune
 from flows.retrain import retrain
 from flows.scheduling import SLOT
 from hlynr.cli import app
+from hlynr.config.project import Project
+from hlynr.ops.tracking import server
+from hlynr.service import prefect_server
+from hlynr.service.prefect_api import NIGHTLY
 
 PREFECT = Path(sys.executable).with_name("prefect")
 FILE: dict[str, Any] = YAML(typ="safe").load((projects.OURS / "prefect.yaml").read_text())
+DATABASE = "postgresql://hlynr@postgres/prefect"
 COMPOSE: dict[str, Any] = YAML(typ="safe").load((projects.OURS / "compose.yaml").read_text())
+CONFIG = projects.config(projects.OURS)
+PORTS = (CONFIG.service.prefect_port, CONFIG.service.mlflow_port)
 
 
-def _told() -> dict[str, tuple[Any, ...]]:
-    """The deployments the server has of our flows: where they are run, what, when, with what."""
+def _deployed() -> dict[str, tuple[Any, ...]]:
+    """Pool, entry point, schedules and parameters of the server's deployments by name."""
     with get_client(sync_client=True) as client:
         found = client.read_deployments()
         return {
@@ -39,27 +47,28 @@ def _told() -> dict[str, tuple[Any, ...]]:
         }
 
 
-def test_prefect_yaml_tells_what_hlynr_up_tells(api: str, tmp_path: Path) -> None:
+def test_prefect_yaml_deploys_what_hlynr_up_deploys(api: str, tmp_path: Path) -> None:
     root = projects.make(tmp_path / "project")
     deploy.deploy(projects.config(root), root, "params.yaml", [])
-    by_hlynr = _told()
-    assert by_hlynr["nightly"][2] == [("0 2 * * *", "UTC")]
+    by_hlynr = _deployed()
+    schedule = CONFIG.schedule
+    assert by_hlynr["nightly"][2] == [(schedule.cron, schedule.timezone)]
     with get_client(sync_client=True) as client:
         for each in client.read_deployments():
             client.delete_deployment(each.id)
     projects.checked(
         root, str(PREFECT), "--no-prompt", "deploy", "--all", PREFECT_API_URL=api, PREFECT_HOME=str(tmp_path / "home")
     )
-    assert _told() == by_hlynr
+    assert _deployed() == by_hlynr
 
 
-def test_pool_slot_and_automation_are_there_once(api: str, tmp_path: Path) -> None:
+def test_pool_slot_and_automation_are_created_once(api: str, tmp_path: Path) -> None:
     root = projects.make(tmp_path / "project", "service.gpu_slots=2")
     for _ in range(2):
         deploy.deploy(projects.config(root), root, "params.yaml", [])
     with get_client(sync_client=True) as client:
         assert client.read_global_concurrency_limit_by_name(SLOT).limit == 2
-        (automation,) = client.read_automations_by_name(deploy.LOST)
+        (automation,) = client.read_automations_by_name(deploy.AUTOMATION)
         assert client.read_work_pool("hlynr").type == "process"
     assert automation.enabled
     assert automation.trigger.within.total_seconds() == 90
@@ -67,17 +76,15 @@ def test_pool_slot_and_automation_are_there_once(api: str, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("described", FILE["deployments"], ids=lambda each: each["name"])
-def test_prefect_yaml_names_what_there_is(described: dict[str, Any]) -> None:
+def test_prefect_yaml_names_flows_parameters_and_pool(described: dict[str, Any]) -> None:
     flow = {"flows/retrain.py:retrain": retrain, "flows/tune.py:tune_worker": tune.tune_worker}[described["entrypoint"]]
     assert described.get("parameters", {}).keys() <= inspect.signature(flow.fn).parameters.keys()
-    assert described["work_pool"]["name"] == projects.config(projects.OURS).service.pool
+    assert described["work_pool"]["name"] == CONFIG.service.pool
 
 
-def test_compose_asks_for_options_that_there_are() -> None:
+def test_compose_uses_options_that_exist() -> None:
     services = COMPOSE["services"]
     assert services.keys() == {"postgres", "prefect", "mlflow", "worker"}
-    python, module, *_ = services["prefect"]["command"][1:]
-    assert (python, module) == ("-m", "hlynr.service.prefect_server")
     help_of_mlflow = projects.checked(projects.OURS, sys.executable, "-m", "mlflow", "server", "--help")
     used = [word.partition("=")[0] for word in services["mlflow"]["command"] if word.startswith("--")]
     assert used
@@ -93,7 +100,29 @@ def test_compose_asks_for_options_that_there_are() -> None:
         assert f"/{database}" in json.dumps(services)
 
 
-def test_compose_keeps_no_password_and_opens_nothing_to_the_network() -> None:
+def test_prefect_yaml_has_schedule_and_version_of_the_project() -> None:
+    nightly = next(each for each in FILE["deployments"] if each["name"] == NIGHTLY)
+    assert nightly["schedules"] == [CONFIG.schedule.model_dump()]
+    assert f"prefect=={FILE['prefect-version']}" in (projects.OURS / "constraints.txt").read_text().split()
+
+
+def test_compose_runs_the_servers_of_hlynr_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the same environment and ports, but for the databases."""
+    for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_", "DO_NOT_TRACK"))]:
+        monkeypatch.delenv(name)
+    inside = Project(Path("/project"), projects.config(projects.OURS, f"service.database={DATABASE}"))
+    wanted = prefect_server.environment(inside) | prefect_server.service_environment(inside)
+    prefect, mlflow = COMPOSE["services"]["prefect"], COMPOSE["services"]["mlflow"]
+    assert {name: prefect["environment"].get(name) for name in wanted} == wanted
+    assert tuple(prefect["command"][1:]) == tuple(
+        word for word in prefect_server.command("0.0.0.0", PORTS[0])[1:] if word != "-P"
+    )
+    assert {name: mlflow["environment"].get(name) for name in server.ENVIRONMENT} == server.ENVIRONMENT
+    assert f"--port={PORTS[1]}" in mlflow["command"]
+    assert prefect["ports"] + mlflow["ports"] == [f"127.0.0.1:{port}:{port}" for port in PORTS]
+
+
+def test_compose_holds_no_password_and_listens_on_localhost() -> None:
     text = (projects.OURS / "compose.yaml").read_text()
     assert all("${POSTGRES_PASSWORD:?" in line for line in text.splitlines() if "PASSWORD:" in line)
     assert not re.search(r"://[^/@\s]*:[^/@\s]*@", text)

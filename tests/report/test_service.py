@@ -24,7 +24,7 @@ DISK = (DiskUse(name="runs and models", path="mlruns", bytes=3_400_000_000),)
 STATUS = ServiceStatus(
     healthy=False,
     reason="worker is down",
-    parts=PARTS,
+    components=PARTS,
     since=NOON,
     took=14.2,
     load=Load(memory=790_000_000, cpu=0.024),
@@ -56,7 +56,7 @@ def test_everything_is_there_and_fits() -> None:
     assert "Schedule 0 2 * * * (UTC), next retraining 2026-11-25 12:00" in text
     assert "calm-otter 2026-11-25 12:00" in text
     assert "Promoted: 98 %." in text
-    assert "Up: since 2026-11-25 12:00 UTC, well after 14 s; takes 790 MB of memory and 2.4% of a core" in text
+    assert "Up: since 2026-11-25 12:00 UTC, healthy after 14 s; uses 790 MB of memory and 2.4% of a core" in text
     assert "Review the retrainings: http://127.0.0.1:5000/#/retrainings" in text
     assert "Champion: no champion yet" in text
     assert "runs and models 3.4 GB; 81.0 GB free" in text
@@ -64,7 +64,7 @@ def test_everything_is_there_and_fits() -> None:
 
 
 def test_nothing_is_up() -> None:
-    empty = {"parts": (), "runs": (), "since": None, "took": None, "load": None, "next_run": None}
+    empty = {"components": (), "runs": (), "since": None, "took": None, "load": None, "next_run": None}
     lines = _lines(STATUS.model_copy(update=empty | {"reason": "the service is not up", "schedule": "none"}))
     assert lines[0] == "NOT HEALTHY: the service is not up"
     assert "Schedule none, no retraining is scheduled" in lines

@@ -1,4 +1,4 @@
-"""One project whose service is up, for all the tests that do something to it."""
+"""One project whose service is up, shared by the tests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from support.services import Receiver, Service
 
 @pytest.fixture(scope="session")
 def receiver() -> Iterator[Receiver]:
-    """Takes alerts."""
+    """Receives alerts."""
     with services.receiving() as found:
         yield found
 
 
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Iterator[Service]:
-    """Without a schedule; its retrainings last until they are stopped, unless they are told to be short."""
+    """Without a schedule; its retrainings last until they are stopped, unless a test makes them short."""
     root = tmp_path_factory.mktemp("service") / "project"
     with services.running(root, *services.ENDLESS, "schedule.cron=null", HLYNR_WEBHOOK=receiver.url) as up:
         yield up
-    assert not services.left(root), "the service has left processes behind"
+    assert not services.remaining(root), "processes of the service remain"

@@ -17,7 +17,7 @@ SETTINGS = Alerts(send=("failed", "promoted"), timeout=2.0)
 
 @pytest.fixture
 def chat(monkeypatch: pytest.MonkeyPatch) -> Iterator[Receiver]:
-    monkeypatch.setattr(alerts, "PAUSE", 0.01)
+    monkeypatch.setattr(alerts, "RETRY", 0.01)
     monkeypatch.delenv(alerts.WEBHOOK_FILE, raising=False)
     with services.receiving() as found:
         monkeypatch.setenv(alerts.WEBHOOK, found.url)
@@ -29,7 +29,7 @@ def _log(root: Path) -> list[str]:
 
 
 def test_an_alert_is_a_line_and_a_message(tmp_path: Path, chat: Receiver) -> None:
-    alerts.tell(tmp_path, SETTINGS, "promoted", "version 3\nis champion", "run-7")
+    alerts.notify(tmp_path, SETTINGS, "promoted", "version 3\nis champion", "run-7")
     (line,) = _log(tmp_path)
     assert line[20:] == "promoted  version 3 is champion"
     (message,) = chat.alerts
@@ -44,7 +44,7 @@ def test_an_alert_is_a_line_and_a_message(tmp_path: Path, chat: Receiver) -> Non
 
 
 def test_what_is_not_to_be_sent_is_in_the_log_all_the_same(tmp_path: Path, chat: Receiver) -> None:
-    alerts.tell(tmp_path, SETTINGS, "collapsed", "attempt 1")
+    alerts.notify(tmp_path, SETTINGS, "collapsed", "attempt 1")
     assert _log(tmp_path)[0].endswith("collapsed attempt 1")
     assert chat.alerts == []
 
@@ -52,20 +52,20 @@ def test_what_is_not_to_be_sent_is_in_the_log_all_the_same(tmp_path: Path, chat:
 def test_without_a_webhook_there_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(alerts.WEBHOOK, raising=False)
     monkeypatch.delenv(alerts.WEBHOOK_FILE, raising=False)
-    alerts.tell(tmp_path, SETTINGS, "failed", "something")
+    alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert len(_log(tmp_path)) == 1
 
 
 def test_a_webhook_that_stumbles_is_tried_again(tmp_path: Path, chat: Receiver) -> None:
     chat.statuses = [500, 503, 200]
-    alerts.tell(tmp_path, SETTINGS, "failed", "something")
+    alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert len(chat.alerts) == 3
     assert len(_log(tmp_path)) == 1
 
 
 def test_a_webhook_that_fails_is_told_in_the_log_without_its_address(tmp_path: Path, chat: Receiver) -> None:
     chat.statuses = [500]
-    alerts.tell(tmp_path, SETTINGS, "failed", "something")
+    alerts.notify(tmp_path, SETTINGS, "failed", "something")
     alert, fault = _log(tmp_path)
     assert alert.endswith("failed    something")
     assert fault[20:] == "not sent  the webhook failed 3 times: Internal Server Error"
@@ -78,19 +78,19 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path, chat: Receiver, monkeyp
     file = tmp_path / "webhook"
     file.write_text(chat.url + "\n")
     monkeypatch.setenv(alerts.WEBHOOK_FILE, str(file))
-    alerts.tell(tmp_path, SETTINGS, "failed", "something")
+    alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert len(chat.alerts) == 1
 
 
 @pytest.mark.parametrize("address", ["nonsense", "file:///etc/passwd"])
 def test_an_address_that_is_none_is_told(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(alerts.WEBHOOK, address)
-    alerts.tell(tmp_path, SETTINGS, "failed", "something")
+    alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert _log(tmp_path)[1].endswith("the address of the webhook does not begin with http:// or https://")
 
 
 def test_a_full_disk_ends_nothing(tmp_path: Path, chat: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / ".hlynr").write_text("a file where the folder should be")
-    alerts.tell(tmp_path, SETTINGS, "failed", "something")
+    alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert capsys.readouterr().out.endswith("failed    something\n")
     assert len(chat.alerts) == 1

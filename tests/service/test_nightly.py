@@ -28,11 +28,11 @@ def plain(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) ->
         yield stack.enter_context(services.running(root, *overrides, HLYNR_WEBHOOK=receiver.url))
 
 
-def test_the_schedule_fires_and_the_retraining_comes_to_its_decision(plain: Service, receiver: Receiver) -> None:
+def test_the_schedule_fires_and_the_retraining_ends_in_a_decision(plain: Service, receiver: Receiver) -> None:
     minute = (datetime.now(UTC) + timedelta(seconds=70)).minute
-    told = projects.run(plain.root, "hlynr", "up", "--set", f'schedule.cron="{minute} * * * *"', **plain.environment)
-    assert told.returncode == 0, told.stderr
-    assert "is up already" in told.stderr
+    again = projects.run(plain.root, "hlynr", "up", "--set", f'schedule.cron="{minute} * * * *"', **plain.environment)
+    assert again.returncode == 0, again.stderr
+    assert "is up already" in again.stderr
     assert plain.status().schedule == f"{minute} * * * * (UTC)"
     projects.until(lambda: bool(plain.retrainings()), "the schedule", 150.0)
     (first,) = plain.retrainings()
@@ -57,29 +57,29 @@ def test_the_schedule_fires_and_the_retraining_comes_to_its_decision(plain: Serv
     assert "Traceback" not in logs
 
 
-def test_a_machine_that_slept_runs_once_and_without_a_schedule_not_at_all(service: Service) -> None:
-    """Two retrainings came due while nothing ran: the newest is run. Then the schedule goes, and with it what is late."""
+def test_missed_retrainings_run_once_and_without_a_schedule_not_at_all(service: Service) -> None:
+    """Two retrainings were due while the worker was off: the newest runs. Then the schedule is removed with its late runs."""
     service.up("--set", 'schedule.cron="0 2 * * *"')
     assert service.status().next_run is not None
     deployment = service.get("/deployments/name/retrain/nightly")["id"]
     due = [datetime.now(UTC).replace(microsecond=0) - timedelta(days=days) for days in (2, 1)]
-    service.part("worker").suspend()
+    service.process("worker").suspend()
     try:
         runs = [service.due(deployment, when, *services.SHORT) for when in due]
     finally:
-        service.part("worker").resume()
+        service.process("worker").resume()
     missed, newest = (service.ended(run) for run in runs)
     assert missed["state_name"] == "Missed"
-    assert missed["state"]["message"] == f"The retraining of {due[-1]:%Y-%m-%d %H:%M} UTC stands for this one."
+    assert missed["state"]["message"] == f"Superseded by the retraining of {due[-1]:%Y-%m-%d %H:%M} UTC."
     assert newest["state_name"] == "Completed", newest["state"]["message"]
 
-    service.part("worker").suspend()
+    service.process("worker").suspend()
     try:
         late = service.due(deployment, datetime.now(UTC) - timedelta(hours=1))
         projects.until(lambda: service.run(late)["state_name"] == "Late", "lateness", 60.0)
         service.up()
     finally:
-        service.part("worker").resume()
+        service.process("worker").resume()
     waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
     assert service.post("/flow_runs/filter", waiting) == []
     assert service.status().next_run is None

@@ -1,4 +1,4 @@
-"""The Prefect server of one command: it hears no Ctrl-C, it outlives nobody, and it says why it did not start."""
+"""The Prefect server of one command: it ignores Ctrl-C, ends with its owner, and reports why it did not start."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def _no_server_yet(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
-def test_it_hears_no_ctrl_c_and_goes_with_a_killed_owner(tmp_path: Path) -> None:
+def test_it_ignores_ctrl_c_and_ends_with_a_killed_owner(tmp_path: Path) -> None:
     owner = projects.start(tmp_path, sys.executable, "-c", OWNER, str(projects.OURS / "params.yaml"))
     assert owner.stdout is not None
     url = owner.stdout.readline().strip()
@@ -54,7 +54,7 @@ def test_it_hears_no_ctrl_c_and_goes_with_a_killed_owner(tmp_path: Path) -> None
     projects.until(lambda: not server.is_running(), "the server's end", 30)
 
 
-def test_it_says_why_it_did_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_reports_why_it_did_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "nonsense://nowhere")
     project = Project(tmp_path, projects.config(projects.OURS))
     server = prefect_server.start(project)
@@ -64,7 +64,7 @@ def test_it_says_why_it_did_not_start(tmp_path: Path, monkeypatch: pytest.Monkey
     assert "\n" not in str(raised.value)
 
 
-def test_a_server_of_the_users_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_none_is_started_where_the_environment_names_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:4200/api")
     assert prefect_server.start(Project(tmp_path, projects.config(projects.OURS))) is None
     assert not (tmp_path / ".hlynr").exists()

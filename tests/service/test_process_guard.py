@@ -1,4 +1,4 @@
-"""The process beside each service: whatever ends, nothing is left, and the exit code is passed on."""
+"""The guard of each component's process: whichever process ends, all end, and the exit code is passed on."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ time.sleep(600)
 STUBBORN = "import signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(0, flush=True); time.sleep(600)"
 
 
-def _minded(parent: int, script: str, grace: float = 5.0) -> subprocess.Popen[str]:
+def _guarded(parent: int, script: str, grace: float = 5.0) -> subprocess.Popen[str]:
     command = [
         sys.executable,
         "-P",
@@ -47,8 +47,8 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [*found, psutil.Process(grandchild)] if grandchild else found
 
 
-def test_asked_to_stop_it_ends_the_command_and_its_children() -> None:
-    with _minded(os.getpid(), FAMILY) as process:
+def test_sigterm_ends_the_command_and_its_children() -> None:
+    with _guarded(os.getpid(), FAMILY) as process:
         family = _family(process)
         process.terminate()
         assert process.wait(20) == 0
@@ -56,21 +56,21 @@ def test_asked_to_stop_it_ends_the_command_and_its_children() -> None:
 
 
 def test_a_command_that_does_not_stop_is_killed() -> None:
-    with _minded(os.getpid(), STUBBORN, grace=0.5) as process:
+    with _guarded(os.getpid(), STUBBORN, grace=0.5) as process:
         family = _family(process)
         process.terminate()
         assert process.wait(20) == 0
     assert services.gone(*family)
 
 
-def test_killed_it_takes_the_command_with_it() -> None:
-    with _minded(os.getpid(), STUBBORN) as process:
+def test_a_killed_guard_ends_the_command() -> None:
+    with _guarded(os.getpid(), STUBBORN) as process:
         family = _family(process)
         process.kill()
     projects.until(lambda: services.gone(*family), "the end of the command", 5)
 
 
-def test_it_ends_when_the_process_it_works_for_is_gone(tmp_path: Path) -> None:
+def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import os, subprocess, sys, time\n"
         "command = [sys.executable, '-P', '-m', sys.argv[1], str(os.getpid()), '5', sys.executable, '-c', sys.argv[2]]\n"
@@ -80,14 +80,14 @@ def test_it_ends_when_the_process_it_works_for_is_gone(tmp_path: Path) -> None:
     command = [sys.executable, "-c", script, process_guard.__name__, FAMILY]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as owner:
         assert owner.stdout is not None
-        minding = psutil.Process(int(owner.stdout.readline()))
-        projects.until(lambda: len(minding.children(recursive=True)) == 2, "the command and its child", 20)
-        family = [minding, *minding.children(recursive=True)]
+        guard = psutil.Process(int(owner.stdout.readline()))
+        projects.until(lambda: len(guard.children(recursive=True)) == 2, "the command and its child", 20)
+        family = [guard, *guard.children(recursive=True)]
         owner.kill()
     projects.until(lambda: services.gone(*family), "the end of all", 20)
 
 
 @pytest.mark.parametrize(("script", "code"), [("raise SystemExit(7)", 7), ("import os; os.kill(os.getpid(), 9)", 137)])
 def test_the_exit_code_is_passed_on(script: str, code: int) -> None:
-    with _minded(os.getpid(), script) as process:
+    with _guarded(os.getpid(), script) as process:
         assert process.wait(20) == code

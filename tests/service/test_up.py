@@ -1,4 +1,4 @@
-"""`hlynr up`, `down` and `status` as a person meets them, and what they refuse."""
+"""`hlynr up`, `down` and `status`, and the errors they report."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from support.services import Service
 from hlynr.records.service import ServiceStatus
 from hlynr.runtime.errors import BAD_INPUT, DONE, NOT_READY
 from hlynr.service.paths import AlreadyUpError, ServicePaths
-from hlynr.service.status import Meter
+from hlynr.service.status import LoadMeter
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return projects.make(tmp_path_factory.mktemp("up") / "project", *services.free_ports())
 
 
-def test_a_port_that_is_taken_is_told_and_nothing_is_left(root: Path) -> None:
+def test_a_port_in_use_is_reported_and_no_process_remains(root: Path) -> None:
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -34,30 +34,30 @@ def test_a_port_that_is_taken_is_told_and_nothing_is_left(root: Path) -> None:
     assert done.returncode == NOT_READY
     told = f"hlynr: service.mlflow_port: {port} on 127.0.0.1 cannot be used: Address already in use"
     assert done.stderr.splitlines()[-1] == told
-    assert not services.left(root)
+    assert not services.remaining(root)
     assert ServicePaths(root).running() is None
 
 
-def test_a_schedule_that_cannot_be_is_told_before_anything_starts(root: Path) -> None:
+def test_an_invalid_schedule_is_reported_before_anything_starts(root: Path) -> None:
     done = projects.run(root, "hlynr", "up", "--set", 'schedule.cron="0 25 * * *"')
     assert done.returncode == BAD_INPUT
     assert done.stderr.startswith('hlynr: schedule.cron: "0 25 * * *" is not five fields of cron')
-    assert not services.left(root)
+    assert not services.remaining(root)
 
 
-def test_nothing_is_up(root: Path) -> None:
+def test_status_and_down_without_a_service(root: Path) -> None:
     done = projects.run(root, "hlynr", "status", "--json", "-")
     assert done.returncode == NOT_READY
     status = ServiceStatus.model_validate_json(done.stdout)
     assert (status.healthy, status.reason) == (False, "the service is not up; hlynr up starts it")
-    assert (status.parts, status.runs, status.next_run, status.champion) == ((), (), None, None)
+    assert (status.components, status.runs, status.next_run, status.champion) == ((), (), None, None)
     assert status.review is None
     assert {use.name for use in status.disk} >= {"runs and models", "DVC remote", "service"}
     down = projects.run(root, "hlynr", "down")
     assert (down.returncode, down.stderr) == (DONE, "hlynr: nothing was up\n")
 
 
-def test_the_state_of_a_killed_service_is_not_believed(service: Service, tmp_path: Path) -> None:
+def test_the_state_file_of_a_killed_service_is_ignored(service: Service, tmp_path: Path) -> None:
     """Its number may by now be that of another process."""
     state = service.state
     state.model_copy(update={"pid": os.getpid()}).write(ServicePaths(tmp_path).state_file)
@@ -74,39 +74,39 @@ def test_there_is_one_service_in_a_project(service: Service) -> None:
     before = service.state
     assert "is up already" in service.up()
     assert service.state.pid == before.pid
-    assert [part.pid for part in service.state.parts] == [part.pid for part in before.parts]
+    assert [each.pid for each in service.state.components] == [each.pid for each in before.components]
 
 
-def test_an_idle_service_is_cheap_and_says_how_it_is(service: Service) -> None:
+def test_an_idle_service_uses_little_and_reports_its_status(service: Service) -> None:
     status = service.status()
     assert status.healthy, status.reason
     assert status.took is not None
     assert status.review is not None
-    assert status.review.startswith(f"{status.parts[1].url}/#/experiments/")
-    load = Meter(service.state.pid)
+    assert status.review.startswith(f"{status.components[1].url}/#/experiments/")
+    load = LoadMeter(service.state.pid)
     time.sleep(20.0)
     taken = load.read()
     assert taken is not None
     assert taken.memory < 1.5 * 1024**3
     assert taken.cpu < 0.05
     shown = projects.run(service.root, "hlynr", "status").stdout
-    assert "Healthy: everything is well" in shown
+    assert "Healthy: all services run" in shown
     assert "Logs: .hlynr/service" in shown
     assert "of memory and" in shown
 
 
-def test_everything_listens_on_localhost_and_mlflow_knows_its_hosts(service: Service) -> None:
-    parts = {part.name: part for part in service.state.parts}
+def test_all_ports_are_on_localhost_and_mlflow_checks_the_host(service: Service) -> None:
+    components = {each.name: each for each in service.state.components}
     tree = psutil.Process(service.state.pid).children(recursive=True)
     listening = {c.laddr.ip for each in tree for c in each.net_connections("inet") if c.status == psutil.CONN_LISTEN}
     assert listening == {"127.0.0.1"}
-    url = f"{parts['mlflow'].url}/api/2.0/mlflow/experiments/search?max_results=1"
+    url = f"{components['mlflow'].url}/api/2.0/mlflow/experiments/search?max_results=1"
     assert services.status_of(url) == 200
     assert services.status_of(url, Host="evil.example.org") == 403
     assert services.status_of(url, Origin="http://evil.example.org", method="POST") == 403
 
 
-def test_ctrl_c_stops_all_of_it(root: Path) -> None:
+def test_ctrl_c_stops_all_processes(root: Path) -> None:
     process = projects.start(root, "hlynr", "up")
     projects.until(lambda: (s := ServicePaths(root).running()) is not None and s.healthy, "health", 180.0)
     os.killpg(process.pid, signal.SIGINT)
@@ -115,5 +115,5 @@ def test_ctrl_c_stops_all_of_it(root: Path) -> None:
     assert " up after " in said
     assert said.splitlines()[-1].endswith("stopped")
     assert "Traceback" not in said
-    assert not services.left(root)
+    assert not services.remaining(root)
     assert ServicePaths(root).running() is None

@@ -395,8 +395,8 @@ def served(config, folder):
         patch.delenv("PREFECT_API_URL", raising=False)
         asked = []
         patch.setattr(components.PrefectApi, "worker_online", lambda _, pool, name: asked.append(pool))
-        prefect, mlflow, worker = components.plan(Project(folder, config), "params.yaml").parts
-        worker.well()
+        prefect, mlflow, worker = components.plan(Project(folder, config), "params.yaml", ("worker",)).all
+        worker.healthy()
     options = dict(zip(mlflow.command[4::2], mlflow.command[5::2], strict=True))
     settings = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"
     database, kept = (prefect.environment[name].replace(str(folder), "") for name in settings)
@@ -490,5 +490,5 @@ def alerted(config, folder):
         patch.setenv("HLYNR_WEBHOOK", "http://127.0.0.1/hook")
         patch.setattr(alerts, "urlopen", opened)
         for kind in ("failed", "crashed", "collapsed", "promoted"):
-            alerts.tell(folder, config.alerts, kind, "something")
+            alerts.notify(folder, config.alerts, kind, "something")
     return seen

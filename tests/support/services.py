@@ -1,4 +1,4 @@
-"""A project whose service is up: real servers and a real worker, and what the tests do to them."""
+"""A project whose service is up, with real servers and a real worker, and what the tests do to them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from hlynr.config.project import Project
-from hlynr.records.service import ServiceState, ServiceStatus
+from hlynr.records.service import ComponentStatus, ServiceState, ServiceStatus
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import PrefectApi
 from support import projects
@@ -37,7 +37,7 @@ ENDLESS = (
 )
 SHORT = ("train.timesteps=16384", "monitor.interval=4096")
 faults = pytest.mark.skipif(
-    not os.environ.get("HLYNR_TEST_FAULTS"), reason="HLYNR_TEST_FAULTS=1 asks for the faults, which take minutes more"
+    not os.environ.get("HLYNR_TEST_FAULTS"), reason="set HLYNR_TEST_FAULTS=1 for the fault tests, which take minutes"
 )
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 CHECKPOINT = "outputs/train/checkpoints/latest.pt"
@@ -68,7 +68,7 @@ class Receiver:
 
 @contextmanager
 def receiving() -> Iterator[Receiver]:
-    """A receiver at work."""
+    """A running receiver."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
@@ -110,7 +110,7 @@ class Service:
         return done.stdout + done.stderr
 
     def down(self) -> None:
-        """And nothing of it is left."""
+        """Stop it."""
         done = projects.run(self.root, "hlynr", "down", **self.environment)
         assert done.returncode == 0, done.stderr
 
@@ -122,15 +122,13 @@ class Service:
         file = ServicePaths(self.root).log(name)
         return file.read_text(encoding="utf-8") if file.exists() else ""
 
-    def part(self, name: str) -> psutil.Process:
-        """The process behind one part, below the one that minds it."""
-        pid = next(part.pid for part in self.state.parts if part.name == name)
-        (child,) = psutil.Process(pid).children()
-        return child
+    def component(self, name: str) -> ComponentStatus:
+        return next(each for each in self.state.components if each.name == name)
 
-    def restarts(self, name: str) -> int:
-        """How often a part has been started anew."""
-        return next(part.restarts for part in self.state.parts if part.name == name)
+    def process(self, name: str) -> psutil.Process:
+        """The process of a component, below its guard."""
+        (child,) = psutil.Process(self.component(name).pid).children()
+        return child
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """What Prefect's server answers."""
@@ -151,7 +149,7 @@ class Service:
         return str(self.post(f"/deployments/{deployment['id']}/create_flow_run", body)["id"])
 
     def due(self, deployment: str, when: datetime, *overrides: str) -> str:
-        """A run that the schedule made for that time, as a server that was off meanwhile finds it."""
+        """A run that the schedule created for that time, as a server that was off meanwhile finds it."""
         flow = self.get(f"/deployments/{deployment}")
         body = {
             "flow_id": flow["flow_id"],
@@ -162,7 +160,7 @@ class Service:
         }
         run = str(self.post("/flow_runs/", body)["id"])
         with closing(sqlite3.connect(self.root / ".hlynr/prefect/prefect.db", timeout=60)) as database, database:
-            # The API marks nothing as made by a schedule; the server does that itself when it makes it.
+            # The API cannot set it; the server does when its scheduler creates a run.
             database.execute("update flow_run set auto_scheduled = 1 where id = ?", (run,))
         return run
 
@@ -204,7 +202,7 @@ class Service:
 
 @contextmanager
 def running(root: Path, *overrides: str, **environment: str) -> Iterator[Service]:
-    """A new project with its service up; stopped afterwards, and whatever of it is left is killed."""
+    """A new project with its service up; stopped afterwards, and any process that remains is killed."""
     projects.make(root, *projects.EASY_GATE, *free_ports(), *overrides)
     service = Service(root, environment)
     try:
@@ -212,11 +210,11 @@ def running(root: Path, *overrides: str, **environment: str) -> Iterator[Service
         yield service
     finally:
         projects.run(root, "hlynr", "down", **environment)
-        for process in left(root):
+        for process in remaining(root):
             process.kill()
 
 
-def left(root: Path) -> list[psutil.Process]:
+def remaining(root: Path) -> list[psutil.Process]:
     """Processes that belong to the project: they name it, or have it as their working directory."""
     found = []
     for process in psutil.process_iter():
