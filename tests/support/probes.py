@@ -472,7 +472,7 @@ def deployed(config):
             module, "retrain", SimpleNamespace(name="retrain", from_source=lambda **_: SimpleNamespace(deploy=deploy))
         )
         patch.setattr(module, "deploy_tune", lambda pool, _: seen["pools"].append(pool))
-        patch.setattr(module, "_watch_heartbeats", lambda: None)
+        patch.setattr(module, "_automate", lambda: None)
         module.deploy(config, ROOT, "params.yaml", [])
     return seen
 
