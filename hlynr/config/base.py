@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
 from copy import copy
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_serializer
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_serializer
 from pydantic_core import to_jsonable_python
 
 Positive = Annotated[float, Field(gt=0)]
@@ -13,6 +15,22 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+
+
+def address(allowed: str, words: str) -> AfterValidator:
+    """Of a database or server: begins with the pattern ``allowed`` and holds no password, which would be logged."""
+
+    def checked(uri: str) -> str:
+        if not re.match(allowed, uri):
+            raise ValueError(f"{json.dumps(uri)} is not {words}")
+        if re.match(r"[a-z0-9+]+://[^/@]*:[^/@]*@", uri):
+            raise ValueError("a password is not allowed here; set PGPASSWORD, or write it to ~/.pgpass")
+        return uri
+
+    return AfterValidator(checked)
+
+
+DATABASE = "sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE"
 
 
 class Section(BaseModel):

@@ -58,10 +58,10 @@ def load_strategies(path: Path) -> list[Config]:
 
 
 def load_stability(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
-    """The configuration of each run of the study, in its order.
+    """The configuration of each run of the stability study, in its order.
 
-    Retraining 0, whatever the project's: the seeds are those that the study names. On the CPU and one thread, so that the
-    numbers are the same on every machine's next try and the cores are for the other runs.
+    As of retraining 0: the seeds are those that the study names. On the CPU and one thread: the results do not depend
+    on the device, and the other cores are for other runs.
 
     Raises:
         ConfigError: listing every fault found in any of them.

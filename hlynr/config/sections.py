@@ -5,18 +5,26 @@
 
 from __future__ import annotations
 
-import json
-import re
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from hlynr.config import base
-from hlynr.config.base import Count, Fraction, NonNegative, OpenFraction, Overlay, Positive, Section, overlay_of
+from hlynr.config.base import (
+    DATABASE,
+    Count,
+    Fraction,
+    NonNegative,
+    OpenFraction,
+    Overlay,
+    Positive,
+    Section,
+    address,
+    overlay_of,
+)
 from hlynr.config.schedules import ClipSchedule, EntropySchedule, RateSchedule
 from hlynr.config.search_space import Space
-from hlynr.config.service import without_password
 from hlynr.records.training import Alarm
 
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
@@ -301,20 +309,17 @@ class Gate(Section):
 
 
 class Tracking(Section):
-    uri: str
+    # MLflow takes a plain folder for its file store, which it has given up, and says so only when it is opened.
+    uri: Annotated[
+        str,
+        address(
+            r"(sqlite:///|https?://|postgresql(\+\w+)?://|mysql(\+\w+)?://)\S",
+            "sqlite:///PATH, http(s)://SERVER, postgresql://... or mysql://...",
+        ),
+    ]
     artifacts: str = Field(min_length=1)
     experiment: str = Field(min_length=1)
     model: str = Field(pattern=r"^[A-Za-z0-9._ -]+$")
-
-    @field_validator("uri")
-    @classmethod
-    def _opens(cls, uri: str) -> str:
-        """MLflow takes a plain folder for its file store, which it has given up, and says so only when it is opened."""
-        if not re.match(r"(sqlite:///|https?://|postgresql(\+\w+)?://|mysql(\+\w+)?://)\S", uri):
-            raise ValueError(
-                f"{json.dumps(uri)} is not sqlite:///PATH, http(s)://SERVER, postgresql://... or mysql://..."
-            )
-        return without_password(uri)
 
 
 class Versioning(Section):
@@ -355,7 +360,7 @@ class Confirm(Section):
 
 class Tune(Section):
     study: Name
-    storage: str = Field(min_length=1)
+    storage: Annotated[str, address(r"sqlite:///|postgresql(\+psycopg2)?://", DATABASE)]
     trials: int = Field(ge=1, le=100_000)
     workers: int = Field(ge=0, le=256)
     timesteps: Count
@@ -369,13 +374,6 @@ class Tune(Section):
     heartbeat: int = Field(ge=1, le=3600)
     confirm: Confirm
     space: Space
-
-    @field_validator("storage")
-    @classmethod
-    def _known_storage(cls, storage: str) -> str:
-        if not storage.startswith(("sqlite:///", "postgresql://", "postgresql+psycopg2://")):
-            raise ValueError(f"{json.dumps(storage)} is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE")
-        return without_password(storage)
 
 
 if TYPE_CHECKING:

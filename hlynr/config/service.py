@@ -10,12 +10,10 @@ from zoneinfo import available_timezones
 
 from pydantic import Field, field_validator
 
-from hlynr.config.base import Section
+from hlynr.config.base import DATABASE, Section, address
 
 Port = Annotated[int, Field(ge=1, le=65535)]
 AlertKind = Literal["failed", "crashed", "collapsed", "promoted"]
-
-_WITH_PASSWORD = re.compile(r"[a-z0-9+]+://[^/@]*:[^/@]*@")
 
 SECTIONS = ("schedule", "service", "alerts", "retention")
 
@@ -54,18 +52,9 @@ class Service(Section):
     allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:*-]+$")], ...]
     prefect_port: Port
     mlflow_port: Port
-    database: str = Field(min_length=1)
+    database: Annotated[str, address(r"sqlite:///|postgresql://", DATABASE)]
     pool: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     gpu_slots: int = Field(ge=1, le=1000)
-
-    @field_validator("database")
-    @classmethod
-    def _known_database(cls, database: str) -> str:
-        if not database.startswith(("sqlite:///", "postgresql://")):
-            raise ValueError(
-                f"{json.dumps(database)} is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE"
-            )
-        return without_password(database)
 
 
 class Alerts(Section):
@@ -77,10 +66,3 @@ class Retention(Section):
     days: int = Field(ge=1, le=100_000)
     remote: bool
     after_retraining: bool
-
-
-def without_password(uri: str) -> str:
-    """The address of a database, refused if it holds a password: it would go into logs and tracked parameters."""
-    if _WITH_PASSWORD.match(uri):
-        raise ValueError("a password is not to stand here; set PGPASSWORD, or write it to ~/.pgpass")
-    return uri

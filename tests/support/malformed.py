@@ -1,5 +1,5 @@
 """Malformed params files: edits of params.yaml, or whole texts, with the lines each must give."""
-
+# ruff: noqa: E501  (the lines are what a user sees)
 # fmt: off
 
 import math
@@ -40,8 +40,8 @@ EDITS = [
     ({"schedule.cron": "*/0 * * * *"}, ['schedule.cron: "*/0 * * * *" is not five fields of cron (minute hour day month weekday) with a date that comes, or null']),
     ({"schedule.timezone": "Mars/Olympus"}, ['schedule.timezone: "Mars/Olympus" is no time zone of the IANA database, like UTC or Europe/Berlin']),
     ({"service.database": "mysql://host/prefect"}, ['service.database: "mysql://host/prefect" is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE']),
-    ({"service.database": "postgresql://me:secret@host/prefect"}, ["service.database: a password is not to stand here; set PGPASSWORD, or write it to ~/.pgpass"]),
-    ({"tracking.uri": "postgresql://me:secret@host/mlflow"}, ["tracking.uri: a password is not to stand here; set PGPASSWORD, or write it to ~/.pgpass"]),
+    ({"service.database": "postgresql://me:secret@host/prefect"}, ["service.database: a password is not allowed here; set PGPASSWORD, or write it to ~/.pgpass"]),
+    ({"tracking.uri": "postgresql://me:secret@host/mlflow"}, ["tracking.uri: a password is not allowed here; set PGPASSWORD, or write it to ~/.pgpass"]),
     ({"gate": MISSING}, ["gate: is missing"]),
     ({"train.gamma": MISSING}, ["train.gamma: is missing"]),
     ({"scenarios.reference.spawn": MISSING}, ["scenarios.reference.spawn: is missing"]),

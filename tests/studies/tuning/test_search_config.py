@@ -1,4 +1,5 @@
 """What is searched: refused by name before the first trial where it cannot be, and the same in every process."""
+# ruff: noqa: E501  (the lines are what a user sees)
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ IMPOSSIBLE = [
     ("tune.interval=4096", "tune.interval: 4096 gives 2 evaluations in tune.timesteps = 8192, which is not more than monitor.window = 3"),
     ("tune.prune_after=9000", "tune.prune_after: 9000 is not in [1, tune.timesteps = 8192]"),
     ("tune.storage=redis://here", "tune.storage: \"redis://here\" is not sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE"),
-    ("tune.storage=postgresql://me:secret@here/there", "tune.storage: a password is not to stand here; set PGPASSWORD, or write it to ~/.pgpass"),
+    ("tune.storage=postgresql://me:secret@here/there", "tune.storage: a password is not allowed here; set PGPASSWORD, or write it to ~/.pgpass"),
     ("tune.study=default", "tune.study: \"default\" is the name of the sections without an overlay; give the study another name"),
     ("tune.study=a/b", "tune.study: \"a/b\" should match pattern '^[A-Za-z0-9_-]+$'"),
     # Seen only once the trials are tried out.
