@@ -1,4 +1,4 @@
-"""What a search of hyperparameters writes down: its trials, the candidates tried again, and the winner."""
+"""The record of a hyperparameter search: its trials, the candidates of the confirmation, and the winner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hlynr.records.training import Alarm
 
 TrialState = Literal["running", "complete", "pruned", "infeasible", "failed", "waiting"]
 FINISHED: frozenset[TrialState] = frozenset({"complete", "pruned", "infeasible"})
-"""What counts as a trial done."""
+"""States that count as done."""
 
 
 class TrialRun(Record):
@@ -33,20 +33,20 @@ class TrialRecord(Record):
     number: int
     state: TrialState
     value: float | None
-    """What is searched for the most of: the mean over the trainings of the last window's success, less the penalty on
-    its drop from the best. None where the trial came to no end."""
+    """The objective, which is maximised: the mean over the trainings of the last window's success, less the penalty on
+    its drop from the best. None if the trial was pruned or failed."""
     train: dict[str, Any]
-    """What it changes in the section train."""
+    """Its changes of the section train."""
     params: dict[str, Any]
     """As Optuna has them."""
     course: dict[int, float]
-    """Success by timesteps, counted on from one training to the next; of those that were begun."""
+    """Success by timesteps, counted on from one training to the next."""
     runs: tuple[TrialRun, ...]
-    """Of those that came to an end."""
+    """The trainings that have ended."""
     constraints: dict[str, float]
     """Feasible if none is above zero."""
     retry_of: int | None
-    """The trial that was lost, if this one takes its place."""
+    """The first trial that this one retries."""
     place: str | None
     """Machine and process."""
     started: str | None
@@ -54,9 +54,14 @@ class TrialRecord(Record):
     """UTC, ISO 8601."""
     seconds: float | None
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether its state is final."""
+        return self.state in FINISHED or self.state == "failed"
+
 
 class Candidate(Record):
-    """One configuration trained again on fresh seeds, and judged on engagements that the search never saw."""
+    """One configuration trained on fresh seeds, and judged on engagements that the search did not use."""
 
     name: str
     trial: int | None
@@ -111,7 +116,7 @@ class TuneRecord(Record):
     """Name of a candidate."""
     reason: str
     missing: dict[str, str]
-    """By run, why it has come to no end."""
+    """By run, why it has no record."""
 
     @property
     def strategy_kept(self) -> bool:

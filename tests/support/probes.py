@@ -380,7 +380,9 @@ def searched(config, folder):
         patch.setattr(optuna_study, "RDBStorage", storage)
         patch.setattr(optuna_study.Path, "exists", lambda _: True)
         patch.setattr(tuning.judge, "compile_kernels", lambda _: None)
-        patch.setattr(tuning.search_mirror, "Mirror", lambda *_: SimpleNamespace(run_id="r", reported=nullcontext))
+        patch.setattr(
+            tuning.search_mirror, "SearchMirror", lambda *_: SimpleNamespace(run_id="r", reported=nullcontext)
+        )
         patch.setattr(tuning, "_searched", work)
         patch.setattr(tuning, "_confirmed", confirmed)
         with pytest.raises(_Enough):

@@ -1,5 +1,7 @@
-"""A search in MLflow: a run above, a run for each trial below. A mirror of the Optuna study, which alone is the truth:
-whatever is missing here is added at the next look."""
+"""A search in MLflow: a parent run, and a child run for each trial.
+
+It mirrors the Optuna study: what is missing here is added by the next update.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +21,11 @@ TRIAL_TAG, STATE_TAG = "hlynr.trial.number", "hlynr.trial.state"
 CURVE = "eval/success_rate"
 
 
-class Mirror:
+class SearchMirror:
     """The runs of one search.
 
     Args:
-        run_id: of the search's run, where it has one; else, or if this store does not hold it, it is made.
+        run_id: of the parent run; it is created if this is None or not in the store.
     """
 
     def __init__(self, config: Config, root: Path, study: str, run_id: str | None) -> None:
@@ -35,28 +37,23 @@ class Mirror:
         self._known = self._found()
 
     def update(self, trials: Sequence[TrialRecord]) -> None:
-        """Add the trials that have ended. A store that does not answer now is asked again at the next look."""
-        with suppress(Exception):  # whatever its client raises; `conclude` lets it out
+        """Add the trials that have ended; an error of the store is ignored until `conclude`."""
+        with suppress(Exception):
             self._add(trials)
 
     def reported(self) -> AbstractContextManager[None]:
-        """Close the search's run when the search is interrupted or fails."""
-        told = "Ended without a winner; the same command goes on with it"
-        return runs.closed_on_error(self._store, [self.run_id], told)
+        """Close the parent run when the search is interrupted or fails."""
+        return runs.closed_on_error(self._store, [self.run_id], "Ended without a winner; the same command resumes it")
 
     def conclude(self, record: TuneRecord, folder: Path, description: str) -> None:
-        """Write the outcome on the search's run, with what lies in ``folder`` and in markdown, and close it."""
+        """Log the result, the files of ``folder`` and the description in markdown to the parent run, and close it."""
         self._add(record.trials)
         for candidate in record.candidates:
             if candidate.trial is not None:
                 runs.log_figures(self._store, self._known[candidate.trial], _confirmed(candidate))
-        figures = {
-            "trials": float(sum(trial.state in FINISHED for trial in record.trials)),
-            "best_value": max(
-                (trial.value or 0.0 for trial in record.trials if trial.state == "complete"), default=0.0
-            ),
-            **_confirmed(record.won),
-        }
+        values = [trial.value or 0.0 for trial in record.trials if trial.state == "complete"]
+        done = sum(trial.state in FINISHED for trial in record.trials)
+        figures = {"trials": float(done), "best_value": max(values, default=0.0), **_confirmed(record.won)}
         runs.log_figures(self._store, self.run_id, figures)
         self._store.client.set_tag(self.run_id, "hlynr.winner", record.winner)
         runs.log_folder(self._store, self.run_id, folder, "report")
@@ -64,14 +61,14 @@ class Mirror:
 
     def _add(self, trials: Sequence[TrialRecord]) -> None:
         for trial in trials:
-            if trial.number not in self._known and (trial.state in FINISHED or trial.state == "failed"):
+            if trial.number not in self._known and trial.has_ended:
                 self._known[trial.number] = self._run_of(trial)
 
     def _found(self) -> dict[int, str]:
-        """Run ids by trial; a run that was not finished when its search was killed is removed, to be made again."""
+        """Run ids by trial; the unfinished run of a killed search is deleted, and created again later."""
         found: dict[int, str] = {}
-        above = f"tags.`{runs.PARENT_TAG}` = '{self.run_id}'"
-        for run in self._store.client.search_runs([self._store.experiment_id], above, max_results=50_000):
+        children = f"tags.`{runs.PARENT_TAG}` = '{self.run_id}'"
+        for run in self._store.client.search_runs([self._store.experiment_id], children, max_results=50_000):
             if run.info.status == "RUNNING":
                 self._store.client.delete_run(run.info.run_id)
             else:
@@ -109,7 +106,7 @@ def _curves(trial: TrialRecord) -> Iterator[tuple[str, int, float]]:
         for point in run.points:
             yield f"{CURVE}/seed_{run.seed}", point.timesteps, point.success_rate
             at.setdefault(point.timesteps, []).append(point.success_rate)
-    if not trial.runs:  # given up, or lost, in its first training
+    if not trial.runs:  # pruned or failed in its first training
         at = {timesteps: [rate] for timesteps, rate in trial.course.items()}
     for timesteps, rates in sorted(at.items()):
         yield CURVE, timesteps, fmean(rates)

@@ -27,7 +27,7 @@ class SearchBoard(LiveBoard):
         """Of workers that were not restarted."""
         self._name, self._wanted, self._read = name, wanted, read
         self._trials = read()
-        self._reported = {trial.number for trial in self._trials if _ended(trial)}
+        self._reported = {trial.number for trial in self._trials if trial.has_ended}
         self._next = 0.0
 
     def failed(self, name: str, error: UserError) -> None:
@@ -39,7 +39,7 @@ class SearchBoard(LiveBoard):
         self._next = time.monotonic() + INTERVAL
         self._trials = self._read()
         for trial in self._trials:
-            if _ended(trial) and trial.number not in self._reported:
+            if trial.has_ended and trial.number not in self._reported:
                 self._reported.add(trial.number)
                 self.notes.append(_result(trial, self._trials))
 
@@ -71,10 +71,6 @@ class SearchBoard(LiveBoard):
     def rows(self) -> list[dict[str, str]]:
         """The newest trials."""
         return [_row(trial) for trial in self._trials if trial.state != "waiting"][-NEWEST:]
-
-
-def _ended(trial: TrialRecord) -> bool:
-    return trial.state in FINISHED or trial.state == "failed"
 
 
 def _value(trial: TrialRecord) -> str:

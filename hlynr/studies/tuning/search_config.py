@@ -1,15 +1,18 @@
-"""What is searched, around what: one configuration, and the ones that its trials and candidates train under."""
+"""The configuration of a search, and those of its trials and candidates."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from hlynr.config import checks, params
 from hlynr.config.config import Config
+from hlynr.config.messages import explain
 from hlynr.config.params import ConfigError
 from hlynr.config.project import Project
 from hlynr.config.sections import DEFAULT
@@ -18,19 +21,19 @@ from hlynr.runtime.errors import InputError
 from hlynr.studies.tuning import space
 
 _FIXED = ("run.retraining=0", "train.device=cpu", "train.torch_threads=1")
-"""So that a trial can be had again on every machine of the kind, and the cores are for the other workers."""
+"""One thread each: the other cores are for the other workers, and the results can be reproduced."""
 
 
 class SearchConfig(Record):
-    """A search as every one of its processes knows it."""
+    """A search, as each of its processes gets it."""
 
     root: str
     config: Config
-    """Under the strategy that is searched around."""
+    """With the strategy that is searched around."""
 
     @property
     def folder(self) -> Path:
-        """What the search writes."""
+        """Of all that the search writes."""
         return Project(Path(self.root), self.config).tune / self.config.tune.study
 
     def workers(self, given: int | None) -> int:
@@ -38,40 +41,40 @@ class SearchConfig(Record):
         return given or self.config.tune.workers or os.cpu_count() or 1
 
     def named(self, number: int) -> str:
-        """What a trial is called as a strategy."""
+        """The strategy of a trial."""
         return f"{self.config.tune.study}-{number}"
 
     def trial(self, number: int, train: Mapping[str, Any], seed: int) -> Config:
-        """Under which a trial trains with one of its seeds.
+        """Of a trial's training with one of its seeds.
 
         Raises:
-            ConfigError: if it cannot be.
+            ConfigError: if it is invalid.
         """
         return self.searched(seed, self.named(number), train)
 
     def searched(self, seed: int, name: str | None = None, train: Mapping[str, Any] | None = None) -> Config:
-        """The strategy that is searched around with a trial's budget, and what a trial of that name changes."""
+        """The strategy that is searched around with a trial's budget, and the changes of the trial of that name."""
         tune = self.config.tune
         budget = (f"train.timesteps={tune.timesteps}", f"train.checkpoint_interval={tune.timesteps}")
         return self._under(name, train or {}, *budget, f"monitor.interval={tune.interval}", f"train.seed={seed}")
 
     def candidate(self, number: int | None, train: Mapping[str, Any], seed: int) -> Config:
-        """Under which a trial, or the strategy itself, is trained again.
+        """Of a trial's training for the confirmation; None for the strategy itself.
 
         Raises:
-            ConfigError: if it cannot be.
+            ConfigError: if it is invalid.
         """
         confirm = self.config.tune.confirm
         overrides = (
             f"train.timesteps={confirm.timesteps}",
             f"train.seed={seed}",
             f"evaluation.heldout_seed={confirm.heldout_seed}",
-            f"tune.confirm.heldout_seed={self.config.evaluation.heldout_seed}",  # they change places, to stay apart
+            f"tune.confirm.heldout_seed={self.config.evaluation.heldout_seed}",  # swapped: the two must differ
         )
         return self._under(None if number is None else self.named(number), train, *overrides)
 
     def definition(self) -> dict[str, Any]:
-        """All on which the outcome of a trial depends, by dotted names; a study has one of them."""
+        """All that the value of a trial depends on, by dotted names; the same for all trials of a study."""
         tune = self.config.tune
         config = self.searched(tune.seeds[0])
         own = {key: value for key, value in self.config.flat().items() if key.startswith("tune.space.")}
@@ -87,9 +90,7 @@ class SearchConfig(Record):
 
     def _under(self, name: str | None, train: Mapping[str, Any], *overrides: str) -> Config:
         tree = self.config.model_dump(mode="json")
-        if name is None:
-            tree["run"]["strategy"] = self.config.run.strategy
-        else:
+        if name is not None:
             tree["strategies"][name] = {"train": dict(train)}
             tree["run"]["strategy"] = name
         return params.parse(tree, [*_FIXED, *overrides])
@@ -99,8 +100,8 @@ def load(path: Path, overrides: Iterable[str] = ()) -> SearchConfig:
     """The search that ``path`` describes.
 
     Raises:
-        ConfigError: listing every fault found, those of the space among them: bounds and combinations that cannot be.
-        InputError: if the space is empty, or an override would take the place of what is searched.
+        ConfigError: listing every fault, those of impossible bounds and combinations of the space among them.
+        InputError: if the space is empty, or an override sets a searched setting.
     """
     overrides = list(overrides)
     config = params.load(path, overrides)
@@ -119,27 +120,20 @@ def load(path: Path, overrides: Iterable[str] = ()) -> SearchConfig:
 
 
 def _budget(search: SearchConfig) -> Iterator[str]:
-    """Faults of the budgets, which stand in the section tune and not where a training has them."""
+    """Faults of the budgets, by their keys in the section tune."""
     tune = search.config.tune
-    names = {"train.timesteps": "tune.timesteps", "monitor.interval": "tune.interval"}
-    confirm = {"train.timesteps": "tune.confirm.timesteps"}
-    tries: tuple[tuple[Callable[[], Config], dict[str, str]], ...] = (
-        (lambda: search.searched(tune.seeds[0]), names),
-        (lambda: search.candidate(None, {}, tune.confirm.seeds[0]), confirm),
-    )
-    for attempt, renamed in tries:
-        try:
-            attempt()
-        except ConfigError as error:
-            for fault in error.faults:
-                if not fault.startswith("train.checkpoint_interval"):  # follows from the timesteps
-                    yield _renamed(fault, renamed)
-
-
-def _renamed(fault: str, names: Mapping[str, str]) -> str:
-    for name, own in names.items():
-        fault = fault.replace(name, own)
-    return fault
+    try:
+        search.searched(tune.seeds[0])
+    except ConfigError as error:
+        for fault in error.faults:
+            if not fault.startswith("train.checkpoint_interval"):  # follows from the timesteps
+                yield fault.replace("train.timesteps", "tune.timesteps").replace("monitor.interval", "tune.interval")
+    try:
+        search.candidate(None, {}, tune.confirm.seeds[0])
+    except ConfigError as error:
+        for fault in error.faults:
+            if not fault.startswith("train.checkpoint_interval"):
+                yield fault.replace("train.timesteps", "tune.confirm.timesteps")
 
 
 def _combinations(search: SearchConfig) -> Iterator[str]:
@@ -147,7 +141,7 @@ def _combinations(search: SearchConfig) -> Iterator[str]:
     tune, config = search.config.tune, search.config
     train = config.train
     base = train.model_dump(mode="json") | {"timesteps": tune.timesteps, "checkpoint_interval": tune.timesteps}
-    base |= space.applied(space.nearest(tune.space, train), train)  # they are never as they stand
+    base |= space.applied(space.nearest(tune.space, train), train)  # values outside the space are never used
     monitor = config.monitor.model_copy(update={"interval": tune.interval})
     known = {"sim": config.sim, "scenarios": config.scenarios, "monitor": monitor}
     impossible: list[dict[str, Any]] = []
@@ -157,8 +151,8 @@ def _combinations(search: SearchConfig) -> Iterator[str]:
         changed = base | space.applied(values, train)
         try:
             tried = type(train).model_validate_json(json.dumps(changed))
-        except ValueError as error:
-            faults = [f"train.{line}" for line in _told(error)]
+        except ValidationError as error:
+            faults = [f"train.{line}" for detail in error.errors() for line in explain(detail, {})]
         else:
             faults = checks.faults({**known, "train": tried})
         if faults:
@@ -167,16 +161,8 @@ def _combinations(search: SearchConfig) -> Iterator[str]:
             yield f"tune.space: {what} cannot be: {faults[0].replace('train.timesteps', 'tune.timesteps')}"
 
 
-def _told(error: Any) -> list[str]:
-    return [
-        line
-        for detail in error.errors()
-        for line in str(detail.get("ctx", {}).get("error", detail["msg"])).splitlines()
-    ]
-
-
 def overlay(search: SearchConfig, train: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial as a strategy of params.yaml: what the strategy searched around says, and what the trial changes."""
+    """A trial as a strategy of params.yaml: the strategy searched around with the changes of the trial."""
     base = search.config.run.strategy
     known = {} if base == DEFAULT else search.config.model_dump(mode="json")["strategies"][base]
     whole = {**known, "train": {**known.get("train", {}), **train}}

@@ -13,12 +13,12 @@ from hlynr.config.search_space import SCHEDULES, Space, Suggester
 
 
 def draw(space: Space, train: Train, trial: Suggester) -> dict[str, Any]:
-    """What a trial is to change in ``train``; schedules whole."""
+    """The changes of ``train`` that a trial suggests; schedules whole."""
     return applied({name: entry.draw(trial, name) for name, entry in space.searched(train.algorithm).items()}, train)
 
 
 def nearest(space: Space, train: Train) -> dict[str, Any]:
-    """The searched settings as they stand, moved into the space where they lie outside."""
+    """The present values of the searched settings, moved into the space where they lie outside."""
     return {
         name: entry.nearest(first(getattr(train, name)) if name in SCHEDULES else getattr(train, name))
         for name, entry in space.searched(train.algorithm).items()
@@ -26,7 +26,7 @@ def nearest(space: Space, train: Train) -> dict[str, Any]:
 
 
 def point(space: Space, train: Train) -> dict[str, Any]:
-    """The parameters of the trial whose values are the `nearest`."""
+    """Optuna's parameters of the `nearest` values."""
     values, entries = nearest(space, train), space.searched(train.algorithm)
     return {key: value for name in values for key, value in entries[name].point(name, values[name]).items()}
 

@@ -50,7 +50,9 @@ def tune(search: SearchConfig, *, trials: int, workers: int, command: str) -> tu
     with locks.one_at_a_time(root, "search"):
         study = optuna_study.begin(search)
         judge.compile_kernels(search.config)  # before several processes at once would try to
-        mirror = search_mirror.Mirror(search.config, root, study.study_name, study.user_attrs.get(optuna_study.RUN))
+        mirror = search_mirror.SearchMirror(
+            search.config, root, study.study_name, study.user_attrs.get(optuna_study.RUN)
+        )
         study.set_user_attr(optuna_study.RUN, mirror.run_id)
         with mirror.reported():
             found = _searched(search, study, trials, workers, mirror.update)

@@ -1,4 +1,4 @@
-"""What becomes of trials whose worker was killed, at whatever moment it was."""
+"""Trials whose worker was killed are retried, at whatever moment it was killed."""
 
 from __future__ import annotations
 
@@ -60,33 +60,53 @@ def give_heartbeat(study: optuna.Study, trial: optuna.Trial) -> None:
     storage.record_heartbeat(trial._trial_id)
 
 
-def heirs(study: optuna.Study, number: int) -> list[FrozenTrial]:
+def retries_of(study: optuna.Study, number: int) -> list[FrozenTrial]:
     return [trial for trial in study.trials if retries.retry_of(trial) == number]
+
+
+def test_optuna_has_what_retries_needs_beyond_its_documented_api(tmp_path: Path) -> None:
+    version = f"hlynr.studies.tuning.retries was written against Optuna 5.0; this is {optuna.__version__}"
+    address = f"sqlite:///{tmp_path}/optuna.db"
+    with retries.experimental():
+        storage = optuna.storages.RDBStorage(address, heartbeat_interval=1, grace_period=3)
+    study = optuna.create_study(storage=storage)
+    trial = study.ask()
+    study_id = storage.get_study_id_from_name(study.study_name)
+    assert storage.get_trial_id_from_study_id_trial_number(study_id, 0) == trial._trial_id, version
+    assert (storage.engine.dialect.name, storage.engine.url.database) == ("sqlite", f"{tmp_path}/optuna.db"), version
+    storage.record_heartbeat(trial._trial_id)
+    study.tell(trial, state=TrialState.FAIL)
+    with retries.experimental():
+        optuna.storages.RetryHeartbeatStaleTrialCallback()(study, study.trials[0])
+        assert optuna.storages.RetryHeartbeatStaleTrialCallback.retry_history(study.trials[1]) == [0], version
+    assert retries.retry_of(study.trials[1]) == 0, version
 
 
 def test_killed_before_the_first_heartbeat(brief: SearchConfig) -> None:
     study = optuna_study.join(brief)
-    gone, rate = begun(study)
+    killed, rate = begun(study)
     search_worker.work(TrialRequest(search=brief, worker=1, trials=3))
     states = [trial.state for trial in study.trials]
     assert states == [TrialState.FAIL] + 3 * [TrialState.COMPLETE]
-    assert [(heir.number, heir.params) for heir in heirs(study, gone.number)] == [(3, {"learning_rate": rate})]
+    assert [(retry.number, retry.params) for retry in retries_of(study, killed.number)] == [
+        (3, {"learning_rate": rate})
+    ]
 
 
 def test_killed_after_some_heartbeats(brief: SearchConfig) -> None:
     study = optuna_study.join(brief)
-    gone, rate = begun(study)
-    give_heartbeat(study, gone)
+    killed, rate = begun(study)
+    give_heartbeat(study, killed)
     search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
-    (heir,) = heirs(study, gone.number)
-    assert (heir.state, heir.params) == (TrialState.COMPLETE, {"learning_rate": rate})
+    (retry,) = retries_of(study, killed.number)
+    assert (retry.state, retry.params) == (TrialState.COMPLETE, {"learning_rate": rate})
 
 
-def test_killed_while_it_put_a_lost_one_back(brief: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lost one is marked as failed by then, and Optuna would forget it."""
+def test_killed_while_it_queued_a_retry(brief: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stale trial is marked as failed by then, and Optuna would not retry it."""
     study = optuna_study.join(brief)
-    gone, rate = begun(study)
-    give_heartbeat(study, gone)
+    killed, rate = begun(study)
+    give_heartbeat(study, killed)
     time.sleep(optuna_study.GRACE * brief.config.tune.heartbeat + 1.1)  # the databases' clocks may tick in seconds
     with monkeypatch.context() as patch:
         patch.setattr(retries, "without_retry", lambda _: (_ for _ in ()).throw(SystemExit))
@@ -94,11 +114,11 @@ def test_killed_while_it_put_a_lost_one_back(brief: SearchConfig, monkeypatch: p
             optuna_study.retrier(study, brief).queue_stale()
     assert [trial.state for trial in study.trials] == [TrialState.FAIL]
     optuna_study.retrier(study, brief).queue_stale()
-    (heir,) = heirs(study, gone.number)
-    assert (heir.state, heir.params) == (TrialState.WAITING, {"learning_rate": rate})
+    (retry,) = retries_of(study, killed.number)
+    assert (retry.state, retry.params) == (TrialState.WAITING, {"learning_rate": rate})
 
 
-def test_an_heir_that_is_lost_as_well_has_one_heir_again(brief: SearchConfig) -> None:
+def test_a_retry_that_fails_is_retried_once_itself(brief: SearchConfig) -> None:
     study = optuna_study.join(brief)
     first, rate = begun(study)
     for _ in range(3):
@@ -112,11 +132,11 @@ def test_an_heir_that_is_lost_as_well_has_one_heir_again(brief: SearchConfig) ->
 
 
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")  # threads share the filters
-def test_whoever_looks_at_the_same_time_it_is_put_back_once(brief: SearchConfig) -> None:
+def test_workers_that_check_at_the_same_time_queue_one_retry(brief: SearchConfig) -> None:
     study = optuna_study.join(brief)
     for _ in range(4):
-        gone, _ = begun(study)
-        study.tell(gone, state=TrialState.FAIL)
+        killed, _ = begun(study)
+        study.tell(killed, state=TrialState.FAIL)
     retriers = [optuna_study.retrier(optuna_study.join(brief), brief) for _ in range(6)]
     together = threading.Barrier(len(retriers))
 
@@ -132,17 +152,17 @@ def test_whoever_looks_at_the_same_time_it_is_put_back_once(brief: SearchConfig)
     assert sorted(retries.retry_of(trial) or 0 for trial in study.trials[4:]) == [0, 1, 2, 3]
 
 
-def test_it_is_tried_again_also_where_new_ones_came_before_it(brief: SearchConfig) -> None:
+def test_it_is_retried_also_after_new_trials(brief: SearchConfig) -> None:
     study = optuna_study.join(brief)
-    (gone, rate), (done, _) = begun(study), begun(study)
+    (killed, rate), (done, _) = begun(study), begun(study)
     study.tell(done, 0.5)
-    study.tell(gone, state=TrialState.FAIL)
+    study.tell(killed, state=TrialState.FAIL)
     search_worker.work(TrialRequest(search=brief, worker=1, trials=1))
-    (heir,) = heirs(study, gone.number)
-    assert (heir.state, heir.params) == (TrialState.COMPLETE, {"learning_rate": rate})
+    (retry,) = retries_of(study, killed.number)
+    assert (retry.state, retry.params) == (TrialState.COMPLETE, {"learning_rate": rate})
 
 
-def test_a_trial_that_broke_by_itself_is_not_tried_again(brief: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_that_broke_by_itself_is_not_retried(brief: SearchConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object) -> float:
         raise ZeroDivisionError("of its own")
 
@@ -156,7 +176,7 @@ def test_a_trial_that_broke_by_itself_is_not_tried_again(brief: SearchConfig, mo
     assert (done.state, retries.retry_of(done)) == (TrialState.COMPLETE, None)
 
 
-def test_a_trial_with_signs_of_life_is_left_alone_however_long_it_takes(brief: SearchConfig) -> None:
+def test_a_trial_with_heartbeats_is_not_retried_however_long_it_takes(brief: SearchConfig) -> None:
     study = optuna_study.join(brief)
     other = optuna_study.retrier(optuna_study.join(brief), brief)
 
