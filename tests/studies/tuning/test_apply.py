@@ -69,6 +69,6 @@ def test_a_search_around_a_strategy_keeps_what_that_one_says(file: Path) -> None
 def test_a_file_that_would_not_read_is_not_written(file: Path) -> None:
     record = searches.record(candidates=(searches.candidate(), searches.candidate(7, train={"gamma": 2.0})))
     before, after = apply.proposal(file, search_config.load(file), record)
-    with pytest.raises(ConfigError, match="gamma: 2.0 should be less than or equal to 1"):
+    with pytest.raises(ConfigError, match=r"gamma: 2\.0 should be less than or equal to 1"):
         apply.write(file, after, record.study)
     assert file.read_text() == before
