@@ -1,6 +1,7 @@
 """Reading params.yaml: YAML to `hlynr.config.config.Config`, with every fault as one line.
 
-A line names the key, the value and what is allowed: ``train.clip_range.start: 1.5 should be less than 1``.
+A line names the key, the value and what is allowed: ``train.clip_range.start: 1.5 should be less than 1``. What loads
+or checks raises `ConfigError`, which lists every fault found.
 """
 
 from __future__ import annotations
@@ -29,30 +30,18 @@ class ConfigError(InputError):
 
 
 def load(path: Path, overrides: Iterable[str] = ()) -> Config:
-    """Read ``path`` and apply ``section.key=value`` overrides (values in YAML).
-
-    Raises:
-        ConfigError: listing every fault found.
-    """
+    """Read ``path`` and apply ``section.key=value`` overrides (values in YAML)."""
     return parse(read(path), overrides)
 
 
 def load_plan(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
-    """The configuration under each strategy of ``retrain.plan``, in its order.
-
-    Raises:
-        ConfigError: listing every fault found in any of them.
-    """
+    """The configuration under each strategy of ``retrain.plan``, in its order."""
     tree, overrides = read(path), list(overrides)
     return _under(tree, ((name, overrides) for name in parse(tree, overrides).retrain.plan))
 
 
 def load_strategies(path: Path) -> list[Config]:
-    """The configuration under each strategy of the file, which may contradict itself only once it is followed.
-
-    Raises:
-        ConfigError: listing every fault found in any of them.
-    """
+    """The configuration under each strategy of the file, which may contradict itself only once it is followed."""
     tree = read(path)
     return _under(tree, ((name, []) for name in parse(tree).strategies))
 
@@ -62,9 +51,6 @@ def load_stability(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
 
     As of retraining 0: the seeds are those that the study names. On the CPU and one thread: the results do not depend
     on the device, and the other cores are for other runs.
-
-    Raises:
-        ConfigError: listing every fault found in any of them.
     """
     tree, overrides = read(path), list(overrides)
     fixed = ["run.retraining=0", "train.device=cpu", "train.torch_threads=1"]
@@ -79,11 +65,7 @@ def load_stability(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """The file's tree, unchecked but for being a mapping without repeated keys.
-
-    Raises:
-        ConfigError: if it is missing or no YAML mapping.
-    """
+    """The file's tree, unchecked but for being a mapping without repeated keys."""
     try:
         tree = strict_yaml.load(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -99,11 +81,7 @@ def read(path: Path) -> dict[str, Any]:
 
 
 def parse(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
-    """Check a tree as read from YAML.
-
-    Raises:
-        ConfigError: listing every fault found.
-    """
+    """Check a tree as read from YAML."""
     whole = json.loads(json.dumps(tree, default=str))  # a deep copy in which every key is a string
     overrides = list(overrides)
     found = former_names.to_present(whole)

@@ -413,7 +413,7 @@ def served(config, folder):
 
 
 def pruned(config):
-    """From when on `hlynr prune` keeps everything, whether it looks into the remote, whether a retraining ends with it."""
+    """The age that `hlynr prune` keeps, whether it prunes the remote, whether a retraining ends with it."""
     from flows import retrain as module
 
     seen = {"after the retraining": False}
