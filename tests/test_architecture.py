@@ -10,6 +10,7 @@ import resource
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,15 +103,23 @@ def test_an_import_brings_nothing_heavier_along(package: str) -> None:
     assert not FREE_OF[package] & set(json.loads(done.stdout))
 
 
-def test_every_folder_says_what_it_is_free_of() -> None:
-    folders = {name for name in MODULES if name.count(".") == 1 and _below(name) != [name]} - {"hlynr.studies"}
-    assert folders <= FREE_OF.keys()
+def test_every_folder_has_a_layer_and_says_what_it_is_free_of() -> None:
+    folders = {name for name in MODULES if name.count(".") == 1 and _below(name) != [name]} | {"flows"}
+    assert {package for line in _layers() for package in line.split(" | ")} == folders
+    assert folders - {"hlynr.studies"} <= FREE_OF.keys()
+    assert len(folders) <= 14  # flows is beside hlynr
 
 
 def test_no_loose_modules() -> None:
     loose = {path.name for path in (ROOT / "hlynr").iterdir() if path.is_file()}
     assert loose == {"__init__.py", "__main__.py", "py.typed"}
-    assert len([name for name in FREE_OF if name.count(".") == 1]) <= 13
+
+
+def test_one_name_is_one_class() -> None:
+    """Classes that a module keeps to itself may be called alike."""
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in SOURCES]
+    names = [node.name for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
+    assert [name for name, count in Counter(names).items() if count > 1 and not name.startswith("_")] == []
 
 
 def test_no_module_over_400_lines() -> None:
