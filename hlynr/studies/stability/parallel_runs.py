@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from hlynr.evaluation import judge
 from hlynr.records.stability import StabilityRun
 from hlynr.runtime.errors import TrainingError
 from hlynr.studies import process_pool
@@ -28,6 +27,8 @@ def complete(runs: Sequence[Assignment], board: StabilityBoard) -> list[Stabilit
         board.done(record)
     remaining = [run for run in longest_first(runs) if board.by_name[run.name].record is None]
     if remaining:
+        from hlynr.evaluation import judge
+
         judge.compile_kernels(remaining[0].config)  # before several processes at once would try to
         tasks = [Task(run.name, COMMAND, run, run.out / MESSAGES, [board.by_name[run.name]]) for run in remaining]
         process_pool.run(tasks, board.workers, board)
