@@ -81,7 +81,7 @@ def evaluate(project: Project) -> EvaluationReport:
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
     """Decide, without doing anything yet."""
     decision = steps.gate(project, result, report)
-    table("gate", tables.gate_markdown(decision), decision.reason)
+    table("gate", tables.gate_rows(decision), decision.reason)
     return decision
 
 

@@ -57,7 +57,7 @@ def prune(
 ) -> None:
     """Remove what has no decision and is older than retention.days; what the registry points to stays for good."""
     from hlynr.ops.retention import prune as retention_prune
-    from hlynr.report import retention as view
+    from hlynr.report import service as view
 
     record = retention_prune.prune(options.project(params, set_), dry_run=dry_run)
     show(view.pruned(record), record, json)

@@ -10,11 +10,15 @@ Cause = Literal["tracker", "frame", "task", "reward", "observation", "policy"]
 """Where a fault can lie, most upstream first: what is wrong there spoils everything after it."""
 
 
+FindingStatus = Literal["ok", "warning", "fault", "skipped"]
+"""A fault is a reason for a policy to fail, a warning is none by itself; a skipped check does not apply."""
+
+
 class Finding(Record):
     """What one check of a diagnosis found, in a sentence and in numbers."""
 
     check: str
-    status: Literal["ok", "warning", "fault", "skipped"]
+    status: FindingStatus
     cause: Cause | None
     """Where the fault or the warning lies; None if all is well."""
     finding: str

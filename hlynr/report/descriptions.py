@@ -112,7 +112,7 @@ def _why(decision: GateDecision | None, promotion: Promotion | None) -> str:
 
 
 def _gate(decision: GateDecision) -> str:
-    parts = [*_headed("Gate"), _spaced(tables.gate_markdown(decision))]
+    parts = [*_headed("Gate"), _spaced(tables.gate_rows(decision))]
     if decision.comparison is not None:
         parts.append(text.duel(decision.comparison))
     return _joined(parts)
@@ -151,12 +151,11 @@ def _minute(entry: Promotion) -> str:
 
 def _origin(source: TrainResult | EvaluationReport) -> str:
     lineage = source.lineage
-    commit = text.UNKNOWN if lineage.git_commit is None else lineage.git_commit[:12]
-    dirty = " with uncommitted changes" if lineage.git_dirty else ""
+    commit = text.commit(lineage.git_commit, lineage.git_dirty)
     saved = "" if lineage.dvc_experiment is None else f", DVC experiment `{lineage.dvc_experiment}`"
     return (
         f"Lineage `{lineage.id}`, retraining {lineage.retraining}, attempt {lineage.attempt} ({lineage.strategy}): "
-        f"commit `{commit}`{dirty}{saved}, bundle sha256 `{source.bundle_sha256[:12]}`."
+        f"commit {commit}{saved}, bundle sha256 `{source.bundle_sha256[:12]}`."
     )
 
 

@@ -95,11 +95,14 @@ def _page(diagnosis: Diagnosis, images: dict[str, str]) -> str:
 
 def _findings(found: Iterable[Finding]) -> str:
     rows = [
-        f'<tr><td class="{_CLASSES[finding.status]}">{finding.status}</td><td>{html.escape(finding.check)}</td>'
-        f'<td>{html.escape(finding.finding)}<div class="figures">{_figures(finding)}</div></td></tr>'
+        {
+            "status": f'<span class="{_CLASSES[finding.status]}">{finding.status}</span>',
+            "check": html.escape(finding.check),
+            "finding": f'{html.escape(finding.finding)}<div class="figures">{_figures(finding)}</div>',
+        }
         for finding in found
     ]
-    return "<table><tr><th>status</th><th>check</th><th>finding</th></tr>" + "".join(rows) + "</table>"
+    return _table(rows, words=("status", "check", "finding"))
 
 
 def _figures(finding: Finding) -> str:
@@ -108,47 +111,34 @@ def _figures(finding: Finding) -> str:
 
 def _episodes(sampled: Sequence[SampledEpisode]) -> str:
     """Failures first; at most `SHOWN`."""
-    names = (
-        "episode",
-        "outcome",
-        "cause",
-        "miss",
-        "time",
-        "reward",
-        "first detection",
-        "detections",
-        "rejected",
-        "fuel",
-    )
-    header = "".join(f"<th{_right(column)}>{name}</th>" for column, name in enumerate(names))
     shown = sorted(sampled, key=lambda episode: episode.outcome == "intercept")[:SHOWN]
-    rows = ["<tr>" + "".join(map(_cell, range(len(names)), _row(episode))) + "</tr>" for episode in shown]
     note = f'<p class="facts">{len(shown)} of {len(sampled)} episodes, failures first; {RECORD} holds all.</p>'
-    return f"<table><tr>{header}</tr>{''.join(rows)}</table>{note}"
+    return _table([_row(episode) for episode in shown], words=("outcome", "cause")) + note
 
 
-def _row(episode: SampledEpisode) -> tuple[str, ...]:
-    return (
-        str(episode.episode),
-        episode.outcome.replace("_", " "),
-        episode.cause,
-        text.metres(episode.miss_distance),
-        text.duration(episode.seconds),
-        text.signed(episode.reward),
-        text.duration(episode.first_detection),
-        str(episode.detections),
-        str(episode.rejections),
-        text.percent(episode.fuel_left),
-    )
+def _row(episode: SampledEpisode) -> dict[str, str]:
+    return {
+        "episode": str(episode.episode),
+        "outcome": html.escape(episode.outcome.replace("_", " ")),
+        "cause": html.escape(episode.cause),
+        "miss": text.metres(episode.miss_distance),
+        "time": text.duration(episode.seconds),
+        "reward": text.signed(episode.reward),
+        "first detection": text.duration(episode.first_detection),
+        "detections": str(episode.detections),
+        "rejected": str(episode.rejections),
+        "fuel": text.percent(episode.fuel_left),
+    }
 
 
-def _cell(column: int, content: str) -> str:
-    return f"<td{_right(column)}>{html.escape(content)}</td>"
-
-
-def _right(column: int) -> str:
-    """Outcome and cause are words, the rest numbers."""
-    return "" if column in (1, 2) else ' class="number"'
+def _table(rows: Sequence[dict[str, str]], words: Sequence[str]) -> str:
+    """Rows of equal keys, their cells HTML; columns other than ``words`` hold numbers."""
+    if not rows:
+        return ""
+    kinds = {name: "" if name in words else ' class="number"' for name in rows[0]}
+    lines = ["".join(f"<th{kind}>{name}</th>" for name, kind in kinds.items())]
+    lines += ["".join(f"<td{kinds[name]}>{cell}</td>" for name, cell in row.items()) for row in rows]
+    return "<table>" + "".join(f"<tr>{line}</tr>" for line in lines) + "</table>"
 
 
 def _image(path: Path) -> str:

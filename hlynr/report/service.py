@@ -1,11 +1,11 @@
-"""The answer of `hlynr status` for the terminal."""
+"""The answers of `hlynr status` and `hlynr prune` for the terminal."""
 
 from __future__ import annotations
 
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from hlynr.records.service import ServiceStatus
+from hlynr.records.service import PruneRecord, ServiceStatus
 from hlynr.report import text
 from hlynr.report.tables import grid
 
@@ -30,6 +30,42 @@ def status(found: ServiceStatus) -> RenderableType:
     return Group(*blocks, *(Padding(line, (0, 1)) for line in lines), *review)
 
 
+def pruned(record: PruneRecord) -> RenderableType:
+    """What `hlynr prune` removed, what stays and why, and what failed."""
+    from rich.console import Group
+    from rich.padding import Padding
+
+    blocks = [grid(headline(record), _pruned_items(record))] if record.items else []
+    kept = [{"kept": str(each.count), "": each.kind, "since": each.reason} for each in record.kept]
+    lines = [
+        *([] if record.items else [headline(record)]),
+        *record.notes,
+        *(f"WARNING: {fault}" for fault in record.faults),
+    ]
+    return Group(*blocks, *([grid("Kept", kept)] if kept else []), *(Padding(line, (0, 1)) for line in lines))
+
+
+def headline(record: PruneRecord) -> str:
+    """The result in a line."""
+    if not record.items:
+        return f"Nothing to prune: all that is older than {record.days} days has come to a decision"
+    said = "Would remove" if record.dry_run else "Removed"
+    return f"{said} {len(record.items)} thing{'s' if len(record.items) > 1 else ''}, {text.size(record.bytes)}"
+
+
+def _pruned_items(record: PruneRecord) -> list[dict[str, str]]:
+    return [
+        {
+            "what": item.kind,
+            "name": item.name,
+            "reason": item.reason,
+            "age": "-" if item.age_days is None else f"{item.age_days:.0f} d",
+            "size": "-" if item.bytes is None else text.size(item.bytes),
+        }
+        for item in record.items
+    ]
+
+
 def _section(title: str, rows: list[dict[str, str]]) -> list[RenderableType]:
     """The title above the table, not in it: there it would wrap where the table ends."""
     from rich.text import Text
@@ -42,7 +78,7 @@ def _up(found: ServiceStatus) -> list[str]:
         return []
     took = "" if found.took is None else f", healthy after {found.took:.0f} s"
     load = found.load
-    uses = "" if load is None else f"; uses {_size(load.memory)} of memory and {load.cpu:.1%} of a core"
+    uses = "" if load is None else f"; uses {text.size(load.memory)} of memory and {load.cpu:.1%} of a core"
     logs = sorted({each.log.rpartition("/")[0] for each in found.components if each.log})
     return [f"Logs: {', '.join(logs)}", f"Up: since {_time(found.since)} UTC{took}{uses}"]
 
@@ -73,12 +109,8 @@ def _retrainings(found: ServiceStatus) -> list[dict[str, str]]:
 
 
 def _disk(found: ServiceStatus) -> str:
-    used = ", ".join(f"{use.name} {_size(use.bytes)}" for use in found.disk)
-    return f"{used}; {_size(found.disk_free)} free"
-
-
-def _size(count: int) -> str:
-    return f"{count / 1e9:.1f} GB" if count >= 1e9 else f"{count / 1e6:.0f} MB"
+    used = ", ".join(f"{use.name} {text.size(use.bytes)}" for use in found.disk)
+    return f"{used}; {text.size(found.disk_free)} free"
 
 
 def _time(when: datetime | None) -> str:

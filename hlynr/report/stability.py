@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING
 
 from hlynr.records.base import write_text
-from hlynr.records.stability import StabilityGroup, StabilityRecord, StabilityRun, Stretch
+from hlynr.records.stability import StabilityGroup, StabilityRecord, Stretch
 from hlynr.report import stability_figures as figures
 from hlynr.report import tables, text
 
@@ -93,17 +93,12 @@ def _finding(record: StabilityRecord, group: StabilityGroup) -> str:
 
 
 def _origin(record: StabilityRecord) -> str:
-    trained = text.listed(sorted({_commit(run) for run in record.runs}))
+    trained = text.listed(sorted({text.commit(run.git_commit, run.git_dirty) for run in record.runs}))
     versions = text.listed(f"{package} {version}" for package, version in record.versions.items())
     return (
-        f"Written on {record.created[:10]} at commit {_commit(record)}; trained at commit {trained}, on the CPU with "
+        f"Written on {record.created[:10]} at commit {text.commit(record.git_commit, record.git_dirty)}; trained at commit {trained}, on the CPU with "
         f"one thread each, {text.duration(sum(run.seconds for run in record.runs))} in all. {versions}."
     )
-
-
-def _commit(made: StabilityRecord | StabilityRun) -> str:
-    name = text.UNKNOWN if made.git_commit is None else f"`{made.git_commit[:12]}`"
-    return f"{name} with uncommitted changes" if made.git_dirty else name
 
 
 def _strategies(record: StabilityRecord) -> list[dict[str, str]]:

@@ -8,18 +8,20 @@ from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from hlynr.records.stability import StabilityDocument, StabilityRecord, StabilityRun
+from hlynr.records.stability import StabilityDocument, StabilityGroup, StabilityRecord, StabilityRun
 from hlynr.report import style, text
 
 Quantity = Literal["success_rate", "mean_reward", "std", "action_saturation"]
-COLOURS: dict[Quantity, str] = {
-    "success_rate": style.BLUE,
-    "mean_reward": style.GREEN,
-    "std": style.ORANGE,
-    "action_saturation": style.PURPLE,
+LOOKS: dict[Quantity, tuple[str, str]] = {
+    "success_rate": ("success rate", style.BLUE),
+    "mean_reward": ("mean reward", style.GREEN),
+    "std": ("standard deviation", style.ORANGE),
+    "action_saturation": ("action saturation", style.PURPLE),
 }
+"""Label and colour."""
 ROW = 2.7
 """[in] height of one strategy's panels."""
 
@@ -32,18 +34,10 @@ def learning(record: StabilityRecord, path: Path) -> Path:
         f"table of the analysis before this project, at {record.document.ticks_per_timestep} ticks to a timestep",
         height=ROW * len(record.strategies) + 1.0,
     )
-    panels = figure.subplots(len(record.strategies), 2, squeeze=False)
-    for (left, right), group in zip(panels, record.strategies, strict=True):
-        runs = [run for run in record.runs if run.strategy == group.strategy]
-        _curves(left, runs, "success_rate")
-        _document(left, record.document)
-        style.tidy(left, "timesteps", f"{group.strategy}\nsuccess rate")
-        style.rate_axis(left)
-        style.legend_above(left, columns=2)
-        _curves(right, runs, "mean_reward")
-        style.tidy(right, "timesteps", "mean reward")
-        for axes in (left, right):
-            style.timestep_axis(axes, group.timesteps)
+    for axes, _ in _panels(figure, record, record.strategies, "success_rate", "mean_reward"):
+        _document(axes, record.document)
+        style.rate_axis(axes)
+        style.legend_above(axes, columns=2)
     return style.save(figure, path)
 
 
@@ -58,23 +52,30 @@ def spread(record: StabilityRecord, path: Path) -> Path:
         "training's action components outside that box" + (f". Not recorded: {missing}" if missing else ""),
         height=ROW * len(groups) + 1.0,
     )
-    panels = figure.subplots(len(groups), 2, squeeze=False)
-    for (left, right), group in zip(panels, groups, strict=True):
-        runs = [run for run in record.runs if run.strategy == group.strategy]
-        _curves(left, runs, "std")
-        style.tidy(left, "timesteps", f"{group.strategy}\nstandard deviation")
+    for left, right in _panels(figure, record, groups, "std", "action_saturation"):
         left.set_ylim(bottom=0.0)
-        _curves(right, runs, "action_saturation")
-        style.tidy(right, "timesteps", "action saturation")
         style.rate_axis(right)
-        for axes in (left, right):
-            style.timestep_axis(axes, group.timesteps)
     return style.save(figure, path)
+
+
+def _panels(
+    figure: Figure, record: StabilityRecord, groups: Sequence[StabilityGroup], *quantities: Quantity
+) -> list[list[Axes]]:
+    """A row of panels for each strategy, one for each quantity, with its curves over the timesteps."""
+    panels: list[list[Axes]] = figure.subplots(len(groups), len(quantities), squeeze=False).tolist()
+    for row, group in zip(panels, groups, strict=True):
+        runs = [run for run in record.runs if run.strategy == group.strategy]
+        for axes, quantity in zip(row, quantities, strict=True):
+            _curves(axes, runs, quantity)
+            label = LOOKS[quantity][0]
+            style.tidy(axes, "timesteps", f"{group.strategy}\n{label}" if axes is row[0] else label)
+            style.timestep_axis(axes, group.timesteps)
+    return panels
 
 
 def _curves(axes: Axes, runs: Sequence[StabilityRun], quantity: Quantity) -> None:
     """A thin line per run, and mean and range of those that were evaluated at the same time."""
-    colour = COLOURS[quantity]
+    colour = LOOKS[quantity][1]
     at: dict[int, list[float]] = {}
     for run in runs:
         points = [(point.timesteps, value) for point in run.points if (value := getattr(point, quantity)) is not None]
@@ -135,11 +136,11 @@ def _ending(axes: Axes, row: int, run: StabilityRun) -> None:
     axes.errorbar(
         [heldout], [row + 0.26], xerr=spread, fmt="D", color=style.GREEN, markersize=4, linewidth=1.2, label="held-out"
     )
-    told = "collapsed" if run.collapsed else text.percent(run.final_over_peak)
-    axes.text(1.085, row, told, va="center", ha="right", fontsize=10, color=colour)
+    result = "collapsed" if run.collapsed else text.percent(run.final_over_peak)
+    axes.text(1.085, row, result, va="center", ha="right", fontsize=10, color=colour)
 
 
 def _floor(runs: Sequence[StabilityRun]) -> float:
-    """The left end of the axis: a tenth below the least that is shown, so that runs alike can be told apart."""
+    """The left end of the axis: a tenth below the least that is shown, so that similar runs can be distinguished."""
     shown = [value for run in runs for value in (run.final_window_success, run.heldout_success_rate_ci[0]) if value]
     return max(min(shown, default=0.0) - 0.1, 0.0)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from hlynr.config.config import Config
@@ -22,23 +22,23 @@ UNITS = {"range": "m", "azimuth": "deg", "elevation": "deg", "target_speed": "m/
 
 
 def summary(record: RetrainRecord, config: Config) -> RenderableType:
-    """What the retraining brought, why, and where to look next."""
+    """The result of a retraining, the reason, and where its records are."""
     from rich.console import Group
 
     decision = record.decision
     return Group(
         _banner(record, config.tracking.model),
         *([grid("The plan", attempt_rows(record.attempts))] if len(record.attempts) > 1 else []),
-        _standings(record),
-        grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_markdown(decision)),
+        _comparison(record),
+        grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_rows(decision)),
         grid(f"Report on {record.evaluation.report.episodes:,} episodes", report_rows(record.evaluation)),
         _split(record.seconds),
         _next(config.run.outputs),
     )
 
 
-def policy_summary(report: PolicyReport) -> RenderableType:
-    """One policy on one seed set."""
+def judgement(report: Judgement) -> RenderableType:
+    """One policy on one seed set, with the reference laws on the same engagements."""
     from rich.console import Group
 
     intercept_time = text.duration(report.mean_time_to_intercept)
@@ -55,37 +55,25 @@ def policy_summary(report: PolicyReport) -> RenderableType:
     ]
     rows = [{"quantity": key, "value": value} for key, value in facts]
     return Group(
-        grid(f"{text.title(report.policy)} on {report.scenario}", rows), grid("Success by slice", slice_rows(report))
+        grid(f"{text.title(report.policy)} on {report.scenario}", rows),
+        grid("Success by slice", slice_rows(report)),
+        grid("On the same engagements", _standings({report.policy: report, **report.baselines})),
     )
 
 
-def judgement(found: Judgement) -> RenderableType:
-    """One policy on one seed set, with the reference laws on the same engagements."""
-    from rich.console import Group
-
-    rows = [
-        _standing(text.policy_name(key), report) for key, report in {found.policy: found, **found.baselines}.items()
-    ]
-    return Group(policy_summary(found), grid("On the same engagements", rows))
-
-
 def evaluation_summary(evaluation: EvaluationReport) -> RenderableType:
-    """The evaluate stage's result: report against targets, held-out engagements beside the laws."""
+    """The evaluate stage: held-out engagements beside the laws, report against targets."""
     from rich.console import Group
 
     heldout = evaluation.heldout
-    reports = {"policy": heldout, **evaluation.baselines}
     return Group(
-        grid(
-            f"Success within {heldout.capture_radius:g} m; {heldout.episodes:,} held-out engagements",
-            [_standing(text.policy_name(key), report) for key, report in reports.items()],
-        ),
+        grid(_heldout_title(heldout), _standings({"policy": heldout, **evaluation.baselines})),
         grid(f"Report on {evaluation.report.episodes:,} episodes", report_rows(evaluation)),
     )
 
 
 def training_summary(result: TrainResult) -> RenderableType:
-    """What a training came to."""
+    """The result of a training."""
     facts = {
         "verdict": f"{result.verdict.status}: {result.verdict.reason}",
         "best": f"{text.percent(result.best_success)} at {result.best_timesteps:,} timesteps (selection seeds)",
@@ -97,11 +85,11 @@ def training_summary(result: TrainResult) -> RenderableType:
 
 
 def decision_summary(decision: GateDecision, promotion: Promotion) -> RenderableType:
-    """The gate's rows and what became of the version."""
+    """The gate's rules and the decision on the version."""
     from rich.console import Group
 
     title = f"{text.headline(promotion)}: {text.reason(promotion.reason)}"
-    return Group(title, grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_markdown(decision)))
+    return Group(title, grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_rows(decision)))
 
 
 def history(promotions: Sequence[Promotion], model: str = "") -> RenderableType:
@@ -121,7 +109,7 @@ def history(promotions: Sequence[Promotion], model: str = "") -> RenderableType:
 
 
 def checks(found: Sequence[Check]) -> RenderableType:
-    """The doctor's checklist; what fails without being required is a warning."""
+    """The preflight checks; a failed one that is not required is a warning."""
     rows = [
         {"check": item.name, "state": "ok" if item.ok else "FAIL" if item.required else "warn", "detail": item.detail}
         for item in found
@@ -131,7 +119,7 @@ def checks(found: Sequence[Check]) -> RenderableType:
 
 
 def diagnosis(found: Diagnosis) -> RenderableType:
-    """The verdict, and one line per check; what is not in order is told in full."""
+    """The verdict, and one line per check; faults and warnings in full."""
     rows = [
         {
             "check": finding.check,
@@ -143,7 +131,7 @@ def diagnosis(found: Diagnosis) -> RenderableType:
     return grid(f"{found.subject}: {found.verdict.partition('. ')[0].rstrip('.')}.", rows)
 
 
-def gate_markdown(decision: GateDecision) -> list[dict[str, str]]:
+def gate_rows(decision: GateDecision) -> list[dict[str, str]]:
     """One row per rule of the gate."""
     return [
         {"rule": rule.name, "value": rule.value, "bound": rule.bound, "verdict": "pass" if rule.passed else "FAIL"}
@@ -186,7 +174,7 @@ def attempt_rows(attempts: Sequence[Attempt]) -> list[dict[str, str]]:
             "attempt": f"{attempt.lineage.attempt} {attempt.lineage.strategy}",
             "why": attempt.lineage.reason or text.UNKNOWN,
             "best": text.percent(attempt.best_success),
-            "came to": attempt.outcome,
+            "result": attempt.outcome,
         }
         for attempt in attempts
     ]
@@ -207,24 +195,32 @@ def _banner(record: RetrainRecord, model: str) -> RenderableType:
     lines = Text(f"\n{text.headline(record.promotion, model)}\n", style="bold green" if promoted else "bold yellow")
     lines.append(f"{text.reason(record.decision.reason)}\n", style="not bold default")
     verdict = record.train.verdict
-    trained = f"Retraining {record.lineage.retraining}, lineage {record.lineage.id}. Training: {verdict.status}, {verdict.reason}"
-    return lines.append(f"{trained}\n", style="not bold default")
+    lineage = f"Retraining {record.lineage.retraining}, lineage {record.lineage.id}"
+    training = f"{lineage}. Training: {verdict.status}, {verdict.reason}\n"
+    return lines.append(training, style="not bold default")
 
 
-def _standings(record: RetrainRecord) -> RenderableType:
+def _comparison(record: RetrainRecord) -> RenderableType:
     evaluation, comparison = record.evaluation, record.decision.comparison
     role = "champion" if record.promotion.champion_after == record.promotion.version else "challenger"
     name = f"{role} {text.version(record.promotion.version)}"
     report, heldout = evaluation.report, evaluation.heldout
     rows = [_standing(f"{name}, {report.episodes:,} episodes", report), _standing(f"{name}, held-out", heldout)]
     if comparison is not None:
-        before = (
-            f"champion {text.version(comparison.champion_version)} {'(replaced)' if role == 'champion' else '(stays)'}"
+        before = f"champion {text.version(comparison.champion_version)}"
+        name = f"{before} ({'replaced' if role == 'champion' else 'stays'})"
+        rows.append(
+            {**dict.fromkeys(rows[0], ""), "policy": name, "success": text.percent(comparison.champion_success)}
         )
-        won = text.percent(comparison.champion_success)
-        rows.append({**dict.fromkeys(rows[0], ""), "policy": before, "success": won})
-    rows += [_standing(text.policy_name(key), evaluation.baselines[key]) for key in evaluation.baselines]
-    return grid(f"Success within {heldout.capture_radius:g} m; {heldout.episodes:,} held-out engagements", rows)
+    return grid(_heldout_title(heldout), rows + _standings(evaluation.baselines))
+
+
+def _heldout_title(heldout: PolicyReport) -> str:
+    return f"Success within {heldout.capture_radius:g} m; {heldout.episodes:,} held-out engagements"
+
+
+def _standings(reports: Mapping[str, PolicyReport]) -> list[dict[str, str]]:
+    return [_standing(text.policy_name(key), report) for key, report in reports.items()]
 
 
 def _standing(name: str, report: PolicyReport) -> dict[str, str]:

@@ -76,6 +76,22 @@ def figure(metric: str, value: float) -> str:
     return metres(value) if "distance" in name else signed(value)
 
 
+def size(count: int) -> str:
+    """Bytes as ``3.4 GB``, ``790 MB`` or ``12 kB``."""
+    return (
+        f"{count / 1e9:.1f} GB"
+        if count >= 1e9
+        else f"{count / 1e6:.0f} MB"
+        if count >= 1e6
+        else f"{count / 1e3:.0f} kB"
+    )
+
+
+def commit(name: str | None, dirty: bool | None) -> str:
+    """A git commit as markdown."""
+    return (UNKNOWN if name is None else f"`{name[:12]}`") + (" with uncommitted changes" if dirty else "")
+
+
 def policy_name(key: str) -> str:
     """A policy's key as people write it."""
     return NAMES.get(key, key)

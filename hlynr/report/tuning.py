@@ -192,11 +192,10 @@ def _written(value: Any) -> str:
 
 
 def _origin(record: TuneRecord) -> str:
-    commit = text.UNKNOWN if record.git_commit is None else f"`{record.git_commit[:12]}`"
-    dirty = " with uncommitted changes" if record.git_dirty else ""
+    commit = text.commit(record.git_commit, record.git_dirty)
     versions = text.listed(f"{package} {version}" for package, version in record.versions.items())
     places = len({trial.place for trial in record.trials if trial.place})
     return (
-        f"Written on {record.created[:10]} at commit {commit}{dirty}, on the CPU with one thread for each training, "
+        f"Written on {record.created[:10]} at commit {commit}, on the CPU with one thread for each training, "
         f"by {places} worker processes. {versions}."
     )

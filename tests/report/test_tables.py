@@ -12,7 +12,7 @@ from rich.console import Console
 from support import ROOT, samples
 
 from hlynr.config import params
-from hlynr.records.evaluation import TargetRow
+from hlynr.records.evaluation import Judgement, PolicyReport, TargetRow
 from hlynr.records.retraining import Check, RetrainRecord
 from hlynr.report import tables, text
 
@@ -27,6 +27,11 @@ def shown(renderable: Any, width: int = 80, **options: Any) -> str:
 
 def one_line(words: str) -> str:
     return " ".join(words.split())
+
+
+def judged(report: PolicyReport) -> Judgement:
+    laws = samples.evaluation().baselines
+    return Judgement.model_validate(report.model_dump() | {"baselines": {"random": laws["random"].model_dump()}})
 
 
 RETRAININGS = {
@@ -83,8 +88,8 @@ def test_brackets_in_a_record_are_not_taken_for_markup() -> None:
     assert "none [bold]found[/bold]" in shown(tables.checks(found))
 
 
-def test_policy_summary_tells_everything_once() -> None:
-    printed = shown(tables.policy_summary(samples.policy("pn", 0.581, 0.5502, 0.6112)))
+def test_a_judgement_has_every_figure() -> None:
+    printed = shown(tables.judgement(judged(samples.policy("pn", 0.581, 0.5502, 0.6112))))
     assert max(map(len, printed.splitlines())) <= 80
     words = one_line(printed)
     for expected in (
@@ -95,12 +100,14 @@ def test_policy_summary_tells_everything_once() -> None:
         "target_impact 419",
         "precision -0.05",
         "elevation 45 60 deg 333 89.2 % (86.7-91.7)",
+        "On the same engagements",
+        "random 0.1 % (0.0-0.6)",
     ):
         assert expected in words
 
 
-def test_policy_summary_without_engagements() -> None:
-    words = one_line(shown(tables.policy_summary(samples.empty_policy())))
+def test_a_judgement_without_engagements() -> None:
+    words = one_line(shown(tables.judgement(judged(samples.empty_policy()))))
     assert "success n/a" in words
     assert "time to intercept n/a (episodes n/a)" in words
     assert "nan" not in words.lower()
@@ -153,7 +160,7 @@ def test_checks_tell_failures_from_warnings() -> None:
 
 
 def test_rows_for_stores_are_plain_strings() -> None:
-    gate = tables.gate_markdown(samples.decision(promote=False))
+    gate = tables.gate_rows(samples.decision(promote=False))
     assert gate[3] == {
         "rule": "gain_over_champion",
         "value": "0.3 points",

@@ -1,5 +1,5 @@
 """Malformed params files: edits of params.yaml, or whole texts, with the lines each must give."""
-# ruff: noqa: E501  (the lines are what a user sees)
+
 # fmt: off
 
 import math

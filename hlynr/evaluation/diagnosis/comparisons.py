@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from hlynr.evaluation.diagnosis import findings
+from hlynr.evaluation.diagnosis.findings import finding, percent
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.policy import Frame, Policy
 from hlynr.evaluation.recording import Recording, Setup, record
@@ -35,26 +35,24 @@ def omniscient(setup: Setup, original: Recording, learner: Callable[[], Policy] 
     truth, estimate = record(pn, setup, omniscient=True).success_rate, record(pn, setup).success_rate
     figures = {"policy": original.success_rate, "pn_truth": truth, "pn_estimate": estimate}
     numbers = (
-        f"PN succeeds in {findings.percent(truth)} on the truth and {findings.percent(estimate)} on the estimate, "
-        f"the policy in {findings.percent(original.success_rate)}."
+        f"PN succeeds in {percent(truth)} on the truth and {percent(estimate)} on the estimate, "
+        f"the policy in {percent(original.success_rate)}."
     )
     if learner:
         learned = record(learner(), setup, omniscient=True).success_rate
         figures["learned_on_truth"] = learned
-        numbers += f" Its class, trained briefly on the truth, succeeds there in {findings.percent(learned)}."
+        numbers += f" Its class, trained briefly on the truth, succeeds there in {percent(learned)}."
     if truth < setup.config.gate.baseline:
-        bar = findings.percent(setup.config.gate.baseline)
+        bar = percent(setup.config.gate.baseline)
         text = f"The task is out of reach: even PN on the truth stays below the baseline of {bar}. {numbers}"
-        return findings.fault(OMNISCIENT, "task", text, **figures)
+        return finding(OMNISCIENT, "fault", "task", text, **figures)
     if original.success_rate >= HALF * truth:
-        return findings.fine(OMNISCIENT, f"The policy makes good use of what it sees. {numbers}", **figures)
+        return finding(OMNISCIENT, "ok", None, f"The policy makes good use of what it sees. {numbers}", **figures)
     if original.success_rate < estimate:
         text = f"The policy has not learned what PN makes of the same observations. {numbers}"
-        return findings.fault(OMNISCIENT, "policy", text, **figures)
-    report = findings.fault if estimate < HARDLY_EVER else findings.warning
-    return report(
-        OMNISCIENT, "observation", f"What the truth would allow is lost in the estimate. {numbers}", **figures
-    )
+        return finding(OMNISCIENT, "fault", "policy", text, **figures)
+    text = f"What the truth would allow is lost in the estimate. {numbers}"
+    return finding(OMNISCIENT, "fault" if estimate < HARDLY_EVER else "warning", "observation", text, **figures)
 
 
 def turned(setup: Setup, original: Recording, policy: Policy) -> Finding:
@@ -72,12 +70,12 @@ def turned(setup: Setup, original: Recording, policy: Policy) -> Finding:
     figures = {"angle": angle, "policy": original.success_rate, "turned": changed.success_rate}
     numbers = (
         f"Turned by {angle:.0f} deg, to where its actions resemble PN's most, the policy succeeds in "
-        f"{findings.percent(changed.success_rate)} instead of {findings.percent(original.success_rate)}."
+        f"{percent(changed.success_rate)} instead of {percent(original.success_rate)}."
     )
     if changed.success_rate - original.success_rate > TURNED_GAIN:
         text = f"The policy was trained in another action frame than the simulation's. {numbers}"
-        return findings.fault(TURNED, "frame", text, **figures)
-    return findings.fine(TURNED, f"The policy acts in the simulation's frame. {numbers}", **figures)
+        return finding(TURNED, "fault", "frame", text, **figures)
+    return finding(TURNED, "ok", None, f"The policy acts in the simulation's frame. {numbers}", **figures)
 
 
 def _turn_angle(turn: np.ndarray) -> float:
@@ -88,36 +86,36 @@ def _turn_angle(turn: np.ndarray) -> float:
 def noise(setup: Setup, original: Recording, stochastic: Policy | None) -> Finding:
     """What the noise of its training costs the policy, or gains it."""
     if stochastic is None:
-        return findings.skipped(NOISE, "The policy acts without noise in training, too.")
+        return finding(NOISE, "skipped", None, "The policy acts without noise in training, too.")
     changed = record(stochastic, setup)
     gain, chance = _gain(changed, original)
     figures = {"deterministic": original.success_rate, "stochastic": changed.success_rate, "p_value": chance}
     numbers = (
-        f"Without its noise the policy succeeds in {findings.percent(original.success_rate)}, with it in "
-        f"{findings.percent(changed.success_rate)} (p = {chance:.2g})."
+        f"Without its noise the policy succeeds in {percent(original.success_rate)}, with it in "
+        f"{percent(changed.success_rate)} (p = {chance:.2g})."
     )
     if gain > 0.0 and chance < SIGNIFICANT:
         text = f"The policy needs its noise: what is evaluated is worse than what was trained. {numbers}"
-        return findings.warning(NOISE, "policy", text, **figures)
-    return findings.fine(NOISE, f"The policy does not depend on its noise. {numbers}", **figures)
+        return finding(NOISE, "warning", "policy", text, **figures)
+    return finding(NOISE, "ok", None, f"The policy does not depend on its noise. {numbers}", **figures)
 
 
 def memory(setup: Setup, original: Recording, policy: Policy, *, recurrent: bool) -> Finding:
     """What carrying the recurrent state from timestep to timestep is worth."""
     if not recurrent:
-        return findings.skipped(MEMORY, "The policy has no memory.")
+        return finding(MEMORY, "skipped", None, "The policy has no memory.")
     changed = record(_Forgetful(policy), setup)
     gain, chance = _gain(changed, original)
     figures = {"carried": original.success_rate, "dropped": changed.success_rate, "p_value": chance}
     numbers = (
-        f"With its memory carried the policy succeeds in {findings.percent(original.success_rate)}, with it dropped at "
-        f"every timestep in {findings.percent(changed.success_rate)} (p = {chance:.2g})."
+        f"With its memory carried the policy succeeds in {percent(original.success_rate)}, with it dropped at "
+        f"every timestep in {percent(changed.success_rate)} (p = {chance:.2g})."
     )
     if chance >= SIGNIFICANT:
-        return findings.fine(MEMORY, f"The memory makes no measurable difference. {numbers}", **figures)
+        return finding(MEMORY, "ok", None, f"The memory makes no measurable difference. {numbers}", **figures)
     if gain > 0.0:
-        return findings.fault(MEMORY, "policy", f"The memory does harm. {numbers}", **figures)
-    return findings.fine(MEMORY, f"The policy uses its memory. {numbers}", **figures)
+        return finding(MEMORY, "fault", "policy", f"The memory does harm. {numbers}", **figures)
+    return finding(MEMORY, "ok", None, f"The policy uses its memory. {numbers}", **figures)
 
 
 def _gain(changed: Recording, original: Recording) -> tuple[float, float]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hlynr.evaluation.diagnosis import findings
+from hlynr.evaluation.diagnosis.findings import finding
 from hlynr.records.diagnosis import Cause, Finding, SampledEpisode
 from hlynr.sim.state import INTERCEPT, OUTCOMES, TIMEOUT
 
@@ -46,8 +46,8 @@ def check(sampled: tuple[SampledEpisode, ...]) -> Finding:
     worst = max(failures, key=lambda cause: failures[cause])
     if failures[worst] > 0.5 * total:
         text = f"Most of the {total} episodes end for one reason, {worst}: {listed}."
-        return findings.warning(NAME, BLAMED.get(worst, "policy"), text, **figures)
-    return findings.fine(NAME, f"Of {total} episodes: {listed}.", **figures)
+        return finding(NAME, "warning", BLAMED.get(worst, "policy"), text, **figures)
+    return finding(NAME, "ok", None, f"Of {total} episodes: {listed}.", **figures)
 
 
 def _sampled(recording: Recording, setup: Setup, row: int) -> SampledEpisode:

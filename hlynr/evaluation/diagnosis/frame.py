@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hlynr.envs.observation import decode
-from hlynr.evaluation.diagnosis import findings
+from hlynr.evaluation.diagnosis.findings import finding, percent
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.recording import Setup, record
 from hlynr.records.diagnosis import Finding
@@ -49,7 +49,7 @@ def check(setup: Setup) -> Finding:
     """Compare the frames of action, observation and estimate."""
     probe = _probe(setup)
     if probe is None:
-        return findings.skipped(NAME, "No engagement is ever far enough from its end to be probed.")
+        return finding(NAME, "skipped", None, "No engagement is ever far enough from its end to be probed.")
     turned = {name: float(_off_axis(answer).max()) for name, answer in probe.observed.items()}
     skew = max(float(_skew(answer)) for answer in (*probe.observed.values(), probe.inertial))
     uneven = max(float(_unevenness(answer)) for answer in (*probe.observed.values(), probe.inertial))
@@ -59,14 +59,14 @@ def check(setup: Setup) -> Finding:
     figures |= {"skew": skew, "unevenness": uneven, "off_estimate": from_estimate, "off_truth": from_truth}
     numbers = (
         f"A push along an axis of the action shows {max(turned.values()):.1f} deg off that axis of the observation at "
-        f"most; the axes are {skew:.1f} deg from perpendicular and answer alike within {findings.percent(uneven)}; the "
+        f"most; the axes are {skew:.1f} deg from perpendicular and answer alike within {percent(uneven)}; the "
         f"first one lies {from_estimate:.1f} deg from the line of sight of the estimate ({from_truth:.1f} deg from the "
         f"true one)."
     )
     complaint = _complaint(max(turned.values()), skew, uneven, from_estimate, from_truth)
     if complaint:
-        return findings.fault(NAME, "frame", f"{complaint} {numbers}", **figures)
-    return findings.fine(NAME, f"Action and observation share one orthonormal frame. {numbers}", **figures)
+        return finding(NAME, "fault", "frame", f"{complaint} {numbers}", **figures)
+    return finding(NAME, "ok", None, f"Action and observation share one orthonormal frame. {numbers}", **figures)
 
 
 def _complaint(turned: float, skew: float, uneven: float, from_estimate: float, from_truth: float) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hlynr.envs.reward import TERMS
-from hlynr.evaluation.diagnosis import findings
+from hlynr.evaluation.diagnosis.findings import finding, percent
 from hlynr.evaluation.recording import Recording, Setup
 from hlynr.records.diagnosis import Finding
 
@@ -79,17 +79,17 @@ def _judge(figures: dict[str, float], *, finite: bool) -> Finding:
     limit, margin = figures["stepwise_limit"], figures["outcome_margin"]
     spread, gap = figures["stepwise_spread"], figures["outcome_gap"]
     numbers = (
-        f"A success has more reward than a failure in {findings.percent(figures['ranking'])} of the pairs, "
-        f"{findings.percent(figures['overtaking'])} of the failures have more than the median success. Per-step terms "
+        f"A success has more reward than a failure in {percent(figures['ranking'])} of the pairs, "
+        f"{percent(figures['overtaking'])} of the failures have more than the median success. Per-step terms "
         f"vary by {spread:.2f} between episodes, where the outcome is worth {gap:.2f}; by their scales they can add up "
         f"to {limit:g}, where the outcome decides at least {margin:g}."
     )
     if not finite:
-        return findings.fault(NAME, "reward", f"The reward is not a number in some episodes. {numbers}", **figures)
+        return finding(NAME, "fault", "reward", f"The reward is not a number in some episodes. {numbers}", **figures)
     if limit >= margin or spread >= gap > 0.0:
         text = f"The reward can be farmed: per-step terms outweigh the outcome. {numbers}"
-        return findings.fault(NAME, "reward", text, **figures)
+        return finding(NAME, "fault", "reward", text, **figures)
     if figures["ranking"] < LEAST_RANKING or figures["overtaking"] > MOST_OVERTAKING:
         text = f"The reward does not rank episodes as success does. {numbers}"
-        return findings.fault(NAME, "reward", text, **figures)
-    return findings.fine(NAME, f"The reward ranks episodes as success does. {numbers}", **figures)
+        return finding(NAME, "fault", "reward", text, **figures)
+    return finding(NAME, "ok", None, f"The reward ranks episodes as success does. {numbers}", **figures)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hlynr.envs.observation import LIMIT, SCHEMA
-from hlynr.evaluation.diagnosis import findings
+from hlynr.evaluation.diagnosis.findings import finding, percent
 from hlynr.evaluation.recording import Recording
 from hlynr.records.diagnosis import ChannelFigures, Finding
 
@@ -45,17 +45,17 @@ def check_observations(rows: tuple[ChannelFigures, ...]) -> Finding:
     }
     if broken:
         text = f"Channels that are not a number: {', '.join(broken)}."
-        return findings.fault(OBSERVATIONS, "observation", text, **figures)
+        return finding(OBSERVATIONS, "fault", "observation", text, **figures)
     if constant or clipped:
-        much = ", ".join(f"{name} {findings.percent(share)}" for name, share in clipped.items())
+        much = ", ".join(f"{name} {percent(share)}" for name, share in clipped.items())
         never = ", ".join(constant)
         text = f"Channels that never change: {never or 'none'}; clipped much of the time: {much or 'none'}."
-        return findings.warning(OBSERVATIONS, "observation", text, **figures)
+        return finding(OBSERVATIONS, "warning", "observation", text, **figures)
     text = (
         f"All {len(rows)} channels are numbers and vary; the one clipped most often is {most.channel}, "
-        f"{findings.percent(most.clipped)} of the time."
+        f"{percent(most.clipped)} of the time."
     )
-    return findings.fine(OBSERVATIONS, text, **figures)
+    return finding(OBSERVATIONS, "ok", None, text, **figures)
 
 
 def check_actions(recording: Recording) -> Finding:
@@ -69,14 +69,14 @@ def check_actions(recording: Recording) -> Finding:
         for axis in range(actions.shape[1])
     }
     described = "; ".join(
-        f"axis {axis + 1}: mean {mean[axis]:+.2f}, std {std[axis]:.2f}, at the limit {findings.percent(share)}"
+        f"axis {axis + 1}: mean {mean[axis]:+.2f}, std {std[axis]:.2f}, at the limit {percent(share)}"
         for axis, share in enumerate(saturated.tolist())
     )
     if np.isnan(actions).any():
-        return findings.fault(ACTIONS, "policy", f"Some actions are not a number. {described}.", **figures)
+        return finding(ACTIONS, "fault", "policy", f"Some actions are not a number. {described}.", **figures)
     if (saturated > MOST_SATURATED).any():
         text = f"An axis is at its limit nearly always, so it decides little. {described}."
-        return findings.warning(ACTIONS, "policy", text, **figures)
+        return finding(ACTIONS, "warning", "policy", text, **figures)
     if (std < CONSTANT).any():
-        return findings.warning(ACTIONS, "policy", f"An axis never changes. {described}.", **figures)
-    return findings.fine(ACTIONS, f"The actions vary on every axis. {described}.", **figures)
+        return finding(ACTIONS, "warning", "policy", f"An axis never changes. {described}.", **figures)
+    return finding(ACTIONS, "ok", None, f"The actions vary on every axis. {described}.", **figures)

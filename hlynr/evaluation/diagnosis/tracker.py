@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import chi2
 
-from hlynr.evaluation.diagnosis import findings, scans
+from hlynr.evaluation.diagnosis import scans
+from hlynr.evaluation.diagnosis.findings import finding, percent
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.recording import Recording, Setup, record
 from hlynr.records.diagnosis import Finding, ScanFigures
@@ -80,8 +81,8 @@ class _Measured:
     def __str__(self) -> str:
         apart = f"{self.filterpy:,.0f}" if self.filterpy >= SAME_TRACK else f"{self.filterpy:.1g}"
         return (
-            f"The track moves {findings.percent(self.coasting)} of the predicted way between measurements and "
-            f"{findings.percent(self.updating)} before an update. filterpy's KalmanFilter on the same measurements "
+            f"The track moves {percent(self.coasting)} of the predicted way between measurements and "
+            f"{percent(self.updating)} before an update. filterpy's KalmanFilter on the same measurements "
             f"is at most {apart} m away from it. Where the target moves as assumed, NIS is {self.nis} and NEES "
             f"{self.nees}. After the first detection the median error is {self.position_error:.0f} m and "
             f"{self.velocity_error:.0f} m/s."
@@ -110,17 +111,17 @@ def check(setup: Setup) -> tuple[Finding, tuple[ScanFigures, ...]]:
 
 def _judge(found: _Measured) -> Finding:
     if found.coasting < 0.5 or found.updating < 0.5:  # NaN where there was no scan of that kind
-        return findings.fault(NAME, "tracker", f"The tracker does not predict. {found}", **found.figures)
+        return finding(NAME, "fault", "tracker", f"The tracker does not predict. {found}", **found.figures)
     if not found.filterpy <= SAME_TRACK:
         text = f"The track is not that of a Kalman filter on the same measurements. {found}"
-        return findings.fault(NAME, "tracker", text, **found.figures)
+        return finding(NAME, "fault", "tracker", text, **found.figures)
     if found.nis.absurd or found.nees.absurd:
         text = f"The tracker's covariance does not describe its error. {found}"
-        return findings.fault(NAME, "tracker", text, **found.figures)
+        return finding(NAME, "fault", "tracker", text, **found.figures)
     if found.nis.odd or found.nees.odd:
         text = f"The tracker predicts, but its covariance is mistuned. {found}"
-        return findings.warning(NAME, "tracker", text, **found.figures)
-    return findings.fine(NAME, f"The tracker predicts and is consistent. {found}", **found.figures)
+        return finding(NAME, "warning", "tracker", text, **found.figures)
+    return finding(NAME, "ok", None, f"The tracker predicts and is consistent. {found}", **found.figures)
 
 
 def _record_as_assumed(setup: Setup) -> Recording:
