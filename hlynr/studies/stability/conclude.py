@@ -14,6 +14,11 @@ if TYPE_CHECKING:
     from hlynr.records.evaluation import PolicyReport
 
 RESULT = "result.json"
+SAME_IN_RESULT = {
+    "algorithm", "seed", "budget", "timesteps", "seconds", "timesteps_per_second", "best_timesteps", "best_success",
+    "bundle_sha256",
+}  # fmt: skip
+"""Fields of the record that the training's result has too."""
 
 
 def conclude_run(run: Assignment) -> StabilityRun:
@@ -44,27 +49,20 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stab
     from hlynr.rl.monitor import window_means
     from hlynr.rl.train import training_digest
 
-    config, verdict = run.config, result.verdict
+    config = run.config
     means = window_means(result.evaluations, config.monitor.window)
     peak = max(means, default=0.0)
     alerts = first_alerts(result, config.monitor)
     return StabilityRun(
+        **result.model_dump(include=SAME_IN_RESULT),
+        **result.verdict.model_dump(include={"final_success", "peak_success", "peak_timesteps"}),
         strategy=config.run.strategy,
-        algorithm=config.train.algorithm,
         scenario=heldout.scenario,
         capture_radius=heldout.capture_radius,
-        seed=config.train_seed,
         digest=training_digest(config),
         lineage_id=result.lineage.id,
         git_commit=result.lineage.git_commit,
         git_dirty=result.lineage.git_dirty,
-        budget=config.train.timesteps,
-        timesteps=result.timesteps,
-        seconds=result.seconds,
-        timesteps_per_second=result.timesteps_per_second,
-        final_success=verdict.final_success,
-        peak_success=verdict.peak_success,
-        peak_timesteps=verdict.peak_timesteps,
         window=config.monitor.window,
         final_window_success=means[-1] if means else None,
         peak_window_success=max(means) if means else None,
@@ -73,9 +71,6 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stab
         alerts=alerts,
         stop_on=run.stop_on,
         stopped_at=min((alerts[kind] for kind in run.stop_on if kind in alerts), default=None),
-        best_timesteps=result.best_timesteps,
-        best_success=result.best_success,
-        bundle_sha256=result.bundle_sha256,
         heldout_seed=heldout.seed,
         heldout_episodes=heldout.episodes,
         heldout_success_rate=heldout.success_rate,
