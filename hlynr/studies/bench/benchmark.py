@@ -124,13 +124,8 @@ def _ticks_per_second(config: Config, scenario: str, plan: Workload) -> float:
 def _ppo(config: Config, plan: Workload) -> Figures:
     """Our whole training, and stock PPO's rollout and update at the document's settings and at SB3's own."""
     ours = WholeTraining(_ppo_config(config, plan))
-    settings = {"n_steps": plan.stock_steps, "n_epochs": 10, "learning_rate": 3e-4, "clip_range": 0.2}
-    document = StockPPO(
-        config, plan.stock_envs, batch_size=256, policy_kwargs={"net_arch": [512, 512, 256]}, **settings
-    )
-    default = StockPPO(
-        config, plan.stock_envs, batch_size=64, policy_kwargs={"net_arch": list(config.train.net_arch)}, **settings
-    )
+    document = StockPPO(config, plan.stock_envs, plan.stock_steps, batch_size=256, net_arch=(512, 512, 256))
+    default = StockPPO(config, plan.stock_envs, plan.stock_steps, batch_size=64, net_arch=config.train.net_arch)
     figures = _interleaved(
         [
             ("ppo", ours.round), ("stock_ppo_document", document.round), ("ppo", ours.round),

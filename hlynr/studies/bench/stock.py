@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -58,11 +59,14 @@ class WholeTraining:
 class StockPPO:
     """stable-baselines3's PPO on a `DummyVecEnv` of monitored single environments, as its documentation has it."""
 
-    def __init__(self, config: Config, envs: int, **settings: Any) -> None:
+    def __init__(self, config: Config, envs: int, steps: int, batch_size: int, net_arch: Sequence[int]) -> None:
         def single() -> gymnasium.Env[Any, Any]:
             return Monitor(gymnasium.make("Hlynr/Intercept-v0", config=config, scenario=config.train.scenario))
 
-        self._model = PPO("MlpPolicy", DummyVecEnv([single] * envs), seed=config.train_seed, device="cpu", **settings)
+        self._model = PPO(
+            "MlpPolicy", DummyVecEnv([single] * envs), n_steps=steps, n_epochs=10, learning_rate=3e-4, clip_range=0.2,
+            batch_size=batch_size, policy_kwargs={"net_arch": list(net_arch)}, seed=config.train_seed, device="cpu",
+        )  # fmt: skip
 
     def round(self) -> int:
         """One rollout and its update; returns its timesteps."""

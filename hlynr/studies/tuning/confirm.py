@@ -23,12 +23,6 @@ def entries(trials: Sequence[TrialRecord]) -> list[Entry]:
     return [(None, {}), *((trial.number, trial.train) for trial in trials)]
 
 
-def name(entry: Entry, search: SearchConfig) -> str:
-    """The strategy that a candidate is trained as."""
-    number = entry[0]
-    return search.config.run.strategy if number is None else search.named(number)
-
-
 def assignments(search: SearchConfig, found: Sequence[Entry]) -> list[Assignment]:
     """A run for each candidate and fresh seed."""
     folder = search.folder / "confirm"
@@ -45,14 +39,15 @@ def candidates(search: SearchConfig, found: Sequence[Entry], records: Sequence[S
     Raises:
         TrainingError: if the strategy searched around has none: nothing can be compared with it.
     """
-    runs = {name(entry, search): [run for run in records if run.strategy == name(entry, search)] for entry in found}
-    base = runs[name(found[0], search)]
+    names = [search.named(number) for number, _ in found]
+    runs = {name: [run for run in records if run.strategy == name] for name in names}
+    base = runs[names[0]]
     if not base:
-        raise TrainingError(f"{name(found[0], search)}: no training on a fresh seed has come to its end")
+        raise TrainingError(f"{names[0]}: no training on a fresh seed has ended")
     return [
-        _candidate(search, entry, runs[name(entry, search)], base if entry is not found[0] else None)
-        for entry in found
-        if runs[name(entry, search)]
+        _candidate(search, entry, runs[name], base if entry is not found[0] else None)
+        for name, entry in zip(names, found, strict=True)
+        if runs[name]
     ]
 
 
@@ -66,7 +61,7 @@ def _candidate(
     successes = sum(round(run.heldout_success_rate * run.heldout_episodes) for run in runs)
     gain, interval = _gain(runs, base, confidence) if base is not None else (None, None)
     return Candidate(
-        name=name(entry, search),
+        name=search.named(entry[0]),
         trial=entry[0],
         train=dict(entry[1]),
         runs=tuple(runs),

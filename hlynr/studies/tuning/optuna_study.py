@@ -37,7 +37,7 @@ class NoSuchStudyError(InputError):
     """There is no study of this name, or it has another definition."""
 
 
-class HopelessPruner(BasePruner):
+class MedianFractionPruner(BasePruner):
     """Prunes a trial whose success is below a fraction of the median of the finished trials at that time.
 
     Never before ``after`` timesteps, nor while fewer than ``startup`` trials have a value there. Steps are those of
@@ -78,7 +78,7 @@ def begin(search: SearchConfig) -> optuna.Study:
         if DEFINITION not in study.user_attrs:
             study.set_user_attr(DEFINITION, search.definition())
             study.enqueue_trial(space.point(tune.space, search.config.train), skip_if_exists=True)
-        require_same(study, search)
+        _require_definition(study, search)
     return study
 
 
@@ -92,14 +92,12 @@ def join(search: SearchConfig, worker: int = 0) -> optuna.Study:
         NoSuchStudyError: if there is none of this name, or it has another definition.
         EnvironmentNotReady: if the storage cannot be used.
     """
-    study = find(search)
-    require_same(study, search)
-    tune = search.config.tune
+    study, tune = find(search), search.config.tune
     with _usable(search):
         entropy = [tune.sampler_seed, worker, len(study.get_trials(deepcopy=False))]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     study.sampler = TPESampler(seed=seed, n_startup_trials=tune.startup)
-    study.pruner = HopelessPruner(tune)
+    study.pruner = MedianFractionPruner(tune)
     return study
 
 
@@ -107,11 +105,11 @@ def find(search: SearchConfig) -> optuna.Study:
     """The study, to read.
 
     Raises:
-        NoSuchStudyError: if there is none of this name.
+        NoSuchStudyError: if there is none of this name, or it has another definition.
         EnvironmentNotReady: if the storage cannot be used.
     """
     name = search.config.tune.study
-    uri = location(search)
+    uri = _location(search)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         raise NoSuchStudyError(f"tune.study: {name}: there is no study yet in {uri}; hlynr tune begins one")
     with _usable(search):
@@ -120,12 +118,9 @@ def find(search: SearchConfig) -> optuna.Study:
         if name not in names:
             known = f"; known: {', '.join(sorted(names))}" if names else ""
             raise NoSuchStudyError(f"tune.study: {name}: is no study in {uri}{known}")
-        return optuna.load_study(study_name=name, storage=storage)
-
-
-def location(search: SearchConfig) -> str:
-    """The storage's address, as Optuna's own commands take it."""
-    return absolute_uri(search.config.tune.storage, Path(search.root))
+        study = optuna.load_study(study_name=name, storage=storage)
+        _require_definition(study, search)
+        return study
 
 
 def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
@@ -145,7 +140,7 @@ def retrier(study: optuna.Study, search: SearchConfig) -> TrialRetrier:
 
 def _storage(search: SearchConfig) -> RDBStorage:
     """A connection; heartbeats need a database, also where one machine does all."""
-    uri, heartbeat = location(search), search.config.tune.heartbeat
+    uri, heartbeat = _location(search), search.config.tune.heartbeat
     arguments: dict[str, Any] = {"pool_pre_ping": True}
     if uri.startswith(SQLITE):
         Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
@@ -164,10 +159,14 @@ def _usable(search: SearchConfig) -> Iterator[None]:
     except (SQLAlchemyError, StorageInternalError, ImportError) as error:
         cause = error.__cause__ or getattr(error, "orig", None) or error
         reason = " ".join(str(cause).split())
-        raise EnvironmentNotReady(f"tune.storage: {location(search)} cannot be used: {reason}") from error
+        raise EnvironmentNotReady(f"tune.storage: {_location(search)} cannot be used: {reason}") from error
 
 
-def require_same(study: optuna.Study, search: SearchConfig) -> None:
+def _location(search: SearchConfig) -> str:
+    return absolute_uri(search.config.tune.storage, Path(search.root))
+
+
+def _require_definition(study: optuna.Study, search: SearchConfig) -> None:
     """Raises `NoSuchStudyError`, naming a difference, if the study's definition is not that of ``search``."""
     known, wanted = study.user_attrs.get(DEFINITION, {}), search.definition()
     differing = [key for key in sorted({*known, *wanted}) if known.get(key) != wanted.get(key)]

@@ -40,9 +40,9 @@ class SearchConfig(Record):
         """Processes on this machine."""
         return given or self.config.tune.workers or os.cpu_count() or 1
 
-    def named(self, number: int) -> str:
-        """The strategy of a trial."""
-        return f"{self.config.tune.study}-{number}"
+    def named(self, number: int | None) -> str:
+        """The strategy of a trial; None for the one that is searched around."""
+        return self.config.run.strategy if number is None else f"{self.config.tune.study}-{number}"
 
     def trial(self, number: int, train: Mapping[str, Any], seed: int) -> Config:
         """Of a trial's training with one of its seeds.

@@ -179,10 +179,8 @@ def named(reference: str, search: SearchConfig) -> TrialRecord:
     Raises:
         hlynr.runtime.errors.InputError: if there is none, it has not begun, or the study has another definition.
     """
-    study = optuna_study.find(search)
-    optuna_study.require_same(study, search)
     number = reference.rpartition(":")[2]
-    trials = study.get_trials(deepcopy=False)
+    trials = optuna_study.find(search).get_trials(deepcopy=False)
     if not number.isdigit() or int(number) >= len(trials):
         raise optuna_study.NoSuchStudyError(f"--trial: {reference}: the study has the trials 0 to {len(trials) - 1}")
     found = recorded(trials[int(number)])

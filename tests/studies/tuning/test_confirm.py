@@ -59,7 +59,7 @@ def test_a_seed_that_only_one_of_them_has_gives_no_gain(brief: SearchConfig) -> 
 
 
 def test_without_the_strategy_itself_nothing_can_be_compared(brief: SearchConfig) -> None:
-    with pytest.raises(TrainingError, match="default: no training on a fresh seed has come to its end"):
+    with pytest.raises(TrainingError, match="default: no training on a fresh seed has ended"):
         confirm.candidates(brief, [BASE, SEVENTH], runs("stability-7", 0.9))
 
 
@@ -81,7 +81,7 @@ def test_a_gain_that_may_be_chance_is_called_so(brief: SearchConfig) -> None:
     assert why.endswith(", which may be chance")
 
 
-def test_the_strategy_stands_when_nothing_is_better(brief: SearchConfig) -> None:
+def test_the_strategy_is_kept_when_nothing_is_better(brief: SearchConfig) -> None:
     winner, why = decided(brief, runs("default", 0.95, 0.95), runs("stability-7", 0.94, 0.94))
     assert winner == "default"
     assert why == "default is kept: the best candidate, stability-7 gains -1.0 points on fresh seeds (-1.0 to -1.0)"

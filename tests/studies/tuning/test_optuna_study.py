@@ -99,7 +99,7 @@ def hopeless(brief: SearchConfig, rate: float, others: list[float], timesteps: i
         study.tell(trial, other)
     trial = study.ask()
     trial.report(rate, timesteps)
-    return optuna_study.HopelessPruner(brief.config.tune).prune(study, study.trials[-1])
+    return optuna_study.MedianFractionPruner(brief.config.tune).prune(study, study.trials[-1])
 
 
 def test_only_what_is_below_the_fraction_of_the_median_is_given_up(brief: SearchConfig) -> None:

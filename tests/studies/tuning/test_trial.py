@@ -97,7 +97,7 @@ def test_a_hopeless_trial_ends_in_its_middle(
     searched: tuple[SearchConfig, optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = searched
-    monkeypatch.setattr(optuna_study.HopelessPruner, "prune", lambda self, study, trial: trial.last_step == 4096)
+    monkeypatch.setattr(optuna_study.MedianFractionPruner, "prune", lambda self, study, trial: trial.last_step == 4096)
     search_worker.work(search_worker.TrialRequest(search=found, worker=0, trials=3))
     record = trial.recorded(optuna_study.find(found).trials[2])
     assert (record.state, record.value, record.runs) == ("pruned", None, ())
