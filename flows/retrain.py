@@ -115,7 +115,7 @@ def retrain(
     """
     if unattended:
         scheduling.end_with_worker()
-    with scheduling.retraining_slot(Path(root).resolve(), wait=unattended) as missed:
+    with scheduling.gpu_slot(Path(root).resolve(), wait=unattended) as missed:
         if missed:
             return missed
         record = _retraining(root, params_file, overrides or [], resume, unattended)

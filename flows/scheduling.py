@@ -59,8 +59,8 @@ def missed() -> State[None] | None:
 
 
 @contextmanager
-def retraining_slot(root: Path, *, wait: bool) -> Iterator[State[None] | None]:
-    """Hold the GPU slot and the project's lock; yields the state to end in at once if the retraining was missed.
+def gpu_slot(root: Path | None = None, *, wait: bool = True) -> Iterator[State[None] | None]:
+    """Hold the GPU slot, and the lock of the project at ``root``; yields the state to end in at once if superseded.
 
     Args:
         wait: for the lock, too.
@@ -69,31 +69,23 @@ def retraining_slot(root: Path, *, wait: bool) -> Iterator[State[None] | None]:
         hlynr.runtime.locks.BusyError: if another retraining runs in the project, and this one does not wait.
     """
     with ExitStack() as held:
-        ended = _enter_when_free(held, _slot, TimeoutError, "another training has the GPU slot")
-        if not wait:
+        ended = _enter_when_free(held, _limit, TimeoutError, "another training has the GPU slot")
+        if root and not wait:
             held.enter_context(locks.one_at_a_time(root))
-        elif ended is None:
-            project = partial(locks.one_at_a_time, root)
-            ended = _enter_when_free(held, project, locks.BusyError, "another retraining is going on in the project")
+        elif root and ended is None:
+            lock = partial(locks.one_at_a_time, root)
+            ended = _enter_when_free(held, lock, locks.BusyError, "another retraining is going on in the project")
         yield ended
 
 
-@contextmanager
-def gpu_slot() -> Iterator[None]:
-    """Hold the GPU slot alone, for a search of hyperparameters."""
-    with ExitStack() as held:
-        _enter_when_free(held, _slot, TimeoutError, "another training has the GPU slot")
-        yield
-
-
 def _enter_when_free(
-    held: ExitStack, slot: Callable[[], AbstractContextManager[None]], taken: type[Exception], reason: str
+    held: ExitStack, enter: Callable[[], AbstractContextManager[None]], taken: type[Exception], reason: str
 ) -> State[None] | None:
     """Enter as soon as it is free; returns the state to end in if the run was superseded meanwhile."""
     waited = False
     while (ended := missed()) is None:
         try:
-            held.enter_context(slot())
+            held.enter_context(enter())
             break
         except taken:
             if not waited:
@@ -107,7 +99,7 @@ def _enter_when_free(
 
 
 @contextmanager
-def _slot() -> Iterator[None]:
+def _limit() -> Iterator[None]:
     """The GPU slot, if the server has one, which that of a single command has not; TimeoutError if it is taken.
 
     A lease that cannot be renewed does not end the retraining: the server may be away for a moment, and on one machine

@@ -138,7 +138,7 @@ def retrain(
     from flows.retrain import retrain as flow
 
     if server:
-        server.wait()
+        prefect_server.wait(server)
     with interruptible("hlynr retrain --resume goes on with this retraining"):
         record = cast(RetrainRecord, flow(str(project.root), params.name, set_, resume))
     show(tables.summary(record, project.config), record, json)

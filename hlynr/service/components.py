@@ -5,36 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from hlynr.config.project import Project
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service import prefect_server
 from hlynr.service.prefect_api import PrefectApi, answers
+from hlynr.service.process import Component
 
 HEARTBEAT = 30
 """[s] between heartbeats of a flow run; after three missing ones the server marks it as crashed."""
-
-
-@dataclass(frozen=True)
-class Component:
-    """A process to keep running, or a server elsewhere whose health is only checked."""
-
-    name: str
-    healthy: Callable[[], bool]
-    url: str | None = None
-    """Where people open it."""
-    command: tuple[str, ...] | None = None
-    """None: it runs elsewhere."""
-    after: str | None = None
-    """The component that must be healthy before this one starts."""
-    environment: dict[str, str] = field(default_factory=dict)
-    patience: float = 120.0
-    """[s] it may be unhealthy before it is restarted."""
-    port: tuple[str, int] | None = None
-    """The setting and the port to listen on."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Flow runs whose end nobody reports: their process was killed together with its worker, or their machine is lost.
+"""Flow runs that end without a report: their process was killed together with its worker, or their machine is lost.
 
 A worker reports a run whose process dies. What remains is found here, and each such run is an alert.
 """
@@ -9,20 +9,16 @@ from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
 from itertools import chain
-from typing import Any
 
 import psutil
 
 from hlynr.config.project import Project
 from hlynr.service import alerts
-from hlynr.service.prefect_api import NO_HEARTBEAT, PrefectApi, PrefectUnavailableError
+from hlynr.service.prefect_api import NO_HEARTBEAT, PrefectApi, PrefectUnavailableError, Run
 from hlynr.service.prefect_private import FLOW_RUN_ID
 
 START_PATIENCE = 120.0
 """[s] a run may take from being taken by the worker to having a process."""
-
-Run = dict[str, Any]
-"""As Prefect's API returns it."""
 
 
 class LostRuns:

@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 
 from hlynr.records.service import ServiceState
 from hlynr.runtime import locks
-from hlynr.runtime.errors import EnvironmentNotReady
 
 
-class AlreadyUpError(EnvironmentNotReady):
-    """The project's service runs already."""
-
-
-@dataclass(frozen=True)
 class ServicePaths:
     """The service's files below a project's folder."""
 
-    root: Path
-
-    @property
-    def folder(self) -> Path:
-        return self.root / ".hlynr" / "service"
-
-    @property
-    def state_file(self) -> Path:
-        return self.folder / "state.json"
-
-    @property
-    def overrides_file(self) -> Path:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.folder = root / ".hlynr" / "service"
+        self.state_file = self.folder / "state.json"
+        self.overrides_file = self.folder / "overrides.json"
         """The ``--set`` of the last `hlynr up`, which a restarted worker follows."""
-        return self.folder / "overrides.json"
 
     def log(self, name: str) -> Path:
         """The log of one component, or of the supervisor: ``service``."""
@@ -44,9 +29,9 @@ class ServicePaths:
         """Be the service of this project.
 
         Raises:
-            AlreadyUpError: if another process is.
+            locks.BusyError: if another process is.
         """
-        busy = AlreadyUpError(f"{self.root}: the service is up already; hlynr status shows its state")
+        busy = locks.BusyError(f"{self.root}: the service is up already; hlynr status shows its state")
         return locks.hold(self.folder / "service.lock", busy=busy, wait=0.0)
 
     def running(self) -> ServiceState | None:

@@ -22,9 +22,12 @@ FLOW = "retrain"
 """The nightly flow's name."""
 NIGHTLY = "nightly"
 """Its deployment's name."""
-UNFINISHED = ("RUNNING", "PENDING", "CANCELLING")
 NO_HEARTBEAT = "No sign of life for"
 """How the message of a run begins that the heartbeat automation has ended."""
+
+
+Run = dict[str, Any]
+"""A flow run as the API returns it."""
 
 
 class PrefectUnavailableError(EnvironmentNotReady):
@@ -49,26 +52,23 @@ class PrefectApi:
             return False
         return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found)
 
-    def unfinished(self, worker: str) -> list[dict[str, Any]]:
+    def unfinished(self, worker: str) -> list[Run]:
         """Runs of the worker that have not ended as far as the server knows."""
-        found = self._runs({"state": {"type": {"any_": list(UNFINISHED)}}}, limit=200)
+        found = self._runs(200, state={"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}})
         return [run for run in found if (run.get("labels") or {}).get(WORKER_LABEL) == worker]
 
-    def crashed(self, since: datetime) -> list[dict[str, Any]]:
+    def crashed(self, since: datetime) -> list[Run]:
         """Runs that have crashed since then."""
-        chosen = {"state": {"type": {"any_": ["CRASHED"]}}, "end_time": {"after_": since.isoformat()}}
-        return self._runs(chosen, limit=200)
+        return self._runs(200, state={"type": {"any_": ["CRASHED"]}}, end_time={"after_": since.isoformat()})
 
-    def retrainings(self, limit: int) -> list[dict[str, Any]]:
+    def retrainings(self, limit: int) -> list[Run]:
         """The newest runs of the nightly flow that have begun or ended, the newest first."""
-        begun = {"state": {"type": {"not_any_": ["SCHEDULED"]}}}
-        return self._runs(begun, flow=FLOW, sort="EXPECTED_START_TIME_DESC", limit=limit)
+        return self._runs(limit, "EXPECTED_START_TIME_DESC", FLOW, state={"type": {"not_any_": ["SCHEDULED"]}})
 
-    def next_retraining(self) -> dict[str, Any] | None:
+    def next_retraining(self) -> Run | None:
         """The run that is due next; None if none is scheduled."""
-        waiting = {"state": {"type": {"any_": ["SCHEDULED"]}}}
-        found = self._runs(waiting, flow=FLOW, sort="EXPECTED_START_TIME_ASC", limit=1)
-        return found[0] if found else None
+        found = self._runs(1, "EXPECTED_START_TIME_ASC", FLOW, state={"type": {"any_": ["SCHEDULED"]}})
+        return next(iter(found), None)
 
     def schedule(self) -> str:
         """Cron expression and time zone of the deployment."""
@@ -81,13 +81,11 @@ class PrefectApi:
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
         self._ask(f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
 
-    def _runs(
-        self, chosen: dict[str, Any], *, flow: str | None = None, sort: str = "START_TIME_DESC", limit: int
-    ) -> list[dict[str, Any]]:
-        body: dict[str, Any] = {"flow_runs": chosen, "sort": sort, "limit": limit}
-        if flow:
-            body["flows"] = {"name": {"any_": [flow]}}
-        found: list[dict[str, Any]] = self._ask("/flow_runs/filter", body)
+    def _runs(self, limit: int, sort: str = "START_TIME_DESC", flow: str | None = None, **chosen: Any) -> list[Run]:
+        flows = {"name": {"any_": [flow]}} if flow else None
+        found: list[Run] = self._ask(
+            "/flow_runs/filter", {"flow_runs": chosen, "flows": flows, "sort": sort, "limit": limit}
+        )
         return found
 
     def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:

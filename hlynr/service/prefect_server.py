@@ -9,57 +9,25 @@ from __future__ import annotations
 import atexit
 import os
 import socket
-import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from hlynr.config.project import Project
 from hlynr.runtime.errors import EnvironmentNotReady
-from hlynr.runtime.parent import end_with
-from hlynr.runtime.processes import last_line
 from hlynr.service.paths import ServicePaths
-from hlynr.service.prefect_api import answers
+from hlynr.service.prefect_api import PrefectApi
 from hlynr.service.prefect_private import EPHEMERAL, LEASES_ON_DISK, SERVER_APP
-from hlynr.service.process_guard import terminate
+from hlynr.service.process import Component, SupervisedProcess
 
 START_TIMEOUT = 120.0
 """[s] it takes 10 to 40 on a busy machine."""
-STOP_TIMEOUT = 10.0
 VACUUMED = "events,flow_runs,orphans"
 """What the server deletes after retention.days."""
 _HINT = "see whether its versions fit: pip install --constraint constraints.txt --editable ."
 
 
-@dataclass
-class PrefectServer:
-    """A server that has been started."""
-
-    process: subprocess.Popen[bytes]
-    url: str
-    log: Path
-
-    def wait(self) -> None:
-        """Return once it answers.
-
-        Raises:
-            EnvironmentNotReady: if it ends instead, or does not answer in time.
-        """
-        deadline = time.monotonic() + START_TIMEOUT
-        while not answers(f"{self.url}/health", timeout=5.0):
-            if self.process.poll() is not None:
-                reason = last_line(self.log) or f"no reason given in {self.log}"
-                raise EnvironmentNotReady(f"Prefect's server did not start: {reason}; {_HINT}")
-            if time.monotonic() > deadline:
-                raise EnvironmentNotReady(f"Prefect's server does not answer after {START_TIMEOUT:g} s, see {self.log}")
-            time.sleep(0.1)
-
-    def stop(self) -> None:
-        terminate(self.process, STOP_TIMEOUT)
-
-
-def start(project: Project) -> PrefectServer | None:
+def start(project: Project) -> SupervisedProcess | None:
     """Start a server with a database of the project's own; None where the environment names a server or one is up.
 
     Must run before prefect is imported, which reads its settings from the environment then. Stopped at exit,
@@ -73,12 +41,32 @@ def start(project: Project) -> PrefectServer | None:
     if up := ServicePaths(project.root).running():
         os.environ["PREFECT_API_URL"] = up.prefect_api
         return None
-    home = Path(os.environ["PREFECT_HOME"])
-    home.mkdir(parents=True, exist_ok=True)
-    server = _started(home / "server.log", free_port())
+    log = Path(os.environ["PREFECT_HOME"], "server.log")
+    log.unlink(missing_ok=True)
+    port = free_port()
+    api = PrefectApi(f"http://127.0.0.1:{port}/api")
+    component = Component("prefect", api.healthy, api.url, command("127.0.0.1", port), environment=EPHEMERAL)
+    server = SupervisedProcess(component, project.root, log)
+    server.start()
     atexit.register(server.stop)
-    os.environ["PREFECT_API_URL"] = server.url
+    os.environ["PREFECT_API_URL"] = api.url
     return server
+
+
+def wait(server: SupervisedProcess) -> None:
+    """Return once the server of `start` answers.
+
+    Raises:
+        EnvironmentNotReady: if it ends instead, or does not answer in time.
+    """
+    deadline = time.monotonic() + START_TIMEOUT
+    while not server.healthy:
+        if time.monotonic() > deadline:
+            raise EnvironmentNotReady(f"Prefect's server does not answer after {START_TIMEOUT:g} s, see {server.log}")
+        server.poll()
+        if server.status.state == "down":
+            raise EnvironmentNotReady(f"Prefect's server did not start: {server.last_log_line()}; {_HINT}")
+        time.sleep(0.1)
 
 
 def environment(project: Project) -> dict[str, str]:
@@ -105,13 +93,9 @@ def service_environment(project: Project) -> dict[str, str]:
     )
 
 
-def command(host: str, port: int, parent: int = 0) -> tuple[str, ...]:
-    """What runs a server.
-
-    Args:
-        parent: id of the process that it must end with; 0 where its supervisor ends it.
-    """
-    return (sys.executable, "-P", "-m", "hlynr.service.prefect_server", host, str(port), str(parent))
+def command(host: str, port: int) -> tuple[str, ...]:
+    """What runs a server."""
+    return (sys.executable, "-P", "-m", "hlynr.service.prefect_server", host, str(port))
 
 
 def free_port() -> int:
@@ -135,27 +119,12 @@ def _database(project: Project) -> str:
     return uri.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 
-def _started(log: Path, port: int) -> PrefectServer:
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command("127.0.0.1", port, os.getpid()),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            env=os.environ | EPHEMERAL,
-            start_new_session=True,
-        )
-    return PrefectServer(process, f"http://127.0.0.1:{port}/api", log)
-
-
 def main() -> None:
     """Be the server; arguments as in `command`."""
     import uvicorn
 
-    host, port, parent = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-    if parent:
-        end_with(parent, kill_after=STOP_TIMEOUT)
-    uvicorn.run(SERVER_APP, factory=True, host=host, port=port, log_level="error", lifespan="on")
+    host, port, *_ = sys.argv[1:]  # a third one was given by earlier versions
+    uvicorn.run(SERVER_APP, factory=True, host=host, port=int(port), log_level="error", lifespan="on")
 
 
 if __name__ == "__main__":

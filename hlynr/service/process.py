@@ -8,14 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
 
 from hlynr.records.service import ComponentState, ComponentStatus
 from hlynr.runtime.processes import last_line
-from hlynr.service.components import Component
 from hlynr.service.process_guard import terminate
 
 HEALTH_INTERVAL = 5.0
@@ -29,13 +30,32 @@ STOP_GRACE = 15.0
 LOG_BYTES = 5_000_000
 
 
+@dataclass(frozen=True)
+class Component:
+    """A process to keep running, or a server elsewhere whose health is only checked."""
+
+    name: str
+    healthy: Callable[[], bool]
+    url: str | None = None
+    """Where people open it."""
+    command: tuple[str, ...] | None = None
+    """None: it runs elsewhere."""
+    after: str | None = None
+    """The component that must be healthy before this one starts."""
+    environment: dict[str, str] = field(default_factory=dict)
+    patience: float = 120.0
+    """[s] it may be unhealthy before it is restarted."""
+    port: tuple[str, int] | None = None
+    """The setting and the port to listen on."""
+
+
 class SupervisedProcess:
     """The process of one component; `poll` is to be called again and again."""
 
     def __init__(self, component: Component, root: Path, log: Path) -> None:
         self.component = component
         self.restarts = 0
-        self._root, self._log = root, log
+        self._root, self.log = root, log
         self._process: subprocess.Popen[bytes] | None = None
         self._state: ComponentState = "down" if component.command else "elsewhere"
         self._started_at = self._healthy_at = self._next_check = 0.0
@@ -43,14 +63,18 @@ class SupervisedProcess:
         """None while it runs."""
 
     @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process else None
+
+    @property
     def status(self) -> ComponentStatus:
         return ComponentStatus(
             name=self.component.name,
             state=self._state,
             url=self.component.url,
-            pid=self._process.pid if self._process else None,
+            pid=self.pid,
             restarts=self.restarts,
-            log=os.path.relpath(self._log, self._root) if self.component.command else None,
+            log=os.path.relpath(self.log, self._root) if self.component.command else None,
         )
 
     @property
@@ -62,8 +86,8 @@ class SupervisedProcess:
         if self.component.command is None:
             return
         guard = [sys.executable, "-P", "-m", "hlynr.service.process_guard", str(os.getpid()), str(STOP_GRACE)]
-        self._log.parent.mkdir(parents=True, exist_ok=True)
-        with self._log.open("ab") as output:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as output:
             self._process = subprocess.Popen(
                 [*guard, *self.component.command],
                 cwd=self._root,
@@ -94,7 +118,7 @@ class SupervisedProcess:
         self._process, self._state = None, "down" if self.component.command else "elsewhere"
 
     def last_log_line(self) -> str:
-        return last_line(self._log) or "its log is empty"
+        return last_line(self.log) or "its log is empty"
 
     def _check(self, now: float) -> str | None:
         if self.component.healthy():
@@ -126,9 +150,9 @@ class SupervisedProcess:
 
     def _cut_log(self) -> None:
         """Copied and truncated, because the process has the file open."""
-        if self._log.exists() and self._log.stat().st_size > LOG_BYTES:
-            shutil.copyfile(self._log, self._log.with_suffix(".log.1"))
-            os.truncate(self._log, 0)
+        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
+            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            os.truncate(self.log, 0)
 
 
 def _kill_session(leader: int) -> None:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -18,7 +17,7 @@ from hlynr.records.retraining import Promotion
 from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, ServiceStatus
 from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
-from hlynr.service.prefect_api import PrefectApi, PrefectUnavailableError
+from hlynr.service.prefect_api import PrefectApi, PrefectUnavailableError, Run
 
 RUNS = 5
 LOAD_SECONDS = 2.0
@@ -66,7 +65,7 @@ def _problems(state: ServiceState | None) -> str:
     return ", ".join(f"{each.name} is {each.state}" for each in state.components if not each.healthy)
 
 
-def _retraining(run: dict[str, Any]) -> RetrainingRun:
+def _retraining(run: Run) -> RetrainingRun:
     begin, end = run["start_time"] or run["expected_start_time"], run["end_time"]
     seconds = None
     if run["start_time"] and end:

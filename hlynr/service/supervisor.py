@@ -41,7 +41,7 @@ def run(project: Project, params_file: str, worker: tuple[str, ...], log: Log) -
         worker: see `components.plan`.
 
     Raises:
-        AlreadyUpError: if it is up.
+        hlynr.runtime.locks.BusyError: if it is up.
         EnvironmentNotReady: if a port is taken, or a component does not start.
     """
     paths = ServicePaths(project.root)
@@ -75,8 +75,10 @@ class _Supervisor:
     def serve(self) -> None:
         began = time.monotonic()
         while not self._stopping:
-            self._start_waiting()
             for process in self._processes.values():
+                after = process.component.after
+                if process.pid is None and (after is None or self._processes[after].healthy):
+                    process.start()
                 if line := process.poll():
                     self._say(line)
             if self._took is not None:
@@ -95,17 +97,14 @@ class _Supervisor:
         self._say("stopping")
         running = self._lost_runs.processes()
         self._processes.pop("worker").stop()
-        _wait_for(running)
-        for process in reversed(self._processes.values()):
-            process.stop()
+        _, alive = psutil.wait_procs(running, timeout=RUN_GRACE)
+        for process in alive:
+            with suppress(psutil.Error):
+                process.kill()
+        for each in reversed(self._processes.values()):
+            each.stop()
         self._paths.state_file.unlink(missing_ok=True)
         self._say("stopped")
-
-    def _start_waiting(self) -> None:
-        for process in self._processes.values():
-            after = process.component.after
-            if process.status.pid is None and (after is None or self._processes[after].healthy):
-                process.start()
 
     def _require_progress(self, deadline: float) -> None:
         for name, process in self._processes.items():
@@ -137,11 +136,3 @@ class _Supervisor:
 
     def _say(self, line: str) -> None:
         self._log(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}")
-
-
-def _wait_for(running: list[psutil.Process]) -> None:
-    """Wait for the runs' processes to end, and kill those that do not."""
-    _, alive = psutil.wait_procs(running, timeout=RUN_GRACE)
-    for process in alive:
-        with suppress(psutil.Error):
-            process.kill()

@@ -10,7 +10,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from support import projects
+from support import projects, services
 
 from hlynr.config.project import Project
 from hlynr.runtime.errors import EnvironmentNotReady
@@ -25,8 +25,8 @@ from hlynr.config.project import Project
 
 signal.signal(signal.SIGINT, lambda *_: print("interrupted", flush=True))
 server = prefect_server.start(Project(Path.cwd(), params.load(Path(sys.argv[1]))))
-server.wait()
-print(server.url, flush=True)
+prefect_server.wait(server)
+print(server.component.url, flush=True)
 while True:
     time.sleep(60)
 """
@@ -44,14 +44,15 @@ def test_it_ignores_ctrl_c_and_ends_with_a_killed_owner(tmp_path: Path) -> None:
     owner = projects.start(tmp_path, sys.executable, "-c", OWNER, str(projects.OURS / "params.yaml"))
     assert owner.stdout is not None
     url = owner.stdout.readline().strip()
-    (server,) = psutil.Process(owner.pid).children()
+    processes = psutil.Process(owner.pid).children(recursive=True)
+    assert len(processes) == 2  # the server and its guard
     os.killpg(owner.pid, signal.SIGINT)
     assert owner.stdout.readline() == "interrupted\n"
     with urlopen(f"{url}/health", timeout=10) as response:
         assert response.status == 200
     owner.kill()
     owner.communicate(timeout=30)
-    projects.until(lambda: not server.is_running(), "the server's end", 30)
+    projects.until(lambda: services.gone(*processes), "the server's end", 30)
 
 
 def test_it_reports_why_it_did_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -60,7 +61,7 @@ def test_it_reports_why_it_did_not_start(tmp_path: Path, monkeypatch: pytest.Mon
     server = prefect_server.start(project)
     assert server is not None
     with pytest.raises(EnvironmentNotReady, match=r"Prefect's server did not start: .*nonsense.*pip install") as raised:
-        server.wait()
+        prefect_server.wait(server)
     assert "\n" not in str(raised.value)
 
 

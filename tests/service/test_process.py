@@ -71,17 +71,17 @@ def test_its_state_follows_the_health_check(keep: Callable[[Component], Supervis
 
 def test_one_that_stays_unhealthy_is_restarted(keep: Callable[[Component], SupervisedProcess]) -> None:
     kept = keep(Component("component", lambda: False, command=SLEEPS, patience=0.5))
-    first = psutil.Process(kept.status.pid)
+    first = psutil.Process(kept.pid)
     _logged(kept, "component has not been healthy for 0.5 s")
     _logged(kept, "component restarted")
     assert services.gone(first)
-    assert kept.status.pid != first.pid
+    assert kept.pid != first.pid
 
 
 def test_a_servers_processes_end_when_its_guard_is_killed(keep: Callable[[Component], SupervisedProcess]) -> None:
     family = (sys.executable, "-c", f"import subprocess; subprocess.run({list(SLEEPS)})")
     kept = keep(Component("component", lambda: True, "http://127.0.0.1:9", family))
-    guard = psutil.Process(kept.status.pid)
+    guard = psutil.Process(kept.pid)
     projects.until(lambda: len(guard.children(recursive=True)) == 2, "the command and its child", 20)
     command, child = guard.children(recursive=True)
     guard.kill()
@@ -93,7 +93,7 @@ def test_a_server_elsewhere_is_only_checked(keep: Callable[[Component], Supervis
     answers = [True]
     kept = keep(Component("component", lambda: answers[0], "http://elsewhere"))
     assert kept.poll() is None
-    assert (kept.status.state, kept.status.pid, kept.healthy) == ("elsewhere", None, True)
+    assert (kept.status.state, kept.pid, kept.healthy) == ("elsewhere", None, True)
     answers[0] = False
     _logged(kept, "component is not answering")
 
@@ -113,9 +113,9 @@ def test_a_long_log_is_cut_and_continued(
 
 def test_stopping_ends_all_its_processes(keep: Callable[[Component], SupervisedProcess]) -> None:
     kept = keep(Component("component", lambda: True, command=SLEEPS))
-    guard = psutil.Process(kept.status.pid)
+    guard = psutil.Process(kept.pid)
     projects.until(lambda: bool(guard.children()), "the command", 20)
     family = [guard, *guard.children()]
     kept.stop()
     assert services.gone(*family)
-    assert (kept.status.state, kept.status.pid) == ("down", None)
+    assert (kept.status.state, kept.pid) == ("down", None)

@@ -14,8 +14,9 @@ from support import projects, services
 from support.services import Service
 
 from hlynr.records.service import ServiceStatus
+from hlynr.runtime import locks
 from hlynr.runtime.errors import BAD_INPUT, DONE, NOT_READY
-from hlynr.service.paths import AlreadyUpError, ServicePaths
+from hlynr.service.paths import ServicePaths
 from hlynr.service.status import LoadMeter
 
 
@@ -69,7 +70,7 @@ def test_the_state_file_of_a_killed_service_is_ignored(service: Service, tmp_pat
 
 
 def test_there_is_one_service_in_a_project(service: Service) -> None:
-    with pytest.raises(AlreadyUpError, match="the service is up already"), ServicePaths(service.root).held():
+    with pytest.raises(locks.BusyError, match="the service is up already"), ServicePaths(service.root).held():
         pass
     before = service.state
     assert "is up already" in service.up()
