@@ -63,7 +63,7 @@ def test_runs_of_a_work_pool_work_on_the_study(pool: Path) -> None:
     assert len({trial.place for trial in record.trials if trial.place}) >= 2
 
 
-def test_what_cannot_be_searched_is_told_before_anything_begins(api: str, tmp_path: Path) -> None:
+def test_an_impossible_search_space_is_reported_before_anything_begins(api: str, tmp_path: Path) -> None:
     root = searches.make(tmp_path / "project")
     with pytest.raises(InputError, match=r"tune\.space: batch_size = 4096 cannot be"):
         tune(str(root), overrides=["tune.space.batch_size.choices=[512, 4096]"])

@@ -1,4 +1,4 @@
-"""Alerts: a line in the log whatever happens, and a message to a webhook whose address nobody gets to see."""
+"""Alerts: always a line in the log, and a message to a webhook, whose address appears nowhere."""
 
 from __future__ import annotations
 
@@ -43,27 +43,27 @@ def test_an_alert_is_a_line_and_a_message(tmp_path: Path, chat: Receiver) -> Non
     }
 
 
-def test_what_is_not_to_be_sent_is_in_the_log_all_the_same(tmp_path: Path, chat: Receiver) -> None:
+def test_an_alert_that_is_not_sent_is_logged(tmp_path: Path, chat: Receiver) -> None:
     alerts.notify(tmp_path, SETTINGS, "collapsed", "attempt 1")
     assert _log(tmp_path)[0].endswith("collapsed attempt 1")
     assert chat.alerts == []
 
 
-def test_without_a_webhook_there_is_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_webhook_an_alert_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(alerts.WEBHOOK, raising=False)
     monkeypatch.delenv(alerts.WEBHOOK_FILE, raising=False)
     alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert len(_log(tmp_path)) == 1
 
 
-def test_a_webhook_that_stumbles_is_tried_again(tmp_path: Path, chat: Receiver) -> None:
+def test_a_failed_request_is_repeated(tmp_path: Path, chat: Receiver) -> None:
     chat.statuses = [500, 503, 200]
     alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert len(chat.alerts) == 3
     assert len(_log(tmp_path)) == 1
 
 
-def test_a_webhook_that_fails_is_told_in_the_log_without_its_address(tmp_path: Path, chat: Receiver) -> None:
+def test_a_webhook_that_fails_is_logged_without_its_address(tmp_path: Path, chat: Receiver) -> None:
     chat.statuses = [500]
     alerts.notify(tmp_path, SETTINGS, "failed", "something")
     alert, fault = _log(tmp_path)
@@ -73,7 +73,7 @@ def test_a_webhook_that_fails_is_told_in_the_log_without_its_address(tmp_path: P
     assert "secret-path" not in "".join(_log(tmp_path))
 
 
-def test_the_address_may_stand_in_a_file(tmp_path: Path, chat: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_may_be_in_a_file(tmp_path: Path, chat: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(alerts.WEBHOOK)
     file = tmp_path / "webhook"
     file.write_text(chat.url + "\n")
@@ -83,13 +83,15 @@ def test_the_address_may_stand_in_a_file(tmp_path: Path, chat: Receiver, monkeyp
 
 
 @pytest.mark.parametrize("address", ["nonsense", "file:///etc/passwd"])
-def test_an_address_that_is_none_is_told(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_address_is_logged(tmp_path: Path, address: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(alerts.WEBHOOK, address)
     alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert _log(tmp_path)[1].endswith("the address of the webhook does not begin with http:// or https://")
 
 
-def test_a_full_disk_ends_nothing(tmp_path: Path, chat: Receiver, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_alert_that_cannot_be_logged_is_printed_and_sent(
+    tmp_path: Path, chat: Receiver, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / ".hlynr").write_text("a file where the folder should be")
     alerts.notify(tmp_path, SETTINGS, "failed", "something")
     assert capsys.readouterr().out.endswith("failed    something\n")

@@ -58,7 +58,7 @@ def test_the_schedule_fires_and_the_retraining_ends_in_a_decision(plain: Service
 
 
 def test_missed_retrainings_run_once_and_without_a_schedule_not_at_all(service: Service) -> None:
-    """Two retrainings were due while the worker was off: the newest runs. Then the schedule is removed with its late runs."""
+    """Two retrainings were due while the worker was off: the newest runs. Then the schedule goes with its late runs."""
     service.up("--set", 'schedule.cron="0 2 * * *"')
     assert service.status().next_run is not None
     deployment = service.get("/deployments/name/retrain/nightly")["id"]

@@ -1,6 +1,6 @@
-"""MLflow's store fails a retraining: no training is lost, nothing half-written is left, the retraining can be gone on with.
+"""MLflow's store fails during a retraining: no training is lost, no half-written file remains, it can be resumed.
 
-The retraining is told by `hlynr retrain`, against the Prefect server of the service.
+The retraining is run by `hlynr retrain`, against the Prefect server of the service.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def _mlflow(root: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_mlflow_is_away_when_the_training_ends(service: Service, tmp_path: Path) -> None:
-    """Its figures are kept in a file, the retraining fails with a line, and goes on to its decision when MLflow is back."""
+    """Its metrics are kept in a file, the retraining fails with one line, and is resumed when MLflow is back."""
     port = int(services.free_ports()[0].partition("=")[2])
     root = projects.make(
         tmp_path / "project", *projects.EASY_GATE, *RETRAINING, f"tracking.uri=http://127.0.0.1:{port}"

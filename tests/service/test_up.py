@@ -33,8 +33,8 @@ def test_a_port_in_use_is_reported_and_no_process_remains(root: Path) -> None:
         port = other.getsockname()[1]
         done = projects.run(root, "hlynr", "up", "--detach", "--set", f"service.mlflow_port={port}")
     assert done.returncode == NOT_READY
-    told = f"hlynr: service.mlflow_port: {port} on 127.0.0.1 cannot be used: Address already in use"
-    assert done.stderr.splitlines()[-1] == told
+    line = f"hlynr: service.mlflow_port: {port} on 127.0.0.1 cannot be used: Address already in use"
+    assert done.stderr.splitlines()[-1] == line
     assert not services.remaining(root)
     assert ServicePaths(root).running() is None
 
