@@ -7,8 +7,7 @@ import re
 from copy import copy
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_serializer
-from pydantic_core import to_jsonable_python
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -39,29 +38,18 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
 
-class Overlay(Section):
-    """Some keys of another section, each with a value that takes the place of that section's, whole."""
+def overlay_of(section: type[Section]) -> type[Section]:
+    """Any of the section's keys, with their bounds; checks across keys are left to the section.
 
-    def __eq__(self, other: object) -> bool:
-        return super().__eq__(other) and isinstance(other, Overlay) and self.model_fields_set == other.model_fields_set
-
-    @model_serializer
-    def _only_what_is_set(self) -> dict[str, Any]:
-        return {
-            key: to_jsonable_python(getattr(self, key))
-            for key in type(self).model_fields
-            if key in self.model_fields_set
-        }
-
-
-def overlay_of(section: type[Section]) -> type[Overlay]:
-    """The section's fields with their bounds, none of them needed; checks across fields are left to the section."""
+    ``...`` is the value of a key that is not set.
+    """
     fields: dict[str, Any] = {}
     for name, field in section.model_fields.items():
         optional = copy(field)
-        optional.default_factory = lambda: None  # never read: a key that is not set is not part of the overlay
+        optional.default_factory = lambda: ...
+        optional.exclude_if = lambda value: value is ...
         fields[name] = (field.annotation, optional)
-    return create_model(f"{section.__name__}Overlay", __base__=Overlay, **fields)
+    return create_model(f"{section.__name__}Overlay", __base__=Section, **fields)
 
 
 SEED_DISTANCE = 100_000

@@ -9,49 +9,30 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
-from hlynr.config import checks, former_names
+from hlynr.config import checks, former_names, sections
 from hlynr.config.base import Section
-from hlynr.config.sections import (
-    Evaluation,
-    Gate,
-    GuidanceLaws,
-    Monitor,
-    Named,
-    Retrain,
-    Reward,
-    Run,
-    Scenario,
-    Sim,
-    Stability,
-    Strategy,
-    Tracker,
-    Tracking,
-    Train,
-    Tune,
-    Versioning,
-)
 from hlynr.config.service import SECTIONS, Alerts, Retention, Schedule, Service
 
 
 class Config(Section):
     """The whole of params.yaml."""
 
-    run: Run
-    sim: Sim
-    tracker: Tracker
-    scenarios: Annotated[Named[Scenario], Field(min_length=1)]
-    reward: Reward
-    policy: GuidanceLaws
-    train: Train
-    monitor: Monitor
-    strategies: Named[Strategy]
-    evaluation: Evaluation
-    gate: Gate
-    tracking: Tracking
-    versioning: Versioning
-    retrain: Retrain
-    stability: Stability
-    tune: Tune
+    run: sections.Run
+    sim: sections.Sim
+    tracker: sections.Tracker
+    scenarios: Annotated[sections.Named[sections.Scenario], Field(min_length=1)]
+    reward: sections.Reward
+    policy: sections.GuidanceLaws
+    train: sections.Train
+    monitor: sections.Monitor
+    strategies: sections.Named[sections.Strategy]
+    evaluation: sections.Evaluation
+    gate: sections.Gate
+    tracking: sections.Tracking
+    versioning: sections.Versioning
+    retrain: sections.Retrain
+    stability: sections.Stability
+    tune: sections.Tune
     schedule: Schedule
     service: Service
     alerts: Alerts

@@ -17,7 +17,6 @@ from hlynr.config.base import (
     Fraction,
     NonNegative,
     OpenFraction,
-    Overlay,
     Positive,
     Section,
     address,
@@ -377,8 +376,8 @@ class Tune(Section):
 
 
 if TYPE_CHECKING:
-    TrainOverlay = Overlay
-    MonitorOverlay = Overlay
+    TrainOverlay = Section
+    MonitorOverlay = Section
 else:
     TrainOverlay, MonitorOverlay = overlay_of(Train), overlay_of(Monitor)
 

@@ -11,7 +11,7 @@ import optuna
 import pytest
 import torch
 
-from hlynr.cli import app
+from hlynr.cli import studies
 from hlynr.config import params
 from hlynr.config.project import Project
 from hlynr.envs.observation import SIZE
@@ -386,7 +386,7 @@ def searched(config, folder):
         patch.setattr(tuning, "_searched", work)
         patch.setattr(tuning, "_confirmed", confirmed)
         with pytest.raises(_Enough):
-            app.tune(file, [], None, None, None, None, False, False, False, None)
+            studies.tune(file, [], None, None, None, None, False, False, False, None)
     entries = {name: getattr(config.tune.space, name) for name in type(config.tune.space).model_fields}
     return seen | {f"space: {name}": _drawn(name, entry) for name, entry in entries.items()}
 
