@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from itertools import chain
 
 import typer
 
@@ -17,27 +19,15 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for verb in (
-    project.validate,
-    project.doctor,
-    training.train,
-    training.evaluate,
-    training.monitor,
-    training.diagnose,
-    registry.promote,
-    registry.rollback,
-    registry.champions,
-    registry.restore,
-    training.retrain,
-    service.up,
-    service.down,
-    service.status,
-    service.prune,
-    project.ui,
-    studies.stability,
-    studies.tune,
-    studies.bench,
-):
+HELP: tuple[list[Callable[..., None]], ...] = (
+    [project.validate, project.doctor],
+    [training.train, training.evaluate, training.monitor, training.diagnose],
+    [registry.promote, registry.rollback, registry.champions, registry.restore, training.retrain],
+    [service.up, service.down, service.status, service.prune, project.ui],
+    [studies.stability, studies.tune, studies.bench],
+)
+"""The verbs in the order in which the help lists them."""
+for verb in chain(*HELP):
     app.command()(verb)
 app.command("study", hidden=True)(studies.stability)  # its former name
 

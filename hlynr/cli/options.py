@@ -65,13 +65,9 @@ def _invalid(option: str, path: Path, reason: str) -> InputError:
 
 
 Params = Annotated[Path, Option("--params", metavar="FILE", help="The configuration; its folder is the project.")]
-Set = Annotated[
-    list[str],
-    Option("--set", metavar="KEY=VALUE", help="Change a setting for this command: train.seed=7; repeatable."),
-]
+Set = Annotated[list[str], Option("--set", metavar="KEY=VALUE", help="Change a setting: train.seed=7; repeatable.")]
 Strategy = Annotated[
-    str | None,
-    Option(metavar="NAME", help="One of the strategies of params.yaml, or default: short for run.strategy."),
+    str | None, Option(metavar="NAME", help="A strategy of params.yaml, or default: short for run.strategy.")
 ]
 OnlyStrategy = Annotated[
     str | None, Option("--strategy", metavar="NAME", help="Try this strategy alone, instead of retrain.plan.")
@@ -79,19 +75,13 @@ OnlyStrategy = Annotated[
 Json = Annotated[
     Path | None,
     Option(
-        "--json",
-        metavar="FILE",
-        callback=_writable_file,
-        help="Also write the record as JSON; - writes it, and nothing else, to standard output.",
+        "--json", metavar="FILE", callback=_writable_file, help="Also write the record as JSON; - prints only that."
     ),
 ]
 Policy = Annotated[str | None, Option(metavar="LAW", help="zero, random, pursuit, heading, pn, apn or inertial.")]
 Bundle = Annotated[Path | None, Option(metavar="DIR", callback=_absolute, help="A trained policy's folder.")]
 Model = Annotated[
-    str | None,
-    Option(
-        metavar="URI", help="A registered model, like models:/hlynr-intercept@champion or models:/hlynr-intercept/1."
-    ),
+    str | None, Option(metavar="URI", help="A registered model: models:/NAME@champion or models:/NAME/1.")
 ]
 Truth = Annotated[bool, Option("--truth", help="Let the law see the truth instead of the radar's estimate.")]
 Scenario = Annotated[str | None, Option(metavar="NAME", help="Default: evaluation.scenario.")]
@@ -103,21 +93,14 @@ TrainOut = Annotated[
 ]
 EvaluateOut = Annotated[
     Path | None,
-    Option(
-        metavar="DIR", callback=_writable_folder, help="Write report, figures and DVC's metrics here: the whole stage."
-    ),
+    Option(metavar="DIR", callback=_writable_folder, help="Write the whole stage: report, figures, DVC's metrics."),
 ]
 Resume = Annotated[bool, Option("--resume", help="Go on from the last training checkpoint.")]
 ResumeRetraining = Annotated[
-    bool,
-    Option("--resume", help="Go on with the retraining that was interrupted; without one, begin a new retraining."),
+    bool, Option("--resume", help="Go on with the interrupted retraining; without one, begin a new one.")
 ]
 Target = Annotated[
-    str,
-    Argument(
-        metavar="TARGET",
-        help="A bundle's folder, a registered model (models:/NAME/3, models:/NAME@ALIAS), or a run's id.",
-    ),
+    str, Argument(metavar="TARGET", help="A bundle's folder, models:/NAME/3, models:/NAME@ALIAS, or a run's id.")
 ]
 WatchedRun = Annotated[
     str | None,
@@ -132,37 +115,22 @@ DiagnosedEpisodes = Annotated[int, Option("--episodes", metavar="N", help="Engag
 DiagnosisSeed = Annotated[int | None, Option("--seed", metavar="N", help="Default: the selection seed.")]
 DiagnosisOut = Annotated[
     Path | None,
-    Option(
-        "--out",
-        metavar="DIR",
-        callback=_writable_folder,
-        help="Where to write diagnosis.html and diagnosis.json; default: the outputs folder's diagnose.",
-    ),
+    Option(metavar="DIR", callback=_writable_folder, help="Where to write; default: the outputs folder's diagnose."),
 ]
 Budget = Annotated[int, Option(metavar="N", min=1, help="Timesteps of the brief training on the truth.")]
 Quick = Annotated[bool, Option("--quick", help="Leave out the brief training on the truth.")]
 Revision = Annotated[str, Argument(metavar="REVISION", help="A DVC experiment, branch, tag or commit.")]
 Destination = Annotated[Path, Option("--to", metavar="DIR", callback=_new_folder, help="A new or empty folder.")]
-Workers = Annotated[
-    int | None, Option(metavar="N", min=1, help="Trainings at a time; default: stability.workers of params.yaml.")
-]
+Workers = Annotated[int | None, Option(metavar="N", min=1, help="Trainings at a time; default: stability.workers.")]
 Trial = Annotated[
     str | None,
-    Option(
-        "--trial", metavar="STUDY:N", help="Train as trial N of a search did, with its first seed unless --set says so."
-    ),
+    Option(metavar="STUDY:N", help="Train as trial N of a search did, with its first seed unless --set says so."),
 ]
-Trials = Annotated[
-    int | None,
-    Option(metavar="N", min=1, help="Trials of the whole study; default: tune.trials of params.yaml."),
-]
-TuneWorkers = Annotated[
-    int | None, Option(metavar="N", min=1, help="Processes here; default: tune.workers of params.yaml.")
-]
+Trials = Annotated[int | None, Option(metavar="N", min=1, help="Trials of the whole study; default: tune.trials.")]
+TuneWorkers = Annotated[int | None, Option(metavar="N", min=1, help="Processes here; default: tune.workers.")]
 StudyName = Annotated[str | None, Option("--study", metavar="NAME", help="Short for tune.study.")]
 Around = Annotated[
-    str | None,
-    Option("--strategy", metavar="NAME", help="The strategy to search around: short for run.strategy."),
+    str | None, Option("--strategy", metavar="NAME", help="The strategy to search around: short for run.strategy.")
 ]
 Join = Annotated[bool, Option("--join", help="Only work on a study that was begun elsewhere, until it has its trials.")]
 Apply = Annotated[
@@ -170,6 +138,6 @@ Apply = Annotated[
 ]
 Yes = Annotated[bool, Option("--yes", help="Write without asking.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Only say what would go, and change nothing.")]
-Detach = Annotated[bool, Option("--detach", help="Leave it running and return when all is well; hlynr down stops it.")]
+Detach = Annotated[bool, Option("--detach", help="Return when all is well and leave it running; hlynr down stops it.")]
 Tune = Annotated[bool, Option("--tune", help="Open optuna-dashboard on the searches instead.")]
 Port = Annotated[int, Option(metavar="N", min=1, max=65535, help="Of 127.0.0.1.")]
