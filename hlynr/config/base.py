@@ -1,11 +1,11 @@
-"""What every section of params.yaml has in common, and the kinds of number that stand in them."""
+"""What the sections of params.yaml share: their base class and the types of their values."""
 
 from __future__ import annotations
 
 import json
 import re
 from copy import copy
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
 
@@ -14,6 +14,20 @@ NonNegative = Annotated[float, Field(ge=0)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 OpenFraction = Annotated[float, Field(gt=0, lt=1)]
 Count = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+"""Without a dot, so that ``scenarios.NAME.key`` has one reading."""
+T = TypeVar("T")
+Named = Annotated[dict[Name, T], Field(json_schema_extra={"additionalProperties": False})]
+
+
+def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
+    if bounds[0] > bounds[1]:
+        raise ValueError(f"{list(bounds)} is not in order: the first bound must not exceed the second")
+    return bounds
+
+
+Bounds = Annotated[tuple[T, T], AfterValidator(_in_order)]
 
 
 def address(allowed: str, words: str) -> AfterValidator:
@@ -33,7 +47,7 @@ DATABASE = "sqlite:///PATH or postgresql://[USER@]HOST[:PORT]/DATABASE"
 
 
 class Section(BaseModel):
-    """Frozen, refuses unknown keys, NaN and infinity; a boolean or a string is no number."""
+    """Frozen; without unknown keys, NaN and infinity; a boolean or a string is no number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 

@@ -16,13 +16,13 @@ from hlynr.config.base import SEED_DISTANCE
 from hlynr.runtime.suggestions import not_one_of
 
 if TYPE_CHECKING:
+    from hlynr.config.scenarios import Scenario
     from hlynr.config.sections import (
         Evaluation,
         Gate,
         Monitor,
         Retrain,
         Run,
-        Scenario,
         Sim,
         Stability,
         Strategy,

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 from pydantic import Field, model_validator
 
 from hlynr.config import checks, former_names, sections
-from hlynr.config.base import Section
+from hlynr.config.base import Named, Section
+from hlynr.config.scenarios import Scenario
 from hlynr.config.service import SECTIONS, Alerts, Retention, Schedule, Service
 
 
@@ -20,12 +21,12 @@ class Config(Section):
     run: sections.Run
     sim: sections.Sim
     tracker: sections.Tracker
-    scenarios: Annotated[sections.Named[sections.Scenario], Field(min_length=1)]
+    scenarios: Annotated[Named[Scenario], Field(min_length=1)]
     reward: sections.Reward
     policy: sections.GuidanceLaws
     train: sections.Train
     monitor: sections.Monitor
-    strategies: sections.Named[sections.Strategy]
+    strategies: Named[sections.Strategy]
     evaluation: sections.Evaluation
     gate: sections.Gate
     tracking: sections.Tracking

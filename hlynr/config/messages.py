@@ -20,7 +20,7 @@ Location = Sequence[int | str]
 
 
 def explain(detail: ErrorDetails, schema: Schema) -> list[str]:
-    """One complaint of pydantic's; a validator of ours may have put several lines into one."""
+    """The lines for one of pydantic's errors; a validator of this package may raise several in one."""
     location, kind, value = detail["loc"], detail["type"], detail["input"]
     key = dotted(location)
     if kind == "value_error":
@@ -36,7 +36,7 @@ def explain(detail: ErrorDetails, schema: Schema) -> list[str]:
 
 
 def unknown(location: Location, value: Any, known: Iterable[str], schema: Schema) -> str:
-    """The line for a key that does not exist where it stands."""
+    """The line for a key that does not exist in its section."""
     known = list(known)
     everywhere = sorted(_paths(schema, schema), key=len, reverse=True)  # of several, the shortest is suggested
     hint = f"allowed: {', '.join(known)}"
@@ -69,7 +69,7 @@ def shown(value: Any) -> str:
 
 
 def _written(location: Location) -> list[int | str]:
-    """The parts of pydantic's location that the file has too."""
+    """Pydantic's location without what is not in the file."""
     return [part for part in location if part not in (*FORMS, "[key]")]
 
 
@@ -85,7 +85,7 @@ def _children(node: Schema, part: int | str) -> list[Schema]:
 
 
 def _forms(node: Schema, schema: Schema) -> Iterator[Schema]:
-    """What may stand at a node: itself, what it refers to, or each option of a union."""
+    """The node itself, what it refers to, or each option of a union."""
     if "$ref" in node:
         node = schema["$defs"][node["$ref"].rpartition("/")[2]]
     options = node.get("anyOf") or node.get("oneOf")

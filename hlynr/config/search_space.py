@@ -1,4 +1,4 @@
-"""What a search of hyperparameters may try: ranges and choices, each in the scale that matters.
+"""What a hyperparameter search may try: ranges and choices, each with its scale.
 
 A setting that is a schedule is searched by its first value and keeps its shape.
 """
@@ -43,7 +43,7 @@ class Range(Section, Generic[T]):
         if low >= high:
             raise ValueError(f"low: {low} is not below high = {high}")
         if self.scale == "log" and low <= 0:
-            raise ValueError(f"low: {low} is not above 0, as the scale log needs")
+            raise ValueError(f"low: {low} is not greater than 0, as the scale log needs")
         if self.scale == "log-complement" and high >= 1:
             raise ValueError(f"high: {high} is not below 1, as the scale log-complement needs")
         return self
@@ -81,7 +81,7 @@ class Choices(Section, Generic[T]):
     def _different(self) -> Choices[T]:
         for number, choice in enumerate(self.choices):
             if choice in self.choices[:number]:
-                raise ValueError(f"choices[{number}]: {choice} stands there twice")
+                raise ValueError(f"choices[{number}]: {choice} is there twice")
         return self
 
     def extremes(self) -> tuple[T, ...]:

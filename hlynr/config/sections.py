@@ -1,24 +1,27 @@
 """params.yaml as frozen, typed models: one section of the file is one model here.
 
-`hlynr.config.params` reads the file into these models and turns their complaints into one line per fault.
+`hlynr.config.params` reads the file into these models.
 """
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from hlynr.config import base
 from hlynr.config.base import (
     DATABASE,
+    Bounds,
     Count,
     Fraction,
+    Name,
     NonNegative,
     OpenFraction,
     Positive,
     Section,
+    Seed,
     address,
     overlay_of,
 )
@@ -26,26 +29,8 @@ from hlynr.config.schedules import ClipSchedule, EntropySchedule, RateSchedule
 from hlynr.config.search_space import Space
 from hlynr.records.training import Alarm
 
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
-Elevation = Annotated[float, Field(ge=0, le=90)]
-
-
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
-"""Without a dot, so that ``scenarios.NAME.key`` has one reading."""
-T = TypeVar("T")
-Named = Annotated[dict[Name, T], Field(json_schema_extra={"additionalProperties": False})]
-
-
-def _in_order(bounds: tuple[float, float]) -> tuple[float, float]:
-    if bounds[0] > bounds[1]:
-        raise ValueError(f"{list(bounds)} is not in order: the first bound must not exceed the second")
-    return bounds
-
-
-Bounds = Annotated[tuple[T, T], AfterValidator(_in_order)]
-
 DEFAULT = "default"
-"""The strategy that overlays nothing: the sections as they stand."""
+"""The strategy without an overlay."""
 
 
 class Run(Section):
@@ -67,89 +52,6 @@ class Tracker(Section):
     acceleration_noise: Positive
     gate: Positive
     acceleration_time: Positive
-
-
-class ScenarioSection(Section):
-    """What of a scenario the file may leave out, where the scenario extends another that has it."""
-
-    model_config = ConfigDict(json_schema_extra=lambda schema: schema.pop("required"))
-
-
-class Spawn(ScenarioSection):
-    range: float = Field(gt=0, le=100_000)
-    range_spread: float = Field(ge=0, lt=1)
-    elevation: Bounds[Elevation]
-    aim_spread: NonNegative
-
-
-class Target(ScenarioSection):
-    speed: Bounds[Positive]
-    weave: Bounds[NonNegative]
-    weave_period: Bounds[Positive]
-    jink: NonNegative
-
-
-class Interceptor(ScenarioSection):
-    launch_speed: Positive
-    launch_error: float = Field(ge=0, le=90)
-    launch_elevation_min: Elevation
-    launch_height: Positive
-    max_acceleration: Positive
-    fuel_time: Positive
-    actuator_lag: Positive
-    drag: NonNegative
-
-
-class Radar(ScenarioSection):
-    half_angle: float = Field(gt=0, le=180)
-    detection_peak: Fraction
-    detection_range: Positive
-    noise_floor: Positive
-    noise_fraction: NonNegative
-    delay: int = Field(ge=0, le=7)
-    dropout: Fraction
-
-
-class Cue(ScenarioSection):
-    position_error: Positive
-    velocity_error: Positive
-    interval: int = Field(ge=0)
-    dropout: Fraction
-
-
-class Wind(ScenarioSection):
-    speed: Bounds[NonNegative]
-    gust: NonNegative
-    gust_time: Positive
-
-
-def _extending(schema: dict[str, Any]) -> None:
-    del schema["required"]
-    schema["properties"]["extends"] = {"type": "string"}
-
-
-class Scenario(Section):
-    model_config = ConfigDict(json_schema_extra=_extending)
-
-    capture_radius: Positive
-    time_limit: float = Field(gt=0, le=600)
-    spawn: Spawn
-    target: Target
-    interceptor: Interceptor
-    radar: Radar
-    cue: Cue
-    dropout_interval: Count
-    wind: Wind
-
-    @model_validator(mode="after")
-    def _starts_outside(self) -> Scenario:
-        closest = self.spawn.range * (1 - self.spawn.range_spread)
-        if self.capture_radius >= closest:
-            raise ValueError(
-                f"capture_radius: {self.capture_radius} is not below the closest spawn, "
-                f"spawn.range * (1 - spawn.range_spread) = {closest:g}"
-            )
-        return self
 
 
 class Reward(Section):
@@ -183,7 +85,7 @@ class GuidanceLaws(Section):
 
 
 class Curriculum(Section):
-    """How the capture radius of the training's engagements goes to the declared one."""
+    """How the capture radius of the training's engagements decreases to the declared one."""
 
     mode: Literal["frozen", "schedule", "mastery"]
     radii: Annotated[tuple[Positive, ...], Field(min_length=1, max_length=100)]
@@ -199,7 +101,7 @@ class Curriculum(Section):
             if radius >= before
         ]
         faults += [
-            f"until: {end} is not above the one before it, {before}"
+            f"until: {end} is not greater than the one before it, {before}"
             for before, end in pairwise(self.until)
             if end <= before
         ]
@@ -349,7 +251,7 @@ class Stability(Section):
 
 
 class Confirm(Section):
-    """How the best trials of a search are tried again, beside the strategy that was searched around."""
+    """How the best trials of a search are confirmed, beside the strategy that was searched around."""
 
     top: int = Field(ge=1, le=100)
     seeds: Annotated[tuple[Seed, ...], Field(min_length=2, max_length=100)]

@@ -1,4 +1,4 @@
-"""The sections of params.yaml that say how retraining is kept going unattended; none has a say in what is trained."""
+"""The sections of params.yaml that schedule retraining and run it unattended; they do not change what is trained."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Strategies: named overlays of the sections that say how to train, on params.yaml as it is read, unchecked.
+"""Strategies: named overlays of the sections train and monitor, on params.yaml as it is read, unchecked.
 
-``run.strategy`` names the one to follow. Each key of an overlay takes the place of the section's, whole: a schedule
-of phases does not mix with a linear one.
+``run.strategy`` names the one to follow. Each key of an overlay replaces the section's whole value: a schedule of
+phases does not mix with a linear one.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def follow(tree: Tree) -> str | None:
 
 
 def agree(tree: Tree, name: str) -> bool:
-    """Let the overlay ``name`` say what its sections have come to say, so that following it again changes nothing.
+    """Give the overlay ``name`` the values that its sections have, so that following it again changes nothing.
 
-    Returns whether it had said something else.
+    Returns whether it had others.
     """
     changed = False
     for section, overlay in _overlays(tree, name):
@@ -39,7 +39,7 @@ def agree(tree: Tree, name: str) -> bool:
 
 
 def attributed(faults: Iterable[str], name: str) -> list[str]:
-    """``faults`` found under the strategy ``name``, each blamed once: on the overlay, or on what it led to."""
+    """``faults`` found under the strategy ``name``, each once: at the overlay, or else at the section it has changed."""
     faults = list(faults)
     own = [fault for fault in faults if f"strategies.{name}.{fault}" not in faults]
     of_sections = re.compile(rf"(^| )({'|'.join(_SECTIONS)})\b")
@@ -47,7 +47,7 @@ def attributed(faults: Iterable[str], name: str) -> list[str]:
 
 
 def under(name: str, faults: Iterable[str]) -> list[str]:
-    """``faults`` that are told of the strategy ``name``."""
+    """``faults``, each with the strategy's name."""
     suffix = f" (under strategy {name})"
     return [fault.removesuffix(suffix) + suffix for fault in faults]
 

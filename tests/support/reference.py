@@ -16,7 +16,7 @@ from filterpy.common import Q_discrete_white_noise
 from filterpy.kalman import KalmanFilter
 
 from hlynr.config.config import Config
-from hlynr.config.sections import Scenario
+from hlynr.config.scenarios import Scenario
 
 MASK = (1 << 64) - 1
 GOLDEN = 0x9E3779B97F4A7C15

@@ -1,4 +1,4 @@
-"""Bringing a params.yaml in line with the configuration that really ran, with as few changes as possible."""
+"""Write a configuration into an existing params.yaml with as few changes as possible."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ _MISSING = object()
 
 
 def align(path: Path, config: Config) -> bool:
-    """Make the file say what ``config`` says; True if it had to change.
+    """Make the file hold ``config``; returns whether it had to change.
 
     Comments, order and each scenario's ``extends`` survive: only differing values are replaced, and what the followed
-    strategy says is left to it. A file that is missing, broken, or too different for that (other scenarios, say) is
+    strategy sets stays in the strategy. A file that is missing, broken, or too different for that (other scenarios, say) is
     written anew, without comments.
     """
     before = _read(path)
@@ -40,7 +40,7 @@ def align(path: Path, config: Config) -> bool:
 def with_strategy(text: str, name: str, overlay: dict[str, Any]) -> str:
     """The text of a params.yaml with the strategy ``name`` as given, new or in place of the one it has.
 
-    Comments and order survive, as in `align`; a new one stands after all others.
+    Comments and order survive, as in `align`; a new one is the last.
     """
     yaml = _round_trip()
     tree = yaml.load(text)
@@ -55,7 +55,7 @@ def with_strategy(text: str, name: str, overlay: dict[str, Any]) -> str:
         strategies[name] = _block(overlay)
     out = io.StringIO()
     yaml.dump(tree, out)
-    # What set the next section apart stands before the new strategy now.
+    # The blank line before the next section is now before the new strategy.
     block = re.compile(rf"^  {re.escape(name)}:\n(?:    .*\n)+(?=\S)", re.MULTILINE)
     return block.sub(lambda found: f"{found[0]}\n", out.getvalue())
 
@@ -105,7 +105,7 @@ def _edited(text: str, before: Config | None, config: Config) -> str:
 
 
 def _rename(tree: Any, old: str, new: str) -> None:
-    """Rename a key where it stands, with its comments."""
+    """Rename a key in its line, with its comments."""
     tree.insert(list(tree).index(old), new, tree[old])
     del tree[old]
     if old in tree.ca.items:
