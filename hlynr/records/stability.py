@@ -1,4 +1,4 @@
-"""What the stability study writes down: its runs, their points, and what each strategy comes to."""
+"""The record of a stability study: its runs, their evaluations, and figures by strategy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hlynr.records.training import Alarm
 
 
 class StabilityPoint(Record):
-    """One evaluation of a training of the study; see `EvaluationPoint`."""
+    """One evaluation of a run; see `EvaluationPoint`."""
 
     timesteps: int
     success_rate: float
@@ -19,7 +19,7 @@ class StabilityPoint(Record):
 
 
 class StabilityRun(Record):
-    """One training of the stability study, watched to its end, and its best bundle on the held-out engagements."""
+    """One run of a stability study or of a confirmation, and its best bundle on the held-out engagements."""
 
     strategy: str
     algorithm: Literal["ppo", "recurrent_ppo"]
@@ -27,10 +27,10 @@ class StabilityRun(Record):
     capture_radius: float
     seed: int
     digest: str
-    """Of all that the course of the training depends on."""
+    """Of the configuration that the training depends on."""
     lineage_id: str
     git_commit: str | None
-    """With which it was trained."""
+    """At the training."""
     git_dirty: bool | None
     budget: int
     timesteps: int
@@ -46,13 +46,13 @@ class StabilityRun(Record):
     final_over_peak: float | None
     """Ratio of the two; None where the peak is zero, too."""
     collapsed: bool
-    """Whether the monitor saw a collapse at any time, not at the end alone."""
+    """Whether the monitor raised a collapse at any time, not only at the end."""
     alerts: dict[Alarm, int]
-    """At how many timesteps the monitor first saw what it saw."""
+    """Timesteps at which the monitor first raised each alarm."""
     stop_on: tuple[Alarm, ...]
-    """What ends a training of this strategy outside the study."""
+    """Alarms that end a training of this strategy outside the study."""
     stopped_at: int | None
-    """At how many timesteps that would have been; None for never."""
+    """Timesteps at which one of them was first raised; None for never."""
     best_timesteps: int
     best_success: float
     bundle_sha256: str
@@ -68,7 +68,7 @@ class StabilityRun(Record):
 
     @property
     def name(self) -> str:
-        """What the run and its folder are called."""
+        """Of the run and its folder."""
         return f"{self.strategy}-{self.seed}"
 
 
@@ -86,7 +86,7 @@ class StabilityGroup(Record):
     mean_heldout_success_rate: float
     min_heldout_success_rate: float
     alerts: dict[Alarm, int]
-    """In how many runs the monitor saw what it saw."""
+    """Number of runs with each alarm."""
 
 
 class Stretch(Record):
@@ -97,7 +97,7 @@ class Stretch(Record):
 
 
 class StabilityDocument(Record):
-    """The training this project started from, as its analysis tells it."""
+    """Figures of the training analysis that this project started from."""
 
     ticks_per_timestep: int
     success: tuple[Stretch, ...]
@@ -121,5 +121,5 @@ class StabilityRecord(Record):
     strategies: tuple[StabilityGroup, ...]
     runs: tuple[StabilityRun, ...]
     missing: dict[str, str]
-    """By run, why it has come to no end."""
+    """By run, why it has no record."""
     document: StabilityDocument
