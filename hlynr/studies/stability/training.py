@@ -1,6 +1,6 @@
 """One run of a stability study in a process of its own: `python -m hlynr.studies.stability.training`.
 
-Request and progress travel as `hlynr.runtime.processes` describes.
+It trains, judges the best bundle and writes the record; request and progress travel by `hlynr.runtime.processes`.
 """
 
 from __future__ import annotations
@@ -8,14 +8,26 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from hlynr.records.training import Lineage, TrainResult
+from hlynr.records.stability import StabilityPoint, StabilityRun
+from hlynr.records.training import Alarm, Lineage, TrainResult
 from hlynr.runtime import processes
+from hlynr.runtime.errors import InputError
 from hlynr.runtime.progress import ProgressObserver
-from hlynr.studies.stability.assignments import Assignment
-from hlynr.studies.stability.conclude import RESULT, conclude_run
+from hlynr.studies.stability.assignments import RECORD, Assignment
+
+if TYPE_CHECKING:
+    from hlynr.config.sections import Monitor
+    from hlynr.records.evaluation import PolicyReport
 
 COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.stability.training"]
+RESULT = "result.json"
+SAME_IN_RESULT = {
+    "algorithm", "seed", "budget", "timesteps", "seconds", "timesteps_per_second", "best_timesteps", "best_success",
+    "bundle_sha256",
+}  # fmt: skip
+"""Fields of the record that the training's result has too."""
 
 
 def main() -> int:
@@ -71,6 +83,86 @@ def _checkpoint_lineage(run: Assignment) -> Lineage | None:
         return checkpoint.lineage_of(run.out / "checkpoints", training_digest(run.config))
     except checkpoint.CheckpointError:
         return None
+
+
+def conclude_run(run: Assignment) -> StabilityRun:
+    """Judge the best bundle of the training that has ended in the run's folder; writes the record there.
+
+    Raises:
+        OSError: if there is no training.
+        InputError: if it was interrupted, or the bundle is not the training's or cannot be trusted.
+    """
+    from hlynr.evaluation import judge
+    from hlynr.rl import bundle as bundles
+
+    config, bundle = run.config, run.out / "bundle"
+    result = TrainResult.read(run.out / RESULT)
+    if result.interrupted:
+        raise InputError(f"{run.out}: the training was interrupted after {result.timesteps:,} timesteps")
+    if bundles.digest(bundle) != result.bundle_sha256:
+        raise InputError(f"{bundle}: is not the bundle of the training beside it")
+    policy = bundles.load_policy(bundle, threads=config.train.torch_threads)
+    heldout = judge.SeedSet(config.train.scenario, config.heldout_seed, config.evaluation.heldout_episodes)
+    report, _ = judge.report_on(policy, config, heldout)
+    record = _record(run, result, report)
+    record.write(run.out / RECORD)
+    return record
+
+
+def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> StabilityRun:
+    from hlynr.rl.monitor import window_means
+    from hlynr.rl.train import training_digest
+
+    config = run.config
+    means = window_means(result.evaluations, config.monitor.window)
+    peak = max(means, default=0.0)
+    alerts = first_alerts(result, config.monitor)
+    return StabilityRun(
+        **result.model_dump(include=SAME_IN_RESULT),
+        **result.verdict.model_dump(include={"final_success", "peak_success", "peak_timesteps"}),
+        strategy=config.run.strategy,
+        scenario=heldout.scenario,
+        capture_radius=heldout.capture_radius,
+        digest=training_digest(config),
+        lineage_id=result.lineage.id,
+        git_commit=result.lineage.git_commit,
+        git_dirty=result.lineage.git_dirty,
+        window=config.monitor.window,
+        final_window_success=means[-1] if means else None,
+        peak_window_success=max(means) if means else None,
+        final_over_peak=means[-1] / peak if peak > 0.0 else None,
+        collapsed="collapse" in alerts,
+        alerts=alerts,
+        stop_on=run.stop_on,
+        stopped_at=min((alerts[kind] for kind in run.stop_on if kind in alerts), default=None),
+        heldout_seed=heldout.seed,
+        heldout_episodes=heldout.episodes,
+        heldout_success_rate=heldout.success_rate,
+        heldout_success_rate_ci=heldout.success_rate_ci,
+        confidence=config.gate.confidence,
+        heldout_mean_reward=heldout.mean_reward,
+        heldout_mean_final_distance=heldout.mean_final_distance,
+        points=points(result),
+    )
+
+
+def points(result: TrainResult) -> tuple[StabilityPoint, ...]:
+    """The evaluations of a training, in short."""
+    fields = set(StabilityPoint.model_fields)
+    return tuple(StabilityPoint(**point.model_dump(include=fields)) for point in result.evaluations)
+
+
+def first_alerts(result: TrainResult, monitor: Monitor) -> dict[Alarm, int]:
+    """Timesteps at which the monitor, asked after every evaluation, first raised each alarm, in that order."""
+    from hlynr.rl.monitor import judge
+
+    first: dict[Alarm, int] = {}
+    for number, point in enumerate(result.evaluations, start=1):
+        for alert in judge(result.evaluations[:number], monitor).alerts:
+            first.setdefault(alert.kind, point.timesteps)
+    if result.verdict.status == "nan":  # perhaps in a weight, which no evaluation shows
+        first.setdefault("nan", result.verdict.at_timesteps)
+    return first
 
 
 if __name__ == "__main__":

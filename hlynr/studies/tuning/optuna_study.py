@@ -87,10 +87,6 @@ def join(search: SearchConfig, worker: int = 0) -> optuna.Study:
 
     Args:
         worker: its number; each worker's sampler has a seed of its own, and another one when the study is resumed.
-
-    Raises:
-        NoSuchStudyError: if there is none of this name, or it has another definition.
-        EnvironmentNotReady: if the storage cannot be used.
     """
     study, tune = find(search), search.config.tune
     with _usable(search):
@@ -102,12 +98,7 @@ def join(search: SearchConfig, worker: int = 0) -> optuna.Study:
 
 
 def find(search: SearchConfig) -> optuna.Study:
-    """The study, to read.
-
-    Raises:
-        NoSuchStudyError: if there is none of this name, or it has another definition.
-        EnvironmentNotReady: if the storage cannot be used.
-    """
+    """The study, to read; raises the errors of `begin`, and `NoSuchStudyError` also if there is none of this name."""
     name = search.config.tune.study
     uri = _location(search)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
@@ -129,11 +120,7 @@ def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
 
 
 def retrier(study: optuna.Study, search: SearchConfig) -> TrialRetrier:
-    """For a worker of the study, to retry the stale trials of others.
-
-    Raises:
-        EnvironmentNotReady: if the storage cannot be used.
-    """
+    """For a worker of the study, to retry the stale trials of others."""
     with _usable(search):
         return TrialRetrier(study, _storage(search), GRACE * search.config.tune.heartbeat)
 

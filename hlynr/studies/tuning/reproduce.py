@@ -34,11 +34,10 @@ class ReproducedTrial:
         before = [(point.timesteps, point.success_rate) for point in known.points]
         if curve == before:
             return f"the same curve as in the study, {len(curve)} evaluations"
-        differing = next((pair for pair in zip(curve, before, strict=False) if pair[0] != pair[1]), None)
-        if differing is None:
-            return f"another length than in the study: {len(curve)} evaluations, then {len(before)}"
-        (timesteps, rate), (_, rate_then) = differing
-        return f"another curve than in the study: {rate:.1%} at {timesteps:,} timesteps, then {rate_then:.1%}"
+        for (timesteps, rate), (_, rate_then) in zip(curve, before, strict=False):
+            if rate != rate_then:
+                return f"another curve than in the study: {rate:.1%} at {timesteps:,} timesteps, then {rate_then:.1%}"
+        return f"another length than in the study: {len(curve)} evaluations, then {len(before)}"
 
 
 def load(path: Path, overrides: Iterable[str], strategy: str | None, reference: str) -> ReproducedTrial:

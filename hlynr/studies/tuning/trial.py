@@ -23,7 +23,7 @@ from hlynr.records.training import FATAL, Lineage, TrainResult
 from hlynr.records.tuning import TrialRecord, TrialRun
 from hlynr.records.tuning import TrialState as State
 from hlynr.runtime.errors import TrainingError
-from hlynr.studies.stability.conclude import points
+from hlynr.studies.stability.training import points
 from hlynr.studies.tuning import optuna_study, retries, space
 from hlynr.studies.tuning.search_config import SearchConfig
 

@@ -28,19 +28,16 @@ RECORD = "tune.json"
 
 
 def tune(search: SearchConfig, *, trials: int, workers: int, command: str) -> tuple[TuneRecord, Path]:
-    """Run the search, or resume it; one that is done is only written again.
+    """Run the search, or resume it; returns the record, and the page that shows it.
 
     Args:
         trials: of the whole study, including those of other machines.
         workers: processes on this machine.
         command: as a person would give it, for the record.
 
-    Returns:
-        The record, and the page that shows it.
-
     Raises:
         hlynr.studies.tuning.optuna_study.NoSuchStudyError: if a study of this name has another definition.
-        EnvironmentNotReady: if another search runs in the project, or a store cannot be used.
+        hlynr.runtime.errors.EnvironmentNotReady: if another search runs in the project, or a store cannot be used.
         TrainingError: if workers keep crashing, or nothing could be confirmed.
         KeyboardInterrupt: after every training has stopped cleanly.
     """

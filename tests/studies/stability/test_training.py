@@ -17,7 +17,7 @@ from hlynr.rl import bundle
 from hlynr.rl.train import training_digest
 from hlynr.runtime.errors import InputError
 from hlynr.studies.stability.assignments import Assignment
-from hlynr.studies.stability.conclude import conclude_run, first_alerts
+from hlynr.studies.stability.training import conclude_run, first_alerts
 
 # Falls below half of its peak of 60 % and comes back.
 DIP = (0.2, 0.6, 0.6, 0.6, 0.1, 0.1, 0.1, 0.6, 0.6, 0.6)
