@@ -117,6 +117,15 @@ def test_names_in_the_code_exist(page: Path) -> None:
 
 
 @each_page
+def test_names_are_in_the_file_that_is_named(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    found = re.findall(r"`(\w+)`(?: \w+)?\s+in\s+`((?:hlynr|tests)/[\w/]+\.py)`", text)
+    found += [(name, path) for path, name in re.findall(r"`(hlynr/[\w/]+\.py)`, class `(\w+)`", text)]
+    missing = [(name, path) for name, path in found if name not in (ROOT / path).read_text(encoding="utf-8")]
+    assert missing == []
+
+
+@each_page
 def test_no_banned_word(page: Path) -> None:
     if page.name != "upgrade.md":
         assert BANNED.findall(page.read_text(encoding="utf-8")) == []
