@@ -26,13 +26,13 @@ from flows.tune import deploy as deploy_tune
 from hlynr.config import params
 from hlynr.config.config import Config
 from hlynr.runtime.errors import exit_code
+from hlynr.service.components import HEARTBEAT
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import NIGHTLY, NO_HEARTBEAT
 from hlynr.service.prefect_private import END_EVENTS, HEARTBEAT_EVENT
 
 AUTOMATION = "hlynr: a run without a sign of life has crashed"
-SILENCE = timedelta(seconds=90)
-"""Three missing heartbeats."""
+SILENCE = timedelta(seconds=3 * HEARTBEAT)
 
 
 def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -> None:

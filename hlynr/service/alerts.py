@@ -60,16 +60,16 @@ def webhook() -> str | None:
 
 def notify(root: Path, settings: Alerts, kind: AlertKind, text: str, flow_run: str | None = None) -> None:
     """Log the alert and send it; if that fails, the log says so, and nothing is raised."""
-    name, line, now = root.name, " ".join(text.split()), datetime.now(UTC)
-    _write(log_file(root), f"{now:%Y-%m-%d %H:%M:%S} {kind:<9} {line}")
+    line, now = " ".join(text.split()), datetime.now(UTC)
+    _log(root, now, f"{kind:<9} {line}")
     if kind not in settings.send:
         return
+    alert = AlertMessage(kind=kind, text=f"{root.name}: {line}", project=root.name, flow_run=flow_run, when=now)
     try:
         if url := webhook():
-            alert = AlertMessage(kind=kind, text=f"{name}: {line}", project=name, flow_run=flow_run, when=now)
             _send(url, alert, settings.timeout)
     except EnvironmentNotReady as error:
-        _write(log_file(root), f"{now:%Y-%m-%d %H:%M:%S} not sent  {error}")
+        _log(root, now, f"not sent  {error}")
 
 
 def _send(url: str, alert: AlertMessage, timeout: float) -> None:
@@ -86,10 +86,11 @@ def _send(url: str, alert: AlertMessage, timeout: float) -> None:
     raise EnvironmentNotReady(f"the webhook failed {TRIES} times: {fault}")
 
 
-def _write(path: Path, line: str) -> None:
+def _log(root: Path, when: datetime, line: str) -> None:
+    line = f"{when:%Y-%m-%d %H:%M:%S} {line}"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+        log_file(root).parent.mkdir(parents=True, exist_ok=True)
+        with log_file(root).open("a", encoding="utf-8") as file:
             file.write(line + "\n")
     except OSError:
         print(line, flush=True)  # a full disk: the service's log may be elsewhere

@@ -6,7 +6,6 @@ import hashlib
 import os
 import socket
 from dataclasses import dataclass
-from pathlib import Path
 
 from hlynr.config.project import Project
 from hlynr.runtime.errors import EnvironmentNotReady
@@ -26,7 +25,7 @@ class Components:
     """Prefect's server is the first."""
     api: PrefectApi
     worker: str
-    """Name of this project's worker."""
+    """Name of this machine's worker of this project, the same after every start, so that it finds its runs again."""
 
 
 def plan(project: Project, params_file: str, worker: tuple[str, ...]) -> Components:
@@ -36,32 +35,18 @@ def plan(project: Project, params_file: str, worker: tuple[str, ...]) -> Compone
         worker: command of the worker, to which its name, the project and the params file are added.
     """
     settings = project.config.service
-    elsewhere = os.environ.get("PREFECT_API_URL")
-    local = f"http://{_reached(settings.host)}:{settings.prefect_port}"
-    api = PrefectApi(elsewhere or f"{local}/api")
-    common = prefect_server.environment(project) | {"PREFECT_API_URL": api.url}
-    name = worker_name(project.root)
-    if elsewhere:
-        prefect = Component("prefect", api.healthy, elsewhere.removesuffix("/api"))
-    else:
-        command = prefect_server.command(settings.host, settings.prefect_port)
-        prefect = Component(
-            "prefect",
-            api.healthy,
-            local,
-            command,
-            environment=common | prefect_server.service_environment(project),
-            port=("service.prefect_port", settings.prefect_port),
-        )
+    api = PrefectApi(os.environ.get("PREFECT_API_URL") or f"{_url(settings.host, settings.prefect_port)}/api")
+    environment = prefect_server.environment(project) | {"PREFECT_API_URL": api.url}
+    name = f"{socket.gethostname()}-{hashlib.sha256(str(project.root).encode()).hexdigest()[:6]}"
     runs_flows = Component(
         "worker",
         lambda: api.worker_online(settings.pool, name),
         command=(*worker, name, str(project.root), params_file),
         after="prefect",
-        environment=common | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)},
+        environment=environment | {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT)},
         patience=300.0,
     )
-    return Components((prefect, _mlflow(project), runs_flows), api, name)
+    return Components((_prefect(project, api, environment), _mlflow(project), runs_flows), api, name)
 
 
 def require_ports(components: Components, host: str) -> None:
@@ -82,9 +67,18 @@ def require_free(host: str, port: int, key: str) -> None:
             raise EnvironmentNotReady(f"{key}: {port} on {host} cannot be used: {error.strerror}") from None
 
 
-def worker_name(root: Path) -> str:
-    """Of this machine's worker of this project; the same after every start, so that it finds its runs again."""
-    return f"{socket.gethostname()}-{hashlib.sha256(str(root).encode()).hexdigest()[:6]}"
+def _prefect(project: Project, api: PrefectApi, environment: dict[str, str]) -> Component:
+    url, host, port = api.url.removesuffix("/api"), project.config.service.host, project.config.service.prefect_port
+    if os.environ.get("PREFECT_API_URL"):
+        return Component("prefect", api.healthy, url)
+    return Component(
+        "prefect",
+        api.healthy,
+        url,
+        prefect_server.command(host, port),
+        environment=environment | prefect_server.service_environment(project),
+        port=("service.prefect_port", port),
+    )
 
 
 def _mlflow(project: Project) -> Component:
@@ -94,19 +88,19 @@ def _mlflow(project: Project) -> Component:
     if uri.startswith(("http://", "https://")):
         return Component("mlflow", lambda: answers(f"{uri}/health"), uri)
     host, port = settings.host, settings.mlflow_port
-    url = f"http://{_reached(host)}:{port}"
+    url = _url(host, port)
     return Component(
         "mlflow",
         lambda: answers(f"{url}/health"),
         url,
-        tuple(server.command(project.config, project.root, host, port, list(settings.allowed_hosts))),
+        tuple(server.command(project.config, project.root, host, port, settings.allowed_hosts)),
         environment=server.ENVIRONMENT,
         port=("service.mlflow_port", port),
     )
 
 
-def _reached(host: str) -> str:
+def _url(host: str, port: int) -> str:
     """How this machine itself reaches a server that listens on ``host``."""
     if host in ("0.0.0.0", "::"):
-        return "127.0.0.1"
-    return f"[{host}]" if ":" in host else host
+        host = "127.0.0.1"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

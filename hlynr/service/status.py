@@ -32,8 +32,9 @@ def look(project: Project) -> ServiceStatus:
     meter = LoadMeter(state.pid) if state else None
     wanted = project.config.schedule
     schedule = f"{wanted.cron} ({wanted.timezone})" if wanted.cron else "none"
-    reason, upcoming, runs = _problems(state), None, []
+    reason, upcoming, runs = "the service is not up; hlynr up starts it", None, []
     if state is not None:
+        reason = ", ".join(f"{each.name} is {each.state}" for each in state.components if not each.healthy)
         api = PrefectApi(state.prefect_api)
         try:
             schedule, upcoming = api.schedule(), api.next_retraining()
@@ -56,13 +57,6 @@ def look(project: Project) -> ServiceStatus:
         disk=_disk(project),
         disk_free=shutil.disk_usage(project.root).free,
     )
-
-
-def _problems(state: ServiceState | None) -> str:
-    """Empty if there are none."""
-    if state is None:
-        return "the service is not up; hlynr up starts it"
-    return ", ".join(f"{each.name} is {each.state}" for each in state.components if not each.healthy)
 
 
 def _retraining(run: Run) -> RetrainingRun:

@@ -31,10 +31,8 @@ RUN_GRACE = 60.0
 """[s] for a retraining to write its checkpoint when the service is stopped."""
 FAILED_STARTS = 3
 
-Log = Callable[[str], None]
 
-
-def run(project: Project, params_file: str, worker: tuple[str, ...], log: Log) -> None:
+def run(project: Project, params_file: str, worker: tuple[str, ...], log: Callable[[str], None]) -> None:
     """Be the service until SIGINT or SIGTERM.
 
     Args:
@@ -59,7 +57,9 @@ def run(project: Project, params_file: str, worker: tuple[str, ...], log: Log) -
 
 
 class _Supervisor:
-    def __init__(self, paths: ServicePaths, planned: components.Components, lost_runs: LostRuns, log: Log) -> None:
+    def __init__(
+        self, paths: ServicePaths, planned: components.Components, lost_runs: LostRuns, log: Callable[[str], None]
+    ) -> None:
         self._stopping = False
         self._paths, self._planned, self._lost_runs, self._log = paths, planned, lost_runs, log
         self._processes = {each.name: SupervisedProcess(each, paths.root, paths.log(each.name)) for each in planned.all}

@@ -73,7 +73,8 @@ def test_a_killed_guard_ends_the_command() -> None:
 def test_it_ends_with_its_parent(tmp_path: Path) -> None:
     script = (
         "import os, subprocess, sys, time\n"
-        "command = [sys.executable, '-P', '-m', sys.argv[1], str(os.getpid()), '5', sys.executable, '-c', sys.argv[2]]\n"
+        "guard = [sys.executable, '-P', '-m', sys.argv[1], str(os.getpid()), '5']\n"
+        "command = [*guard, sys.executable, '-c', sys.argv[2]]\n"
         "print(subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True).pid, flush=True)\n"
         "time.sleep(600)\n"
     )

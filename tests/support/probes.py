@@ -403,7 +403,7 @@ def served(config, folder):
     settings = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"
     database, kept = (prefect.environment[name].replace(str(folder), "") for name in settings)
     return {
-        "listening": (*prefect.command[-3:-1], options["--host"], options["--port"]),
+        "listening": (*prefect.command[-2:], options["--host"], options["--port"]),
         "addresses": (prefect.url, mlflow.url, worker.environment["PREFECT_API_URL"]),
         "allowed": options.get("--allowed-hosts"),
         "database": database,
