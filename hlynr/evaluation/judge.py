@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from hlynr.config.config import Config
     from hlynr.evaluation.policy import Policy
 
+SAMPLES = 6
+"""Held-out engagements whose trajectories are drawn."""
 BASELINES = ("random", "pursuit", "pn")
 
 
@@ -88,17 +90,17 @@ def evaluate(
     return evaluation, {"policy": results, **law_results}
 
 
-def samples(policy: Policy, config: Config, count: int = 6) -> list[Trajectory]:
+def samples(policy: Policy, config: Config) -> list[Trajectory]:
     """The trajectories of the first few held-out engagements."""
     chosen = heldout_set(config)
-    episodes = min(count, chosen.episodes)
+    episodes = min(SAMPLES, chosen.episodes)
     recording = record(policy, Setup(config, chosen.scenario, chosen.seed, episodes))
     return [recording.trajectory(row) for row in range(episodes)]
 
 
-def example_histories(config: Config, length: int = 3, count: int = 2) -> np.ndarray:
-    """Observation histories (count, length, D) float32 as a policy gets them; an input example."""
-    chosen = report_set(config)
+def example_histories(config: Config) -> np.ndarray:
+    """Observation histories (2, 3, D) float32 as a policy gets them; an input example."""
+    chosen, count, length = report_set(config), 2, 3
     batch = EngagementBatch(config, chosen.scenario, count=count, seed=chosen.seed)
     batch.start(np.arange(count), np.arange(count))
     observations = []

@@ -6,7 +6,10 @@ Rates are fractions in [0, 1], distances in metres, times in seconds unless a na
 
 from __future__ import annotations
 
+import csv
+import io
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -38,6 +41,13 @@ class Record(BaseModel):
 def write_text(path: Path, text: str) -> None:
     """As `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode())
+
+
+def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table for DVC's plots, each line ended by a line feed alone."""
+    content = io.StringIO()
+    csv.writer(content, lineterminator="\n").writerows([header, *rows])
+    write_text(path, content.getvalue())
 
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:

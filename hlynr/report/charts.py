@@ -15,7 +15,7 @@ from hlynr.report import text
 if TYPE_CHECKING:
     from rich.text import Text
 
-Point = tuple[float, float]
+ChartPoint = tuple[float, float]
 
 BRAILLE = 0x2800
 DOTS = np.array([(0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80)])
@@ -47,20 +47,20 @@ ASCII = Glyphs(dots=(1, 1), level="-", mark="P", axis=("+", "|", "-"), corner="+
 
 
 @dataclass(frozen=True)
-class Bounds:
+class Edges:
     """The edges of a chart: timesteps at the right, from zero at the left, and values at bottom and top."""
 
     right: int
     bottom: float
     top: float
 
-    def place(self, point: Point, columns: int, rows: int) -> tuple[int, int]:
+    def place(self, point: ChartPoint, columns: int, rows: int) -> tuple[int, int]:
         """Column and row of a point on a grid, counted from the upper left; a point outside is on the edge."""
         across, up = point[0] / self.right, (point[1] - self.bottom) / (self.top - self.bottom)
         return round(_within(across) * (columns - 1)), round((1 - _within(up)) * (rows - 1))
 
 
-def bounds(values: Sequence[float], right: int) -> Bounds:
+def edges_around(values: Sequence[float], right: int) -> Edges:
     """Round numbers around finite values, of which there is at least one; noise is not blown up."""
     low, high = min(values), max(values)
     span = max(high - low, LEAST_SPAN)
@@ -68,7 +68,7 @@ def bounds(values: Sequence[float], right: int) -> Bounds:
     if span / step < 2:
         step /= 4
     bottom, top = math.floor(low / step) * step, math.ceil(high / step) * step
-    return Bounds(right, bottom, top if top > bottom else bottom + step)
+    return Edges(right, bottom, top if top > bottom else bottom + step)
 
 
 def extent(timesteps: int, budget: int) -> int:
@@ -83,15 +83,15 @@ def extent(timesteps: int, budget: int) -> int:
 
 
 def chart(
-    points: Sequence[Point],
-    edges: Bounds,
+    points: Sequence[ChartPoint],
+    edges: Edges,
     write: Callable[[float], str],
     *,
     width: int,
     rows: int,
     glyphs: Glyphs,
     level: float | None = None,
-    mark: Point | None = None,
+    mark: ChartPoint | None = None,
 ) -> Text:
     """A curve through ``points`` with its axes, ``rows`` + 2 lines of at most ``width`` columns.
 
@@ -145,7 +145,7 @@ def _within(fraction: float) -> float:
     return min(max(fraction, 0.0), 1.0)
 
 
-def _patterns(points: Sequence[Point], edges: Bounds, columns: int, rows: int, glyphs: Glyphs) -> np.ndarray:
+def _patterns(points: Sequence[ChartPoint], edges: Edges, columns: int, rows: int, glyphs: Glyphs) -> np.ndarray:
     """The bits of the dots in every character, (rows, columns), with a straight line between two points."""
     across, down = glyphs.dots
     dots = np.zeros((rows * down, columns * across), dtype=int)

@@ -1,7 +1,6 @@
-"""What MLflow's pages say of a run, a retraining, a model version and the registered model, as markdown.
+"""Descriptions for MLflow's pages of a run, a retraining, a model version and the registered model, as markdown.
 
-MLflow shows the beginning of a run's words until they are unfolded, and that of a version's in a list, as they are:
-so verdict and reason come first.
+MLflow shows the beginning of a description until it is unfolded, so verdict and reason come first.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from hlynr.report import tables, text
 GAP, BELOW = " &emsp;", "&nbsp;"
 """MLflow draws tables without any space between their columns, nor between them and what follows."""
 RECENT = 12
-"""Decisions on the registered model's page, which a strict database bounds; `hlynr champions` has them all."""
+"""Decisions on the registered model's page, whose length some databases limit; `hlynr champions` has all."""
 ROLES = {
     "champion": "the one in use",
     "challenger": "the newest that did not become champion",
@@ -31,48 +30,42 @@ def run(
     decision: GateDecision | None = None,
     promotion: Promotion | None = None,
 ) -> str:
-    """What happened in the run, and why its policy was promoted or not."""
-    parts = [f"**{text.headline(promotion)}**", _why(decision, promotion)]
-    if evaluation is not None:
-        parts.append(text.judgement(evaluation))
-    if decision is not None:
-        parts.append(_gate(decision))
-    if evaluation is not None:
-        parts.append(_report(evaluation))
-    parts += _headed("Training", text.training(train))
-    parts.append(_origin(train if evaluation is None else evaluation))
-    return _joined(parts)
-
-
-def version(train: TrainResult, evaluation: EvaluationReport, decision: GateDecision, promotion: Promotion) -> str:
-    """How a version fared: the gate's every rule, its figures, where it comes from."""
+    """The result of a run, and why its policy was promoted or not."""
     return _joined(
-        [
-            promotion.reason,
-            text.judgement(evaluation),
-            _gate(decision),
-            _report(evaluation),
-            *_headed("Training", text.training(train)),
-            _origin(evaluation),
-        ]
+        [f"**{text.headline(promotion)}**", _why(decision, promotion), *_figures(train, evaluation, decision)]
     )
 
 
+def version(train: TrainResult, evaluation: EvaluationReport, decision: GateDecision, promotion: Promotion) -> str:
+    """The result of a version: every rule of the gate, its figures, its origin."""
+    return _joined([promotion.reason, *_figures(train, evaluation, decision)])
+
+
+def _figures(train: TrainResult, evaluation: EvaluationReport | None, decision: GateDecision | None) -> list[str]:
+    return [
+        text.judgement(evaluation) if evaluation else "",
+        _gate(decision) if decision else "",
+        _report(evaluation) if evaluation else "",
+        *_headed("Training", text.training(train)),
+        _origin(evaluation or train),
+    ]
+
+
 def rolled_back(promotion: Promotion) -> str:
-    """What a rollback adds to the version that it took the crown from."""
+    """The line that a rollback adds to the version that was champion before it."""
     return f"Rolled back on {_minute(promotion)} UTC: version {promotion.champion_after} is champion again."
 
 
 def model(name: str, roles: Mapping[str, int], history: Sequence[Promotion]) -> str:
-    """Who is champion, challenger and previous champion, what was decided of late, and how to load the champion.
+    """The versions by alias, the newest decisions, and how to load the champion.
 
     Args:
         roles: versions by alias.
         history: every decision, oldest first.
     """
     parts = [
-        "Policies of a nightly retraining. Each new one is judged by a gate on engagements it has never seen, "
-        "against the champion on the same ones; its version's page has every rule.",
+        "Policies of a scheduled retraining. A gate compares each new one with the champion on engagements that no "
+        "training uses; its version's page has every rule.",
         _spaced([_role(alias, number, history) for alias in ROLES if (number := roles.get(alias)) is not None]),
         *_headed("Load the champion"),
         f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}@champion")\n'
@@ -93,7 +86,7 @@ def retraining(
     evaluation: EvaluationReport | None = None,
     diagnosis: Diagnosis | None = None,
 ) -> str:
-    """What a retraining tried, why, and what came of it; without a promotion, that all has failed."""
+    """The attempts of a retraining, their reasons and the result; without a promotion, that all failed."""
     head = text.headline(promotion) if promotion else "Every strategy of the plan failed."
     parts = [f"**{head}**", _why(decision, promotion), _spaced(tables.attempt_rows(attempts))]
     if decision is not None:
@@ -106,7 +99,7 @@ def retraining(
 
 
 def _why(decision: GateDecision | None, promotion: Promotion | None) -> str:
-    """A promotion knows better than the decision: it is refused where the champion has changed since."""
+    """The promotion's reason before the decision's: it differs if the champion changed in between."""
     given = promotion or decision
     return f"Why: {text.reason(given.reason)}" if given else ""
 

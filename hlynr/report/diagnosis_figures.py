@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
 from hlynr.records.diagnosis import Diagnosis
 from hlynr.report import style, text
@@ -35,8 +35,8 @@ def causes(diagnosis: Diagnosis, path: Path) -> Path:
     for row, name in enumerate(names):
         axes.barh(row, counts[name], color=style.BLUE if name == "intercept" else style.ORANGE, height=0.62)
         axes.text(counts[name], row, f" {counts[name]}", va="center", fontsize=11)
-    axes.set_yticks(range(len(names)), names)
-    axes.set(xlim=(0, 1.1 * max(counts.values(), default=1)), ylim=(len(names) - 0.4, -0.6))
+    style.rows(axes, names)
+    axes.set_xlim(0, 1.1 * max(counts.values(), default=1))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if not names:
         style.nothing(axes, "no episodes")
@@ -112,9 +112,8 @@ def success(diagnosis: Diagnosis, path: Path) -> Path:
     for row, (label, rate) in enumerate(rows):
         axes.barh(row, rate, color=style.BLUE if label == VARIANTS["policy"] else style.SKY, height=0.62)
         axes.text(min(rate, 1.0), row, f" {text.percent(rate)}", va="center", fontsize=11)
-    axes.set_yticks(range(len(rows)), [label for label, _ in rows])
-    axes.set(xlim=(0.0, 1.12), ylim=(len(rows) - 0.4, -0.6), xticks=np.linspace(0, 1, 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0, symbol=" %"))
+    axes.set(xlim=(0.0, 1.12), xticks=np.linspace(0, 1, 6))
+    style.rows(axes, [label for label, _ in rows], rates=True)
     return style.save(figure, path)
 
 
@@ -134,6 +133,6 @@ def observations(diagnosis: Diagnosis, limit: float, path: Path) -> Path:
             axes.text(1.01, row, label, transform=axes.get_yaxis_transform(), va="center", fontsize=9.5)
     for side in (-limit, limit):
         axes.axvline(side, color=style.GREY, linestyle="--", linewidth=1)
-    axes.set_yticks(range(len(diagnosis.channels)), [channel.channel for channel in diagnosis.channels])
-    axes.set(ylim=(len(diagnosis.channels) - 0.4, -0.6), xlim=(-1.05 * limit, 1.05 * limit))
+    style.rows(axes, [channel.channel for channel in diagnosis.channels])
+    axes.set_xlim(-1.05 * limit, 1.05 * limit)
     return style.save(figure, path)

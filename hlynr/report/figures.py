@@ -96,20 +96,18 @@ def comparison(evaluation: EvaluationReport, baseline: float, path: Path) -> Pat
     axes = style.tidy(figure.subplots(), "success rate")
     for row, (_, colour, item) in enumerate(bars):
         _bar(axes, row, colour, item)
-    axes.set_yticks(range(len(bars)), [name for name, _, _ in bars])
     axes.axvline(baseline, color=style.INK, linestyle="--", linewidth=1.2, label=f"baseline {text.percent(baseline)}")
-    axes.set(xlim=(0.0, 1.0), ylim=(len(bars) - 0.4, -0.6))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0, symbol=" %"))
+    axes.set_xlim(0.0, 1.0)
+    style.rows(axes, [name for name, _, _ in bars], rates=True)
     style.legend_above(axes, columns=1)
     return style.save(figure, path)
 
 
 def _bar(axes: Axes, row: int, colour: str, report: PolicyReport) -> None:
-    rate, (low, high) = report.success_rate, report.success_rate_ci
+    rate = report.success_rate
     axes.barh(row, rate, color=colour, height=0.62)
-    axes.errorbar(
-        rate, row, xerr=[[max(rate - low, 0.0)], [max(high - rate, 0.0)]], color=style.INK, capsize=4, linewidth=1.4
-    )
+    spread = style.around(rate, report.success_rate_ci)
+    axes.errorbar(rate, row, xerr=spread, color=style.INK, capsize=4, linewidth=1.4)
     label = text.report_success(report)
     axes.text(1.02, row, label, transform=axes.get_yaxis_transform(), va="center", fontsize=11)
 
@@ -138,10 +136,10 @@ def slices(report: PolicyReport, path: Path) -> Path:
 
 def _slice_panel(axes: Axes, parts: Sequence[Slice]) -> None:
     for part in parts:
-        middle, rate, (low, high) = (part.low + part.high) / 2, part.success_rate, part.success_rate_ci
+        middle, rate = (part.low + part.high) / 2, part.success_rate
         axes.plot([part.low, part.high], [rate, rate], color=style.SKY, linewidth=3)
-        below, above = max(rate - low, 0.0), max(high - rate, 0.0)
-        axes.errorbar(middle, rate, yerr=[[below], [above]], fmt="o", color=style.BLUE, capsize=4, linewidth=1.6)
+        spread = style.around(rate, part.success_rate_ci)
+        axes.errorbar(middle, rate, yerr=spread, fmt="o", color=style.BLUE, capsize=4, linewidth=1.6)
         height = 0.6 if rate < 0.4 else 0.03
         label = f"{text.percent(rate)}\nn = {part.episodes:,}"
         axes.text(middle, height, label, ha="center", va="bottom", fontsize=10, color=style.INK)

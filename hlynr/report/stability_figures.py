@@ -9,7 +9,6 @@ from typing import Literal
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 
 from hlynr.records.stability import StabilityDocument, StabilityGroup, StabilityRecord, StabilityRun
 from hlynr.report import style, text
@@ -114,9 +113,8 @@ def stability(record: StabilityRecord, path: Path) -> Path:
     axes = style.tidy(figure.subplots(), "success rate")
     for row, run in enumerate(record.runs):
         _ending(axes, row, run)
-    axes.set_yticks(range(len(record.runs)), [run.name for run in record.runs])
-    axes.set(xlim=(_floor(record.runs), 1.09), ylim=(len(record.runs) - 0.4, -0.6))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0, symbol=" %"))
+    axes.set_xlim(_floor(record.runs), 1.09)
+    style.rows(axes, [run.name for run in record.runs], rates=True)
     handles, labels = axes.get_legend_handles_labels()
     once = dict(zip(labels, handles, strict=True))
     axes.legend(once.values(), once.keys(), loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=3, frameon=False)
@@ -131,8 +129,7 @@ def _ending(axes: Axes, row: int, run: StabilityRun) -> None:
         axes.plot([final, peak], [row, row], color=style.GREY, linewidth=1.5, zorder=1)
         axes.scatter([peak], [row], facecolor="white", edgecolor=colour, s=60, label="best window", zorder=2)
         axes.scatter([final], [row], color=colour, s=26, label="last window", zorder=3)
-    low, high = run.heldout_success_rate_ci
-    spread = [[max(heldout - low, 0.0)], [max(high - heldout, 0.0)]]
+    spread = style.around(heldout, run.heldout_success_rate_ci)
     axes.errorbar(
         [heldout], [row + 0.26], xerr=spread, fmt="D", color=style.GREEN, markersize=4, linewidth=1.2, label="held-out"
     )

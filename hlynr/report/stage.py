@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hlynr.records.evaluation import EvaluationReport, PolicyReport
+from hlynr.records.base import write_csv
+from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import TrainResult
 from hlynr.report import figures
 
@@ -31,7 +30,11 @@ def write(
     out.mkdir(parents=True, exist_ok=True)
     report.write(out / "report.json")
     (out / "metrics.json").write_text(json.dumps(_metrics(report), indent=2) + "\n", encoding="utf-8")
-    (out / "comparison.csv").write_text(_comparison(report), encoding="utf-8")
+    rows = [
+        (name, row.success_rate, *row.success_rate_ci)
+        for name, row in {"policy": report.heldout, **report.baselines}.items()
+    ]
+    write_csv(out / "comparison.csv", ("policy", "success_rate", "low", "high"), rows)
     pages, baseline = out / "figures", config.gate.baseline
     distances = {"policy": results["policy"].miss_distance, "pn": results["pn"].miss_distance}
     drawn = [
@@ -54,12 +57,3 @@ def _metrics(report: EvaluationReport) -> dict[str, float]:
         "heldout_mean_reward": report.heldout.mean_reward,
         "heldout_mean_final_distance": report.heldout.mean_final_distance,
     }
-
-
-def _comparison(report: EvaluationReport) -> str:
-    rows: dict[str, PolicyReport] = {"policy": report.heldout, **report.baselines}
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["policy", "success_rate", "low", "high"])
-    writer.writerows([name, row.success_rate, *row.success_rate_ci] for name, row in rows.items())
-    return text.getvalue()

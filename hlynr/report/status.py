@@ -1,4 +1,4 @@
-"""A training's status in words: whether it goes on, what the monitor makes of it, which way it is going."""
+"""A training's status in words: its state, the monitor's verdict, the trend of its success."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from hlynr.report import text
 from hlynr.rl.monitor import trend, window_means
 
 SILENCE = 10.0
-"""[s] after which it is worth saying that nothing has been heard; a training writes its status every 2 s."""
+"""[s] without a new status after which the state says so; a training writes one every 2 s."""
 GO_ON = "hlynr train --resume or hlynr retrain --resume goes on"
 STYLES = {"rising": "bold green", "flat": "", "falling": "bold red"}
 
 
 class Fact(NamedTuple):
-    """A name, what there is to say, and the style that underlines it."""
+    """A named fact in words, and its style."""
 
     name: str
     words: str
@@ -26,16 +26,16 @@ class Fact(NamedTuple):
 
 
 def now() -> datetime:
-    """The time that `state` is told."""
+    """The time for `state`."""
     return datetime.now(UTC)
 
 
 def state(status: TrainingStatus, at: datetime) -> str:
-    """Whether the training goes on."""
+    """The training's state."""
     after = f"after {status.progress.timesteps:,} timesteps"
     if status.state == "running":
         silent = (at - status.updated).total_seconds()
-        return "running" if silent <= SILENCE else f"running, though not heard of for {text.duration(silent)}"
+        return "running" if silent <= SILENCE else f"running, but without a new status for {text.duration(silent)}"
     return {
         "finished": f"ended by the monitor {after}" if status.verdict.stopped else f"finished {after}",
         "interrupted": f"interrupted {after}; {GO_ON}",
@@ -45,7 +45,7 @@ def state(status: TrainingStatus, at: datetime) -> str:
 
 
 def origin(status: TrainingStatus) -> str:
-    """What is trained, in two lines, or three where a plan had a reason for it."""
+    """What is trained, in two lines, or three where the plan gave a reason."""
     lineage = status.lineage
     run = f", MLflow run {lineage.mlflow_run_id}" if lineage.mlflow_run_id else ""
     reason = f"\nmade because {lineage.reason}" if lineage.attempt > 1 and lineage.reason else ""
@@ -57,21 +57,21 @@ def origin(status: TrainingStatus) -> str:
 
 
 def speed(status: TrainingStatus) -> str:
-    """How fast it goes, and for how long it has and will."""
+    """Rate, duration and ETA."""
     eta = f", ETA {clock(status.progress.eta_seconds)}" if status.state == "running" else ""
     return f"{status.progress.timesteps_per_second:,.0f} timesteps/s, {clock(status.seconds)} of training{eta}"
 
 
 def verdict(status: TrainingStatus) -> list[Fact]:
-    """The monitor's verdict and what it means, then every alert with its gravity."""
+    """The monitor's verdict and its meaning, then every alert with its gravity."""
     found = status.verdict
     if not found.alerts:
-        told = named(found.status) if status.evaluations else found.reason
-        return [Fact("Verdict", told, "bold green" if status.evaluations else ""), Fact("Alerts", "none")]
+        words = named(found.status) if status.evaluations else found.reason
+        return [Fact("Verdict", words, "bold green" if status.evaluations else ""), Fact("Alerts", "none")]
     meaning = "the training counts as failed" if found.failed else "no more than a warning"
     ended = "the monitor ended it" if found.stopped else "the monitor did not end it"
-    told = f"{named(found.status)}: {meaning}, and {ended}"
-    facts = [Fact("Verdict", told, "bold red" if found.failed else "bold yellow")]
+    words = f"{named(found.status)}: {meaning}, and {ended}"
+    facts = [Fact("Verdict", words, "bold red" if found.failed else "bold yellow")]
     for alert in found.alerts:
         gravity, style = ("FATAL", "red") if alert.kind in FATAL else ("warning", "yellow")
         facts.append(Fact("Alert", f"{gravity}, {named(alert.kind)}: {alert.reason}", style))
@@ -79,7 +79,7 @@ def verdict(status: TrainingStatus) -> list[Fact]:
 
 
 def standing(status: TrainingStatus) -> list[Fact]:
-    """The newest evaluation, the peak, the window, and which way success is going; there has been an evaluation."""
+    """The newest evaluation, the peak, the window and the trend, after at least one evaluation."""
     found, points, window = status.verdict, status.evaluations, status.window
     newest = f"{text.percent(points[-1].success_rate)} at {points[-1].timesteps:,} timesteps"
     means = window_means(points, window)
@@ -98,12 +98,12 @@ def _trend(status: TrainingStatus) -> Fact:
     if going is None:
         return Fact("Trend", "known after 2 evaluations" if len(status.evaluations) < 2 else text.UNKNOWN)
     slope, chance = 100 * going.slope, 100 * going.chance
-    told = f"{going.word}, {slope:+,.1f} points per million timesteps (+-{chance:,.1f} may be chance)"
-    return Fact("Trend", told, STYLES[going.word])
+    words = f"{going.word}, {slope:+,.1f} points per million timesteps (+-{chance:,.1f} may be chance)"
+    return Fact("Trend", words, STYLES[going.word])
 
 
 def news(before: TrainingStatus, status: TrainingStatus, at: datetime) -> Iterator[str]:
-    """A line for each evaluation that has come since, and one if the training has ended."""
+    """A line for each evaluation since ``before``, and one if the training has ended."""
     known = {point.timesteps for point in before.evaluations}
     found = status.verdict
     for point in status.evaluations:
@@ -117,13 +117,13 @@ def news(before: TrainingStatus, status: TrainingStatus, at: datetime) -> Iterat
         yield f"{state(status, at)}. Verdict: {named(found.status)}, {found.reason}"
 
 
-def named(alarm: str) -> str:
-    """An alarm as people write it."""
-    return alarm.replace("_", " ")
+def named(kind: str) -> str:
+    """An alert's kind in words."""
+    return kind.replace("_", " ")
 
 
 class Sign(NamedTuple):
-    """A figure that tells a training's course before its success does."""
+    """A figure that changes before success does."""
 
     name: str
     values: list[float]
@@ -136,7 +136,7 @@ class Sign(NamedTuple):
 
 
 def signs(status: TrainingStatus) -> list[Sign]:
-    """Those that have been measured."""
+    """The measured ones."""
     found = []
     for field, (name, write) in _SIGNS.items():
         values = [value for point in status.evaluations if (value := getattr(point, field)) is not None]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
@@ -37,10 +38,23 @@ def tidy(axes: Axes, xlabel: str = "", ylabel: str = "") -> Axes:
     return axes
 
 
-def rate_axis(axes: Axes, top: float = 1.0) -> None:
-    """A vertical axis of rates from 0 to ``top``, ticks in percent."""
-    axes.set_ylim(-0.02 * top, 1.03 * top)
+def rate_axis(axes: Axes) -> None:
+    """A vertical axis of rates from 0 to 1, ticks in percent."""
+    axes.set_ylim(-0.02, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0, symbol=" %"))
+
+
+def rows(axes: Axes, names: Sequence[str], *, rates: bool = False) -> None:
+    """A named row for each bar, from the top; with ``rates`` the horizontal axis has ticks in percent."""
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)
+    if rates:
+        axes.xaxis.set_major_formatter(PercentFormatter(xmax=1.0, decimals=0, symbol=" %"))
+
+
+def around(rate: float, interval: tuple[float, float]) -> list[list[float]]:
+    """An interval as matplotlib's error bars, which must not be negative."""
+    return [[max(rate - interval[0], 0.0)], [max(interval[1] - rate, 0.0)]]
 
 
 def timestep_axis(axes: Axes, end: int) -> None:

@@ -1,4 +1,4 @@
-"""Figures and decisions in words: the one place that decides how a rate, a distance or a verdict is written.
+"""Figures and decisions in words: the format of rates, distances and verdicts.
 
 Plain ASCII, so that it reads alike in a log file, a terminal and a web page.
 """
@@ -93,7 +93,7 @@ def commit(name: str | None, dirty: bool | None) -> str:
 
 
 def policy_name(key: str) -> str:
-    """A policy's key as people write it."""
+    """A policy's name in words."""
     return NAMES.get(key, key)
 
 
@@ -109,9 +109,9 @@ def version(number: int | None) -> str:
 
 
 def headline(promotion: Promotion | None, model: str = "") -> str:
-    """What became of the challenger, in one line."""
+    """The decision on the challenger, in one line."""
     if promotion is None:
-        return "Not judged: no decision was taken."
+        return "Not evaluated: no decision was made."
     name = f"{model} version {promotion.version}" if model else f"Version {promotion.version}"
     before = promotion.champion_before
     if promotion.action == "not_promoted":
@@ -136,9 +136,9 @@ def training(train: TrainResult) -> str:
         f"({train.timesteps_per_second:,.0f} timesteps/s)."
     ]
     if train.resumed_from is not None:
-        sentences.append(f"It went on from the checkpoint at {train.resumed_from:,} timesteps.")
+        sentences.append(f"It was resumed from the checkpoint at {train.resumed_from:,} timesteps.")
     if train.interrupted:
-        sentences.append("It was interrupted before its budget was spent.")
+        sentences.append("It was interrupted before the end of its budget.")
     sentences.append(
         f"The best checkpoint, after {train.best_timesteps:,} timesteps, has {percent(train.best_success)} success "
         "on the selection seeds."
@@ -149,7 +149,7 @@ def training(train: TrainResult) -> str:
 
 
 def judgement(evaluation: EvaluationReport) -> str:
-    """How the policy did on both seed sets, beside the baselines."""
+    """The policy on both seed sets, beside the baselines."""
     heldout, report = evaluation.heldout, evaluation.report
     beside = ", ".join(f"{policy_name(key)} {percent(item.success_rate)}" for key, item in evaluation.baselines.items())
     on_same = f"; on the same engagements: {beside}" if beside else ""

@@ -30,7 +30,7 @@ COURSE = 28
 INTERVAL = 1.0
 """[s] between two looks."""
 PATIENCE = 30.0
-"""[s] to wait for a status that is not there for the moment, as while another training begins in its folder."""
+"""[s] to wait for a missing status, as while another training begins in its folder."""
 STATES = {"running": "bold green", "finished": "bold"}
 
 
@@ -50,7 +50,7 @@ SIZES = (
     ViewSize(4, 3, False),
     *(ViewSize(rows, 0, False) for rows in (7, 5, 4, 3, 0)),
 )
-"""The whole first; the others for lower and lower terminals."""
+"""For lower and lower terminals."""
 
 
 class TrainingView:
@@ -120,7 +120,7 @@ def _success(training: TrainingStatus, baseline: float, width: int, rows: int, g
         f"{title} ({glyphs.mark} peak, {glyphs.level} baseline)",
         charts.chart(
             points,
-            charts.Bounds(_right(training), 0.0, top),
+            charts.Edges(_right(training), 0.0, top),
             lambda rate: f"{100 * rate:.0f} %",
             width=width,
             rows=rows,
@@ -133,10 +133,10 @@ def _success(training: TrainingStatus, baseline: float, width: int, rows: int, g
 
 def _reward(training: TrainingStatus, width: int, rows: int, glyphs: charts.Glyphs) -> RenderableType:
     points = [(point.timesteps, point.mean_reward) for point in training.evaluations]
-    bounds = charts.bounds([reward for _, reward in points if math.isfinite(reward)] or [0.0], _right(training))
-    zero = 0.0 if bounds.bottom < 0.0 < bounds.top else None
+    edges = charts.edges_around([reward for _, reward in points if math.isfinite(reward)] or [0.0], _right(training))
+    zero = 0.0 if edges.bottom < 0.0 < edges.top else None
     title = f"Mean reward, {text.signed(points[-1][1])} now{f' ({glyphs.level} zero)' if zero == 0.0 else ''}"
-    return _titled(title, charts.chart(points, bounds, text.signed, width=width, rows=rows, glyphs=glyphs, level=zero))
+    return _titled(title, charts.chart(points, edges, text.signed, width=width, rows=rows, glyphs=glyphs, level=zero))
 
 
 def _right(training: TrainingStatus) -> int:
@@ -180,7 +180,7 @@ def _facts(facts: Iterable[status.Fact]) -> RenderableType:
 def follow(look: Look, baseline: float) -> None:
     """Show a training until it ends or Ctrl-C.
 
-    On a terminal the view takes the whole screen and is left there in full at the end; elsewhere it is printed once,
+    On a terminal the view takes the whole screen and is printed in full at the end; elsewhere it is printed once,
     then a line for every evaluation that follows, and one for the end.
     """
     from rich.console import Console
@@ -191,7 +191,7 @@ def follow(look: Look, baseline: float) -> None:
 
 
 def looks(look: Look) -> Iterator[TrainingStatus]:
-    """A status every `INTERVAL` until one is the last; ends, too, when there has been none for `PATIENCE`."""
+    """A status every `INTERVAL` until one is final, or there has been none for `PATIENCE`."""
     heard = time.monotonic()
     while time.monotonic() - heard < PATIENCE:
         newest = look()

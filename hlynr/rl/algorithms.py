@@ -91,7 +91,7 @@ def make(config: Config, env: InterceptVecEnv, device: str) -> Algorithm:
 
 
 def settings(config: Config, device: str) -> dict[str, Any]:
-    """What the stock algorithms take as keyword arguments; what only ours know is not among it."""
+    """The keyword arguments of the stock algorithms."""
     train = config.train
     return {
         "n_steps": train.n_steps,

@@ -26,7 +26,7 @@ _PACKAGES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "numpy", 
 
 
 class BundleError(InputError):
-    """A bundle that cannot be trusted or read; the message says why in one line."""
+    """A bundle that cannot be trusted or read; the message gives the reason in one line."""
 
 
 def save(
@@ -49,7 +49,7 @@ def save(
 
 
 def _replace(new: Path, folder: Path) -> None:
-    """Put ``new`` where ``folder`` is; a crash in between leaves the old one under a name of its own."""
+    """Put ``new`` where ``folder`` is; a crash in between leaves the old one under another name."""
     old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
@@ -82,12 +82,12 @@ def _manifest(config: Config, lineage: Lineage, timesteps: int, success: float, 
 
 
 def versions() -> dict[str, str]:
-    """Of the packages that a policy's numbers depend on."""
+    """Versions of the packages that a policy's numbers depend on."""
     return {package: version(package) for package in _PACKAGES}
 
 
 def observation_schema() -> dict[str, Any]:
-    """The schema a policy was trained on, as the manifest keeps it."""
+    """The observation schema, as in the manifest."""
     return {"version": SCHEMA_VERSION, "limit": LIMIT, "channels": [list(channel) for channel in SCHEMA]}
 
 

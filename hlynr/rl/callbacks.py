@@ -1,4 +1,4 @@
-"""What happens between rollouts: evaluation, best checkpoint, monitor, resumable checkpoint, progress."""
+"""The work between rollouts: evaluation, best checkpoint, monitor, resumable checkpoint, progress."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
 
 STATUS_INTERVAL = 2.0
-"""[s] between two writings of the status."""
+"""[s] between two writes of the status file."""
 
 
 class MetricWriter(KVWriter):
-    """Passes what SB3's logger has gathered on to observers."""
+    """Passes the figures of SB3's logger to observers."""
 
     def __init__(self, observers: Sequence[MetricObserver]) -> None:
         self._observers = observers
@@ -50,8 +50,8 @@ class MetricWriter(KVWriter):
         """Nothing to release."""
 
 
-class Supervisor(BaseCallback):
-    """Watches a training; all its intervals are in timesteps over all environments.
+class TrainingCallback(BaseCallback):
+    """Evaluates, monitors and saves a training; all intervals are in timesteps over all environments.
 
     Args:
         stop_requested: asked between rollouts; true ends the training there, with a checkpoint.
@@ -86,7 +86,7 @@ class Supervisor(BaseCallback):
 
     @property
     def seconds(self) -> float:
-        """Wall time of the training, including what came before a resume."""
+        """Wall time of the training, also before a resume."""
         return self._seconds_before + time.monotonic() - self._started
 
     def _on_training_start(self) -> None:
@@ -127,7 +127,7 @@ class Supervisor(BaseCallback):
         self.logger.record("time/sps", self._rate())
 
     def finish(self) -> None:
-        """Evaluate what the last update made, unless it has just been evaluated or is not finite."""
+        """Evaluate the last update, unless it has just been evaluated or is not finite."""
         if not self._finite():
             self._not_a_number()
         elif not self.state.points or (self.state.points[-1].timesteps < self.num_timesteps and not self._halt):
@@ -164,7 +164,7 @@ class Supervisor(BaseCallback):
         self._log(self._evaluation_metrics(point))
 
     def _newest_update(self) -> dict[str, float]:
-        """What SB3 logged of it and has not written yet."""
+        """Figures that SB3 has logged and not written yet."""
         logged = self.logger.name_to_value
         names = ("value_loss", "approx_kl", "explained_variance")
         return {name: float(logged[f"train/{name}"]) for name in names if f"train/{name}" in logged}
@@ -230,7 +230,7 @@ class Supervisor(BaseCallback):
             self.write_status("running", progress)
 
     def progress(self) -> TrainProgress:
-        """Where the training stands."""
+        """The progress now."""
         newest = self.state.points[-1] if self.state.points else None
         rate, budget = self._rate(), self.config.train.timesteps
         return TrainProgress(
@@ -245,7 +245,7 @@ class Supervisor(BaseCallback):
         )
 
     def write_status(self, state: TrainingState, progress: TrainProgress) -> None:
-        """Let those who look in from outside see where the training stands; it goes on where that cannot be written."""
+        """Write the status for `hlynr monitor`; an error of writing does not end the training."""
         train = self.config.train
         status = TrainingStatus(
             lineage=self.state.lineage,
@@ -268,5 +268,5 @@ class Supervisor(BaseCallback):
 
 
 def _rank(point: EvaluationPoint) -> tuple[float, float]:
-    """Success first; among equals the mean reward, which knows the miss distance."""
+    """Success first; among equals the mean reward, which depends on the miss distance."""
     return point.success_rate, point.mean_reward

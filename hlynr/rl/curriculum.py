@@ -1,6 +1,6 @@
-"""The curriculum: at which capture radius the training's own engagements are judged.
+"""The curriculum: the capture radius of the training's own engagements.
 
-Evaluations fly at the declared radius whatever stands here; a curriculum can make a training easier, never its judge.
+Evaluations always use the declared radius: a curriculum can make a training easier, never its evaluation.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class RadiusCurriculum:
-    """Where a training stands in ``train.curriculum``, advanced between rollouts."""
+    """The stage of ``train.curriculum``, advanced between rollouts."""
 
     def __init__(self, config: Config) -> None:
         self._settings = config.train.curriculum
@@ -22,15 +22,15 @@ class RadiusCurriculum:
 
     @property
     def radius(self) -> float:
-        """[m] of the engagements from now on."""
+        """Capture radius [m] from now on."""
         return self._declared if self._settings.mode == "frozen" else self._settings.radii[self._stage]
 
     def advance(self, timesteps: int, episodes: int, successes: int) -> bool:
-        """Take in a rollout that ended at ``timesteps`` with so many episodes; True if the radius has changed.
+        """Count a rollout that ended at ``timesteps``; True if the radius has changed.
 
         By schedule the radius changes with the first rollout that starts at or after its time. By mastery it changes
-        once the newest rollouts with ``episodes`` or more episodes at this radius have the demanded success; then
-        counting begins anew, so that no success at an easier radius counts for a harder one.
+        once the newest rollouts with ``episodes`` or more episodes at this radius reach the required success;
+        counting then restarts, so that no success at an easier radius counts for a harder one.
         """
         before = self._stage
         if self._settings.mode == "schedule":
@@ -46,13 +46,12 @@ class RadiusCurriculum:
         self._recent.append((episodes, successes))
         while sum(count for count, _ in self._recent[1:]) >= self._settings.episodes:
             self._recent.pop(0)
-        flown = sum(count for count, _ in self._recent)
-        return (
-            flown >= self._settings.episodes and sum(wins for _, wins in self._recent) >= self._settings.success * flown
-        )
+        episodes = sum(count for count, _ in self._recent)
+        successes = sum(wins for _, wins in self._recent)
+        return episodes >= self._settings.episodes and successes >= self._settings.success * episodes
 
     def state_dict(self) -> dict[str, Any]:
-        """Plain values from which `load_state_dict` goes on."""
+        """Plain values for `load_state_dict`."""
         return {"stage": self._stage, "recent": [list(pair) for pair in self._recent]}
 
     def load_state_dict(self, saved: dict[str, Any]) -> None:

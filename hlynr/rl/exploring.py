@@ -1,4 +1,4 @@
-"""A network that acts as it did in training: with its own noise."""
+"""A network with the noise of its training."""
 
 from __future__ import annotations
 

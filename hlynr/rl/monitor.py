@@ -1,7 +1,7 @@
-"""Watching a training: pure judgement over its stream of evaluations.
+"""Monitoring a training: rules over its evaluations, as pure functions.
 
 Evaluations come at equal distances in timesteps, at the declared difficulty, with 100 or more engagements each.
-With window 3, n >= 100 and fraction 0.5 the collapse rule raises a false alarm in 0.5 % of flat 22 % runs and
+With window 3, n >= 100 and fraction 0.5 the collapse rule raises a false alert in 0.5 % of flat 22 % runs and
 finds a slide from 22 % to 1 % every time (`tests/rl/test_monitor.py` simulates this and every other rule).
 """
 
@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
 Points = Sequence[EvaluationPoint]
 WEIGHT = "a network weight"
-"""What `not_a_number` is told of when the evaluations did not show it first."""
+"""The argument of `not_a_number` where no evaluation has shown it first."""
 
 
 def judge(points: Points, settings: Monitor) -> MonitorVerdict:
     """The verdict after the newest of ``points`` (ordered by timesteps).
 
-    Every rule is asked, and all alerts are kept, the gravest first, which is the status; any that is in ``stop_on``
-    ends the training. A rule without enough points, or without the figure it needs, is silent. No points at all are
-    healthy with zero success.
+    All rules are evaluated and all alerts kept, the gravest first, which is the status; one in ``stop_on`` ends the
+    training. A rule without enough points, or without its figure, gives no alert. No points are healthy with zero
+    success.
     """
     if not points:
         return MonitorVerdict(
@@ -40,7 +40,9 @@ def judge(points: Points, settings: Monitor) -> MonitorVerdict:
             final_success=0.0,
         )
     newest = points[-1]
-    alerts = tuple(MonitorAlert(kind=kind, reason=told) for kind, rule in _RULES if (told := rule(points, settings)))
+    alerts = tuple(
+        MonitorAlert(kind=kind, reason=reason) for kind, rule in _RULES if (reason := rule(points, settings))
+    )
     peak = max(points, key=lambda point: (point.success_rate, -point.timesteps))
     gravest = alerts[0] if alerts else None
     return MonitorVerdict(
@@ -174,7 +176,7 @@ Direction = Literal["rising", "flat", "falling"]
 
 
 class Trend(NamedTuple):
-    """Where success is going."""
+    """The direction of success."""
 
     word: Direction
     slope: float

@@ -1,4 +1,4 @@
-"""Can this policy class learn the task at all, if it is told the truth?"""
+"""A brief training on the truth, which shows whether a policy class can learn the task at all."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ and 39 s), where the rollouts of a long training would make six updates of them 
 def learn_on_truth(config: Config, timesteps: int) -> NetworkPolicy:
     """Train the configured algorithm on the truth for ``timesteps``, rounded up to whole rollouts, on the CPU.
 
-    Nothing is watched, saved or logged: all that counts is how the policy flies afterwards.
+    Nothing is monitored, saved or logged.
     """
     brief = config.train.model_copy(update={**ROLLOUT, "timesteps": timesteps})
     config = config.model_copy(update={"train": brief})

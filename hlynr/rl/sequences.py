@@ -20,7 +20,7 @@ _CALL_ROWS = {"cpu": 4, "cuda": 1024}
 GPU a step costs the same for any number of rows that fits a minibatch, so there one call takes all sequences."""
 
 
-class Layout(NamedTuple):
+class CallLayout(NamedTuple):
     """Where the timesteps of a minibatch (B rows, sequence after sequence) go in its LSTM calls, and back."""
 
     groups: list[tuple[torch.Tensor, torch.Tensor]]
@@ -30,11 +30,11 @@ class Layout(NamedTuple):
 
 
 class Sequences(NamedTuple):
-    """What takes the place of ``(hidden, cell)`` for a minibatch: memory (layers, S, H) at the sequences' starts."""
+    """In place of ``(hidden, cell)`` for a minibatch: memory (layers, S, H) at the sequences' starts."""
 
     hidden: torch.Tensor
     cell: torch.Tensor
-    layout: Layout
+    layout: CallLayout
 
     def through(self, lstm: nn.LSTM, features: torch.Tensor) -> torch.Tensor:
         """The LSTM's outputs (B, H) for ``features`` (B, F)."""
@@ -45,19 +45,19 @@ class Sequences(NamedTuple):
         return torch.cat(outputs).index_select(0, self.layout.back)
 
 
-def arrange(lengths: np.ndarray, device: torch.device) -> Layout:
+def arrange(lengths: np.ndarray, device: torch.device) -> CallLayout:
     """The cheapest LSTM calls for sequences of ``lengths`` (S,) that lie one behind the other."""
     firsts = np.cumsum(lengths) - lengths
     order = np.argsort(-lengths, kind="stable")
     groups, back, offset = [], np.empty(lengths.sum(), dtype=np.int64), 0
     for chosen in _grouped(order, lengths, _CALL_ROWS.get(device.type, 1024)):
         steps = np.arange(lengths[chosen].max())[:, None]
-        rows = firsts[chosen] + np.minimum(steps, lengths[chosen] - 1)  # padding repeats a row; nobody reads it
+        rows = firsts[chosen] + np.minimum(steps, lengths[chosen] - 1)  # padding repeats a row, which is not read
         real = steps < lengths[chosen]
         back[rows[real]] = offset + np.flatnonzero(real)
         offset += rows.size
         groups.append((torch.from_numpy(chosen).to(device), torch.from_numpy(rows).to(device)))
-    return Layout(groups, torch.from_numpy(back).to(device))
+    return CallLayout(groups, torch.from_numpy(back).to(device))
 
 
 def _grouped(order: np.ndarray, lengths: np.ndarray, call_rows: int) -> list[np.ndarray]:
@@ -117,7 +117,7 @@ class SequenceBuffer(RecurrentRolloutBuffer):
             mask=torch.ones(len(batch_inds), device=self.device),
         )
 
-    def _sequences(self, hidden: np.ndarray, cell: np.ndarray, starts: np.ndarray, layout: Layout) -> Sequences:
+    def _sequences(self, hidden: np.ndarray, cell: np.ndarray, starts: np.ndarray, layout: CallLayout) -> Sequences:
         """Memory (layers, S, H) before the rows ``starts`` (S,), cleared where an episode starts."""
         keep = (1.0 - self.episode_starts[starts])[:, :, None]
         before, cell_before = (np.swapaxes(keep * memory[starts], 0, 1) for memory in (hidden, cell))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 import shutil
 import signal
@@ -18,10 +16,11 @@ import torch
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.records.base import write_csv
 from hlynr.records.training import STATUS, Lineage, TrainProgress, TrainResult
 from hlynr.rl import algorithms, checkpoint
 from hlynr.rl.adapter import InterceptVecEnv
-from hlynr.rl.callbacks import MetricWriter, Supervisor
+from hlynr.rl.callbacks import MetricWriter, TrainingCallback
 from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady, TrainingError
 from hlynr.runtime.progress import MetricObserver, ProgressObserver
@@ -53,7 +52,7 @@ def resolve_device(wanted: str) -> str:
 
 
 def training_digest(config: Config) -> str:
-    """sha256 of what the course of a training depends on; a checkpoint goes on only under the same one."""
+    """sha256 of the settings that a training depends on; a checkpoint is resumed only under the same one."""
     whole = config.model_dump(mode="json")
     relevant = {key: whole[key] for key in ("sim", "tracker", "reward", "train", "monitor")}
     relevant |= {"scenario": whole["scenarios"][config.train.scenario]}
@@ -74,7 +73,7 @@ def train(
     """Train to the budget or a verdict; the best bundle lies at ``out/bundle``.
 
     Ctrl-C or a termination signal ends the training after the current rollout, with a checkpoint and the best
-    bundle so far; a second one at once. With ``resume`` it goes on from the last checkpoint, if there is one,
+    bundle so far; a second one at once. With ``resume`` it resumes the last checkpoint, if there is one,
     and on the CPU ends with bitwise the weights of an uninterrupted training.
 
     Args:
@@ -83,7 +82,7 @@ def train(
     Raises:
         TrainingError: if it ended before it made any usable policy.
         TrainingBusyError: if another training writes to ``out``.
-        hlynr.rl.checkpoint.CheckpointError: if ``resume`` finds a checkpoint it cannot go on from.
+        hlynr.rl.checkpoint.CheckpointError: if ``resume`` finds a checkpoint that cannot be resumed.
         DeviceError: if the configured device is absent.
     """
     device = resolve_device(config.train.device)
@@ -112,41 +111,41 @@ def train(
                 seconds=0.0,
                 curriculum={},
             )
-        progress.lineage = lineage  # the caller's knows more than the checkpoint's: who goes on with it
-        supervisor = Supervisor(config, out, env, progress, digest, progress_to, metrics_to, stop_requested)
-        _learn(model, supervisor, out, metrics_to)
-        return _result(config, out, model.num_timesteps, supervisor, device, resumed_from)
+        progress.lineage = lineage  # newer than the checkpoint's: it names the resuming runs
+        callback = TrainingCallback(config, out, env, progress, digest, progress_to, metrics_to, stop_requested)
+        _learn(model, callback, out, metrics_to)
+        return _result(config, out, model.num_timesteps, callback, device, resumed_from)
 
 
 def _learn(
-    model: algorithms.Algorithm, supervisor: Supervisor, out: Path, metrics_to: Sequence[MetricObserver]
+    model: algorithms.Algorithm, callback: TrainingCallback, out: Path, metrics_to: Sequence[MetricObserver]
 ) -> None:
     logger = Logger(str(out), [TensorBoardOutputFormat(str(out / "tensorboard")), MetricWriter(metrics_to)])
     model.set_logger(logger)
-    remaining = supervisor.config.train.timesteps - model.num_timesteps
+    remaining = callback.config.train.timesteps - model.num_timesteps
     try:
         if remaining > 0:
-            model.learn(remaining, callback=supervisor, reset_num_timesteps=False)
+            model.learn(remaining, callback=callback, reset_num_timesteps=False)
         else:
-            supervisor.init_callback(model)
-            supervisor.num_timesteps = model.num_timesteps
+            callback.init_callback(model)
+            callback.num_timesteps = model.num_timesteps
     except ValueError as error:
-        # torch's distributions refuse parameters that are not finite; the weights then tell the same story.
+        # torch's distributions raise this for parameters that are not finite, which the callback reports.
         if "constraint" not in str(error):
             raise
     finally:
         logger.close()
-    supervisor.finish()
+    callback.finish()
 
 
 def _result(
-    config: Config, out: Path, timesteps: int, supervisor: Supervisor, device: str, resumed_from: int | None
+    config: Config, out: Path, timesteps: int, callback: TrainingCallback, device: str, resumed_from: int | None
 ) -> TrainResult:
-    state = supervisor.state
+    state = callback.state
     if state.best is None:
-        supervisor.write_status("failed", supervisor.progress())
-        raise TrainingError(f"training produced no usable policy: {supervisor.verdict.reason}")
-    sha = supervisor.save_bundle()
+        callback.write_status("failed", callback.progress())
+        raise TrainingError(f"training produced no usable policy: {callback.verdict.reason}")
+    sha = callback.save_bundle()
     result = TrainResult(
         lineage=state.lineage.model_copy(update={"bundle_sha256": sha}),
         strategy=config.run.strategy,
@@ -156,29 +155,26 @@ def _result(
         device=device,
         timesteps=timesteps,
         budget=config.train.timesteps,
-        interrupted=supervisor.interrupted,
+        interrupted=callback.interrupted,
         resumed_from=resumed_from,
-        seconds=supervisor.seconds,
-        timesteps_per_second=timesteps / supervisor.seconds,
+        seconds=callback.seconds,
+        timesteps_per_second=timesteps / callback.seconds,
         best_timesteps=state.best.timesteps,
         best_success=state.best.success_rate,
-        verdict=supervisor.verdict,
+        verdict=callback.verdict,
         bundle=str(out / "bundle"),
         bundle_sha256=sha,
         evaluations=tuple(state.points),
     )
     _write_outputs(out, result)
-    supervisor.write_status("interrupted" if result.interrupted else "finished", TrainProgress.at_end(result))
+    callback.write_status("interrupted" if result.interrupted else "finished", TrainProgress.at_end(result))
     return result
 
 
 def _write_outputs(out: Path, result: TrainResult) -> None:
-    """The stage's metrics and plot beside the bundle, for DVC and for people; the whole result last."""
-    rows = io.StringIO()
-    writer = csv.writer(rows, lineterminator="\n")
-    writer.writerow(["timesteps", "success_rate", "mean_reward"])
-    writer.writerows([point.timesteps, point.success_rate, point.mean_reward] for point in result.evaluations)
-    (out / "learning.csv").write_text(rows.getvalue(), encoding="utf-8")
+    """DVC's metrics and plot beside the bundle; the whole result last."""
+    rows = [(point.timesteps, point.success_rate, point.mean_reward) for point in result.evaluations]
+    write_csv(out / "learning.csv", ("timesteps", "success_rate", "mean_reward"), rows)
     metrics: dict[str, Any] = {
         "best_success": result.best_success,
         "best_timesteps": result.best_timesteps,
@@ -191,7 +187,7 @@ def _write_outputs(out: Path, result: TrainResult) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove what an earlier training left, so that nothing of two trainings can be mixed up."""
+    """Remove an earlier training's files, so that two trainings are not mixed up."""
     for name in ("bundle", "checkpoints", "tensorboard"):
         shutil.rmtree(out / name, ignore_errors=True)
     for name in ("learning.csv", "metrics.json", RESULT, STATUS):
@@ -211,7 +207,7 @@ def torch_threads(count: int) -> Iterator[None]:
 
 @contextmanager
 def _stop_signals(on_stop: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Turn the first interrupt or termination signal into a request; the second acts as it always did."""
+    """Turn the first interrupt or termination signal into a request; the second has its usual effect."""
     received = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield received.is_set  # only the main thread may install handlers

@@ -180,7 +180,7 @@ def test_a_training_in_another_process(
 ) -> None:
     """Looked at while it trains, and after it has been killed."""
     out = tmp_path / "out"
-    child = Child(tiny("train.timesteps=10000000"), out, "hlynr.rl.callbacks.Supervisor.write_status", 3)
+    child = Child(tiny("train.timesteps=10000000"), out, "hlynr.rl.callbacks.TrainingCallback.write_status", 3)
     running = projects.run(projects.OURS, "hlynr", "monitor", str(out), "--once", "--json", "-")
     assert running.returncode == 0, running.stderr
     status = TrainingStatus.model_validate_json(running.stdout)

@@ -1,4 +1,4 @@
-"""Charts put every point where its value says, within their bounds, in braille and in ASCII."""
+"""Charts put every point where its value says, within their edges, in braille and in ASCII."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from hlynr.report import charts
-from hlynr.report.charts import ASCII, BRAILLES, Bounds, Glyphs, Point
+from hlynr.report.charts import ASCII, BRAILLES, ChartPoint, Edges, Glyphs
 
-RATES = Bounds(right=1000, bottom=0.0, top=1.0)
+RATES = Edges(right=1000, bottom=0.0, top=1.0)
 WIDTH, ROWS = 60, 8
 
 
-def drawn(points: list[Point], bounds: Bounds = RATES, glyphs: Glyphs = ASCII, **options: float | Point) -> list[str]:
+def drawn(
+    points: list[ChartPoint], edges: Edges = RATES, glyphs: Glyphs = ASCII, **options: float | ChartPoint
+) -> list[str]:
     """The chart's rows without the two of the time axis."""
-    told = charts.chart(points, bounds, lambda value: f"{value:g}", width=WIDTH, rows=ROWS, glyphs=glyphs, **options)  # type: ignore[arg-type]
+    told = charts.chart(points, edges, lambda value: f"{value:g}", width=WIDTH, rows=ROWS, glyphs=glyphs, **options)  # type: ignore[arg-type]
     assert len(told.plain.splitlines()) == ROWS + 2
     assert max(map(len, told.plain.splitlines())) <= WIDTH
     return told.plain.splitlines()[:ROWS]
@@ -80,7 +82,7 @@ def test_a_mark_that_is_no_number_is_left_out() -> None:
 
 
 def test_the_time_axis_names_both_ends_and_the_middle() -> None:
-    told = charts.chart([], Bounds(3_000_000, 0, 1), str, width=WIDTH, rows=ROWS, glyphs=ASCII).plain.splitlines()[-1]
+    told = charts.chart([], Edges(3_000_000, 0, 1), str, width=WIDTH, rows=ROWS, glyphs=ASCII).plain.splitlines()[-1]
     assert told.split() == ["0", "1.50", "M", "3.00", "M", "timesteps"]
     assert told.index("1.50 M") == pytest.approx(charts.MARGIN + 2 + (WIDTH - charts.MARGIN - 2) / 2 - 3, abs=1)
 
@@ -104,14 +106,14 @@ def test_a_frame_holds_its_values_without_wasting_half_of_its_height() -> None:
     rng = np.random.default_rng(3)
     for _ in range(500):
         values = (rng.normal(0, 1, 5) * 10 ** rng.uniform(-4, 4) + rng.choice([0, 5])).tolist()
-        bounds = charts.bounds(values, 10)
-        assert bounds.bottom <= min(values)
-        assert max(values) <= bounds.top
-        assert (bounds.top - bounds.bottom) <= 2 * max(max(values) - min(values), charts.LEAST_SPAN)
+        edges = charts.edges_around(values, 10)
+        assert edges.bottom <= min(values)
+        assert max(values) <= edges.top
+        assert (edges.top - edges.bottom) <= 2 * max(max(values) - min(values), charts.LEAST_SPAN)
     for same in (0.0, -1.15, 1e9):
-        bounds = charts.bounds([same], 10)
-        assert bounds.bottom <= same <= bounds.top
-        assert bounds.bottom < bounds.top
+        edges = charts.edges_around([same], 10)
+        assert edges.bottom <= same <= edges.top
+        assert edges.bottom < edges.top
 
 
 def test_a_spark_spans_the_whole_course() -> None:

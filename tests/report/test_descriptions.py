@@ -26,8 +26,8 @@ def test_a_refused_run() -> None:
 
 def test_a_training_alone() -> None:
     words = descriptions.run(samples.training(interrupted=True, resumed_from=1_500_000))
-    assert words.startswith("**Not judged: no decision was taken.**")
-    assert "went on from the checkpoint at 1,500,000 timesteps" in words
+    assert words.startswith("**Not evaluated: no decision was made.**")
+    assert "resumed from the checkpoint at 1,500,000 timesteps" in words
     assert "interrupted" in words
     assert "|" not in words
 

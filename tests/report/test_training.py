@@ -80,7 +80,7 @@ def test_low_rates_get_a_scale_of_their_own(settings: Monitor, success: tuple[fl
     assert any(row.startswith(top) for row in shown(statuses.status(settings, success)).splitlines())
 
 
-def test_every_alert_stands_with_its_gravity_and_reason(settings: Monitor) -> None:
+def test_every_alert_has_its_gravity_and_reason(settings: Monitor) -> None:
     status = statuses.status(settings, COLLAPSE, evaluations=points(COLLAPSE, std=5.0), state="finished")
     assert [alert.kind for alert in status.verdict.alerts] == ["collapse", "runaway_std", "plateau"]
     told = one_line(shown(status))
@@ -116,17 +116,17 @@ def test_a_warning_is_no_failure(settings: Monitor) -> None:
         ),
     ],
 )
-def test_the_state_is_told_in_words(settings: Monitor, state: str, expected: str) -> None:
+def test_the_state_in_words(settings: Monitor, state: str, expected: str) -> None:
     status = statuses.status(settings, state=state)
     assert f"{status.lineage.id}: {expected} strategy" in one_line(shown(status))
 
 
-def test_silence_is_told(settings: Monitor) -> None:
+def test_a_status_that_is_not_renewed_is_reported(settings: Monitor) -> None:
     quiet = statuses.status(settings, updated=NOW - timedelta(seconds=90))
-    assert "running, though not heard of for 1 min 30 s" in one_line(shown(quiet))
+    assert "running, but without a new status for 1 min 30 s" in one_line(shown(quiet))
 
 
-def test_a_plan_s_reason_is_told(settings: Monitor) -> None:
+def test_a_plan_s_reason_is_shown(settings: Monitor) -> None:
     reason = "attempt 1, default, ended in collapse: success fell"
     lineage = statuses.LINEAGE.model_copy(update={"attempt": 2, "reason": reason})
     assert f"made because {reason}" in one_line(shown(statuses.status(settings, lineage=lineage)))

@@ -46,13 +46,13 @@ def test_a_running_training_says_how_far_it_is(
 ) -> None:
     monkeypatch.setattr(callbacks, "STATUS_INTERVAL", 0.0)
     seen: list[TrainingStatus] = []
-    write = callbacks.Supervisor.write_status
+    write = callbacks.TrainingCallback.write_status
 
     def witnessed(supervisor: Any, *args: Any) -> None:
         write(supervisor, *args)
         seen.append(TrainingStatus.read(tmp_path / STATUS))
 
-    monkeypatch.setattr(callbacks.Supervisor, "write_status", witnessed)
+    monkeypatch.setattr(callbacks.TrainingCallback, "write_status", witnessed)
     finish(tiny("train.timesteps=4096"), tmp_path)
     assert [(status.state, status.progress.timesteps, len(status.evaluations)) for status in seen] == [
         ("running", 0, 0),

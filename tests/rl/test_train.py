@@ -156,7 +156,7 @@ def test_ctrl_c_keeps_the_best_and_can_be_gone_on_from(ppo: Finished, tmp_path: 
 
 
 def test_ctrl_c_before_the_first_step_loses_nothing(ppo: Finished, tmp_path: Path) -> None:
-    result = Child(ppo.config, tmp_path, "hlynr.rl.callbacks.Supervisor._on_training_start", 1).interrupt()
+    result = Child(ppo.config, tmp_path, "hlynr.rl.callbacks.TrainingCallback._on_training_start", 1).interrupt()
     assert (result.interrupted, result.timesteps) == (True, 0)
     resumed = finish(ppo.config, tmp_path, resume=True)
     assert resumed.result.resumed_from == 0

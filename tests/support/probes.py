@@ -122,13 +122,13 @@ def _learner(model):
     }
 
 
-def _checkpoint_after(supervisor):
+def _checkpoint_after(callback):
     """When the next training checkpoint is due after one at 20,000 timesteps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(callbacks.checkpoint, "save", lambda *_: None)
-        before, supervisor.num_timesteps = supervisor.state.next_checkpoint, 20_000
-        supervisor._save_checkpoint()
-        due, supervisor.state.next_checkpoint, supervisor.num_timesteps = supervisor.state.next_checkpoint, before, 0
+        before, callback.num_timesteps = callback.state.next_checkpoint, 20_000
+        callback._save_checkpoint()
+        due, callback.state.next_checkpoint, callback.num_timesteps = callback.state.next_checkpoint, before, 0
     return due
 
 
