@@ -20,6 +20,7 @@ import numpy as np
 
 from hlynr.config.config import Config
 from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.evaluation import judge
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rollout import run_episodes
 from hlynr.rl import bundle
@@ -221,13 +222,11 @@ def _ratios(name: str, figures: Figures, ours: str, theirs: str) -> Figures:
 def _evaluation(config: Config, plan: Workload, policy: Policy, episodes: int) -> float:
     """Median wall time [s] of an evaluation on the report's scenario and seed, after one to warm up."""
     _say(f"evaluation, {policy.name}")
+    seeds = judge.SeedSet(config.evaluation.scenario, config.report_seed, episodes)
     spent = []
     for _ in range(plan.evaluation_rounds + 1):
         began = time.perf_counter()
-        run_episodes(
-            policy, config, config.evaluation.scenario,
-            seed=config.report_seed, episodes=episodes, batch_size=config.evaluation.batch_size,
-        )  # fmt: skip
+        judge.run_seed_set(policy, config, seeds)
         spent.append(time.perf_counter() - began)
     return _rounded(statistics.median(spent[1:]))
 

@@ -14,7 +14,10 @@ from hlynr.rl.train import training_digest
 from hlynr.studies.stability.assignments import Assignment, assignments, finished, longest_first
 
 FILE = ROOT / "params.yaml"
-TWO = "stability.runs=[{strategy: early-stopping, seeds: [4, 7], timesteps: 70000}, {strategy: default, seeds: [4], timesteps: 300000}]"
+TWO = (
+    "stability.runs=[{strategy: early-stopping, seeds: [4, 7], timesteps: 70000}, "
+    "{strategy: default, seeds: [4], timesteps: 300000}]"
+)
 
 
 def test_a_run_is_a_strategy_with_a_seed_and_a_budget() -> None:

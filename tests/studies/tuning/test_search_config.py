@@ -1,5 +1,6 @@
 """What is searched: refused by name before the first trial where it cannot be, and the same in every process."""
 
+# ruff: noqa: E501  (the lines are what a user sees)
 from __future__ import annotations
 
 from pathlib import Path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +66,13 @@ def workers_of(process: Popen[str]) -> list[psutil.Process]:
     ]
 
 
+def at_work(found: SearchConfig, process: Popen[str]) -> list[psutil.Process]:
+    """Workers whose trial has just had its first evaluations: it does not end before they are killed."""
+    trials = [trial for trial in trials_of(found) if trial.state == "running" and 0 < len(trial.course) < 4]
+    places = [trial.place or "" for trial in trials]
+    return [worker for worker in workers_of(process) if any(place.endswith(f":{worker.pid}") for place in places)]
+
+
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     """One worker killed after the first trial, everything after some more, then the same command again."""
@@ -76,8 +82,10 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     found = search_config.load(root / "params.yaml")
     process = projects.start(root, *COMMAND)
     projects.until(lambda: finished(found) >= 1, "a first trial")
-    os.kill(workers_of(process)[0].pid, signal.SIGKILL)
-    projects.until(lambda: finished(found) >= 4, "some more trials")
+    busy: list[psutil.Process] = []
+    projects.until(lambda: busy.extend(at_work(found, process)) or bool(busy), "a worker in the middle of a trial")
+    busy[0].kill()
+    projects.until(lambda: finished(found) >= 4 and bool(at_work(found, process)), "some more trials")
     for every in (psutil.Process(process.pid), *workers_of(process)):
         every.kill()
     process.communicate()
