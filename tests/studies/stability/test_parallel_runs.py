@@ -95,15 +95,15 @@ def test_a_run_that_keeps_crashing_is_named_and_the_others_go_on(
     complete: Run, runs: list[Assignment], capsys: pytest.CaptureFixture[str]
 ) -> None:
     board = complete("print('last words', file=sys.stderr); run.name != 'default-1' or os._exit(7); done(run)")
-    told = capsys.readouterr().err.splitlines()
+    lines = capsys.readouterr().err.splitlines()
     assert [begun(run) for run in runs] == [3, 1, 1]
     assert [row.state for row in board.by_name.values()] == ["FAILED", "done", "done"]
     messages = runs[0].out / "messages.log"
     reason = f"the training process ended with exit code 7, in the last of 3 tries; see {messages}"
     assert board.missing == {"default-1": reason}
-    assert f"default-1 failed: {reason}" in told
+    assert f"default-1 failed: {reason}" in lines
     note = "default-1: the training process ended with exit code 7; it resumes from its last checkpoint"
-    assert told.count(note) == 2
+    assert lines.count(note) == 2
     assert messages.read_text() == 3 * "last words\n"
 
 

@@ -1,4 +1,4 @@
-"""What the study makes of a finished training."""
+"""The record of a finished training."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_without_a_peak_window_there_is_no_ratio(conclude: Any, success: tuple[f
     assert conclude(stability_samples.result(success)).final_over_peak is None
 
 
-def test_the_record_lies_beside_the_training_and_says_what_it_is_of(conclude: Any, given: Assignment) -> None:
+def test_the_record_is_beside_the_training(conclude: Any, given: Assignment) -> None:
     found = conclude(stability_samples.result())
     assert StabilityRun.read(given.out / "run.json") == found
     assert found.digest == training_digest(given.config)
@@ -102,7 +102,7 @@ def test_not_a_number_in_a_weight_is_an_alarm_although_no_evaluation_shows_it(co
     assert first_alerts(stability_samples.result(verdict=verdict), config.monitor)["nan"] == 77
 
 
-def test_what_an_earlier_version_did_not_record_is_left_open(conclude: Any) -> None:
+def test_what_an_earlier_version_did_not_record_is_none(conclude: Any) -> None:
     found = conclude(stability_samples.result(evaluations=stability_samples.points(stability_samples.RISING, std=None)))
     assert {point.std for point in found.points} == {None}
     assert "runaway_std" not in found.alerts

@@ -1,4 +1,4 @@
-"""The Optuna study: what is given up, who works on it with which chance, and what becomes of lost trials."""
+"""The Optuna study: its definition, pruner and sampler."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from hlynr.studies.tuning.search_config import SearchConfig
 FILE = ROOT / "params.yaml"
 
 ASKED = pytest.mark.filterwarnings("ignore:Heartbeat of storage")
-"""Nothing is trained in these tests, so no trial of theirs needs a sign of life."""
+"""Nothing is trained in these tests, so their trials have no heartbeat."""
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def changed(brief: SearchConfig, *overrides: str) -> SearchConfig:
 
 
 @ASKED
-def test_the_study_begins_with_the_strategy_itself_and_goes_on_under_its_name(brief: SearchConfig) -> None:
+def test_the_study_begins_with_the_strategy_itself_and_is_resumed_by_name(brief: SearchConfig) -> None:
     first, again = optuna_study.begin(brief), optuna_study.begin(brief)
     assert [trial.state for trial in again.trials] == [TrialState.WAITING]
     assert first.study_name == again.study_name == "stability"
@@ -40,19 +40,19 @@ def test_the_study_begins_with_the_strategy_itself_and_goes_on_under_its_name(br
     assert trial.suggest_categorical("n_steps", (16, 32)) == brief.config.train.n_steps
 
 
-def test_a_study_of_something_else_is_not_gone_on_with(brief: SearchConfig) -> None:
+def test_a_study_with_another_definition_is_not_resumed(brief: SearchConfig) -> None:
     optuna_study.begin(brief)
     other = changed(brief, "tune.space.gamma.low=0.986", "reward.effort=0.06")
-    for door in (optuna_study.begin, optuna_study.join):
-        with pytest.raises(optuna_study.NoSuchStudyError) as refusal:
-            door(other)
-        assert str(refusal.value) == (
+    for opening in (optuna_study.begin, optuna_study.join):
+        with pytest.raises(optuna_study.NoSuchStudyError) as error:
+            opening(other)
+        assert str(error.value) == (
             "tune.study: stability was begun with reward.effort = 0.05, not 0.06 (and 1 more); give the new one "
             "another name, or undo the change"
         )
 
 
-def test_a_study_that_is_not_there_is_not_joined_and_nothing_is_made(brief: SearchConfig, tmp_path: Path) -> None:
+def test_a_missing_study_is_not_joined_and_nothing_is_written(brief: SearchConfig, tmp_path: Path) -> None:
     with pytest.raises(optuna_study.NoSuchStudyError, match="there is no study yet in sqlite:///"):
         optuna_study.join(brief)
     assert not list(tmp_path.iterdir())
@@ -61,17 +61,17 @@ def test_a_study_that_is_not_there_is_not_joined_and_nothing_is_made(brief: Sear
         optuna_study.join(changed(brief, "tune.study=other"))
 
 
-def test_a_database_that_does_not_answer_is_told_in_one_line(brief: SearchConfig) -> None:
+def test_a_database_that_does_not_answer_is_one_line(brief: SearchConfig) -> None:
     away = changed(brief, "tune.storage=postgresql://nobody@127.0.0.1:9/nothing")
     with pytest.raises(
         EnvironmentNotReady, match=r"^tune.storage: postgresql://nobody@127.0.0.1:9/nothing cannot be"
-    ) as told:
+    ) as error:
         optuna_study.begin(away)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
 @ASKED
-def test_workers_have_chances_of_their_own_and_another_one_when_the_study_goes_on(brief: SearchConfig) -> None:
+def test_workers_have_seeds_of_their_own_and_other_ones_when_the_study_is_resumed(brief: SearchConfig) -> None:
     optuna_study.begin(brief)
 
     def next_rate(worker: int) -> float:
@@ -87,11 +87,11 @@ def test_workers_have_chances_of_their_own_and_another_one_when_the_study_goes_o
     assert next_rate(0) != before[0]
 
 
-# Giving up
+# Pruning
 
 
-def hopeless(brief: SearchConfig, rate: float, others: list[float], timesteps: int = 4096) -> bool:
-    """Whether a trial with ``rate`` is given up where the finished ones had ``others`` at the same time."""
+def pruned(brief: SearchConfig, rate: float, others: list[float], timesteps: int = 4096) -> bool:
+    """Whether a trial with ``rate`` is pruned where the finished ones had ``others`` at the same time."""
     study = optuna.create_study()
     for other in others:
         trial = study.ask()
@@ -102,23 +102,23 @@ def hopeless(brief: SearchConfig, rate: float, others: list[float], timesteps: i
     return optuna_study.MedianFractionPruner(brief.config.tune).prune(study, study.trials[-1])
 
 
-def test_only_what_is_below_the_fraction_of_the_median_is_given_up(brief: SearchConfig) -> None:
-    assert hopeless(brief, 0.19, [0.4, 0.1, 0.8])
-    assert not hopeless(brief, 0.21, [0.4, 0.1, 0.8])
+def test_only_what_is_below_the_fraction_of_the_median_is_pruned(brief: SearchConfig) -> None:
+    assert pruned(brief, 0.19, [0.4, 0.1, 0.8])
+    assert not pruned(brief, 0.21, [0.4, 0.1, 0.8])
 
 
-def test_nothing_is_given_up_early_or_with_too_few_to_compare_with(brief: SearchConfig) -> None:
-    assert not hopeless(brief, 0.0, [0.4, 0.4], timesteps=2048)
-    assert hopeless(brief, 0.0, [0.4, 0.4], timesteps=4096)
-    assert not hopeless(brief, 0.0, [0.4])
+def test_nothing_is_pruned_early_or_with_too_few_to_compare_with(brief: SearchConfig) -> None:
+    assert not pruned(brief, 0.0, [0.4, 0.4], timesteps=2048)
+    assert pruned(brief, 0.0, [0.4, 0.4], timesteps=4096)
+    assert not pruned(brief, 0.0, [0.4])
     second = brief.config.tune.timesteps
-    assert not hopeless(brief, 0.0, [0.4, 0.4], timesteps=second + 2048)
-    assert hopeless(brief, 0.0, [0.4, 0.4], timesteps=second + 4096)
-    assert hopeless(brief, 0.0, [0.4, 0.4], timesteps=second)
+    assert not pruned(brief, 0.0, [0.4, 0.4], timesteps=second + 2048)
+    assert pruned(brief, 0.0, [0.4, 0.4], timesteps=second + 4096)
+    assert pruned(brief, 0.0, [0.4, 0.4], timesteps=second)
 
 
 @pytest.mark.parametrize(("rate", "least", "most"), [(0.5, 0.0, 0.001), (0.4, 0.0, 0.01), (0.1, 0.999, 1.0)])
-def test_how_often_a_trial_is_given_up_by_chance(
+def test_how_often_a_trial_is_pruned_by_chance(
     brief: SearchConfig, config: Config, rate: float, least: float, most: float
 ) -> None:
     """Beside eleven that are at 50 %, in evaluations of as many episodes as by default: one as good never, one at 10 %
@@ -126,12 +126,12 @@ def test_how_often_a_trial_is_given_up_by_chance(
     rng, episodes, rounds = np.random.default_rng(1), config.monitor.episodes, 3000
     fraction = config.tune.prune_below
     medians = np.median(rng.binomial(episodes, 0.5, (rounds, 11)), axis=1)
-    given_up = rng.binomial(episodes, rate, rounds) < fraction * medians
-    assert least <= given_up.mean() <= most
+    pruned_share = rng.binomial(episodes, rate, rounds) < fraction * medians
+    assert least <= pruned_share.mean() <= most
     # The rule that was simulated is the pruner's.
     others = list(rng.binomial(episodes, 0.5, 11) / episodes)
     for found in rng.binomial(episodes, rate, 5) / episodes:
-        assert hopeless(brief, found, others) == (found < brief.config.tune.prune_below * float(np.median(others)))
+        assert pruned(brief, found, others) == (found < brief.config.tune.prune_below * float(np.median(others)))
 
 
 Objective = Callable[[optuna.Trial], float]

@@ -25,7 +25,7 @@ def database() -> Iterator[str]:
 
 
 def test_two_workers_from_separate_folders_share_one_study(database: str, tmp_path: Path) -> None:
-    """One leads, one joins by name and is killed, another one joins; the lost trial is taken over."""
+    """One leads, one joins by name and is killed, another one joins; the stale trial is retried."""
     here, there = (searches.make(tmp_path / name, f"tune.storage={database}") for name in ("here", "there"))
     found = search_config.load(here / "params.yaml")
     command = ("hlynr", "tune", "--trials", "8")
@@ -46,8 +46,8 @@ def test_two_workers_from_separate_folders_share_one_study(database: str, tmp_pa
     record = TuneRecord.read(here / "record.json")
     done = [trial for trial in record.trials if trial.state in FINISHED]
     assert len(done) in (8, 9)
-    lost = next(trial for trial in record.trials if (trial.place or "").endswith(theirs))
-    if lost.state == "failed":
-        assert any(trial.retry_of == lost.number and trial.state in FINISHED for trial in record.trials)
+    stale = next(trial for trial in record.trials if (trial.place or "").endswith(theirs))
+    if stale.state == "failed":
+        assert any(trial.retry_of == stale.number and trial.state in FINISHED for trial in record.trials)
     assert len({trial.place for trial in done}) >= 2
     assert not (there / "mlruns" / "mlflow.db").exists()  # the leader's MLflow has it all

@@ -40,7 +40,7 @@ def brief(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SearchConf
         optuna_study.begin(made)
         yield made
         return
-    with databases.fresh("lost") as address:
+    with databases.fresh("retries") as address:
         config = search_config.load(searches.FILE, [f"tune.storage={address}"]).config
         made = SearchConfig(root=str(tmp_path), config=config)
         optuna_study.begin(made)

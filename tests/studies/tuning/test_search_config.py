@@ -1,4 +1,4 @@
-"""What is searched: refused by name before the first trial where it cannot be, and the same in every process."""
+"""The configuration of a search: invalid ones are reported before the first trial, by name."""
 
 # ruff: noqa: E501  (the lines are what a user sees)
 from __future__ import annotations
@@ -36,7 +36,7 @@ IMPOSSIBLE = [
     ("tune.storage=postgresql://me:secret@here/there", "tune.storage: a password is not allowed here; set PGPASSWORD, or write it to ~/.pgpass"),
     ("tune.study=default", "tune.study: \"default\" is the name of the sections without an overlay; give the study another name"),
     ("tune.study=a/b", "tune.study: \"a/b\" should match pattern '^[A-Za-z0-9_-]+$'"),
-    # Seen only once the trials are tried out.
+    # Found only by the combinations.
     ("tune.space.batch_size.choices=[512, 2048]", "tune.space: batch_size = 2048 cannot be: train.batch_size: 2048 is not in [2, n_envs * n_steps = 1024]"),
     ("tune.space.batch_size.choices=[512, 1024]", "tune.space: batch_size = 1024 with n_steps = 16 cannot be: train.batch_size: 1024 is not in [2, n_envs * n_steps = 512]"),
     ("tune.space.batch_size.choices=[512, 768]", "tune.space: batch_size = 768 cannot be: train.batch_size: 768 does not divide n_envs * n_steps = 1024"),
@@ -50,22 +50,22 @@ IMPOSSIBLE = [
 
 
 @pytest.mark.parametrize(("override", "line"), IMPOSSIBLE, ids=[override for override, _ in IMPOSSIBLE])
-def test_what_cannot_be_searched_is_refused_by_name(override: str, line: str) -> None:
-    with pytest.raises(InputError) as refusal:
+def test_an_invalid_search_is_reported_by_name(override: str, line: str) -> None:
+    with pytest.raises(InputError) as error:
         search_config.load(searches.FILE, [override])
-    assert str(refusal.value).splitlines()[0] == line
+    assert str(error.value).splitlines()[0] == line
 
 
-def test_every_impossible_combination_is_told_once() -> None:
-    with pytest.raises(ConfigError) as refusal:
+def test_every_impossible_combination_is_reported_once() -> None:
+    with pytest.raises(ConfigError) as error:
         search_config.load(searches.FILE, ["tune.space.batch_size.choices=[512, 1024, 2048]"])
-    assert [line.partition(" cannot be")[0] for line in refusal.value.faults] == [
+    assert [line.partition(" cannot be")[0] for line in error.value.faults] == [
         "tune.space: batch_size = 2048",
         "tune.space: batch_size = 1024 with n_steps = 16",
     ]
 
 
-def test_a_space_of_nothing_is_refused() -> None:
+def test_an_empty_space_is_an_error() -> None:
     emptied = [f"tune.space.{name}=null" for name in search_config.load(searches.FILE).config.tune.space.model_dump()]
     with pytest.raises(InputError, match=r"tune\.space: holds nothing to search in a training with ppo"):
         search_config.load(searches.FILE, emptied)

@@ -1,4 +1,4 @@
-"""One trial: what it comes to, when it is feasible, and that it can be had again."""
+"""One trial: its value, its constraints, and that it can be reproduced."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_the_first_trial_is_the_strategy_itself(searched: tuple[SearchConfig, op
     assert moved <= {"ent_coef", "n_epochs"}  # they lie outside the space
 
 
-def test_one_worker_alone_finds_the_same_again(searched: tuple[SearchConfig, optuna.Study], tmp_path: Path) -> None:
+def test_one_worker_alone_reproduces_the_search(searched: tuple[SearchConfig, optuna.Study], tmp_path: Path) -> None:
     found, study = searched
     again = SearchConfig(root=str(tmp_path), config=found.config)
     optuna_study.begin(again)
@@ -93,7 +93,7 @@ def test_one_worker_alone_finds_the_same_again(searched: tuple[SearchConfig, opt
     assert [found.value for found in optuna_study.find(again).trials] == [found.value for found in study.trials]
 
 
-def test_a_hopeless_trial_ends_in_its_middle(
+def test_a_pruned_trial_ends_early(
     searched: tuple[SearchConfig, optuna.Study], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found, _ = searched

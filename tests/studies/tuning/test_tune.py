@@ -75,7 +75,7 @@ def at_work(found: SearchConfig, process: Popen[str]) -> list[psutil.Process]:
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
-    """One worker killed after the first trial, everything after some more, then the same command again."""
+    """A worker is killed after the first trial, all processes after some more; then the same command resumes."""
     # Beginners that hardly succeed: none is pruned, and only one that forgets everything has collapsed.
     lenient = ("tune.prune_below=0.0", "monitor.collapse_fraction=0.01")
     root = searches.make(tmp_path_factory.mktemp("search") / "project", *lenient)
@@ -95,7 +95,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     return Searched(found, before, done, TuneRecord.read(root / "record.json"))
 
 
-def test_no_finished_trial_is_lost_or_repeated(searched: Searched) -> None:
+def test_every_finished_trial_is_kept_and_none_is_repeated(searched: Searched) -> None:
     kept = [trial for trial in searched.before if trial.state in FINISHED]
     now = {trial.number: trial for trial in searched.record.trials}
     assert len(kept) >= 4
@@ -105,13 +105,13 @@ def test_no_finished_trial_is_lost_or_repeated(searched: Searched) -> None:
     assert len({json.dumps(trial.params, sort_keys=True) for trial in done}) == len(done)
 
 
-def test_every_lost_trial_is_retried_with_the_same_parameters(searched: Searched) -> None:
+def test_every_stale_trial_is_retried_with_the_same_parameters(searched: Searched) -> None:
     trials = {trial.number: trial for trial in searched.record.trials}
-    lost = [trial for trial in trials.values() if trial.state == "failed"]
-    assert len(lost) >= 2  # one killed alone, one at least with everything
-    for trial in lost:
-        heirs = [other for other in trials.values() if other.retry_of in (trial.number, trial.retry_of)]
-        assert any(heir.state in FINISHED and trial.params.items() <= heir.params.items() for heir in heirs)
+    stale = [trial for trial in trials.values() if trial.state == "failed"]
+    assert len(stale) >= 2  # of one worker killed alone, and of at least one killed with everything
+    for trial in stale:
+        retries = [other for other in trials.values() if other.retry_of in (trial.number, trial.retry_of)]
+        assert any(retry.state in FINISHED and trial.params.items() <= retry.params.items() for retry in retries)
     assert {trial.state for trial in trials.values()} <= FINISHED | {"failed"}
 
 
@@ -155,7 +155,7 @@ def test_mlflow_has_a_run_for_each_trial_below_one_for_the_search(searched: Sear
     }
 
 
-def test_a_search_that_is_done_is_only_written_down_again(searched: Searched) -> None:
+def test_a_search_that_is_done_is_only_written_again(searched: Searched) -> None:
     again = projects.run(searched.root, *COMMAND, "--json", "again.json")
     assert again.returncode == 0, again.stderr
     known = TuneRecord.read(searched.root / "again.json")
@@ -184,7 +184,7 @@ def test_a_trial_alone_has_the_curve_that_it_had_in_the_study(
         ("other:1", "hlynr: tune.study: other: is no study in "),
     ],
 )
-def test_a_trial_that_is_not_there_is_refused(searched: Searched, reference: str, line: str) -> None:
+def test_a_trial_that_does_not_exist_is_one_line(searched: Searched, reference: str, line: str) -> None:
     done = projects.run(searched.root, "hlynr", "train", "--trial", reference)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(line)
@@ -197,10 +197,10 @@ def test_applying_shows_the_diff_and_asks(searched: Searched) -> None:
         assert (done.returncode, (searched.root / "params.yaml").read_text()) == (0, before)
         assert done.stderr.splitlines()[-1].endswith("; nothing is written")
         return
-    refused = projects.run(searched.root, *COMMAND, "--apply")
-    assert refused.returncode == 2
-    assert refused.stderr.splitlines()[-1] == "hlynr: --apply: needs --yes where nobody can be asked"
-    assert "+  stability:" in refused.stdout
+    unasked = projects.run(searched.root, *COMMAND, "--apply")
+    assert unasked.returncode == 2
+    assert unasked.stderr.splitlines()[-1] == "hlynr: --apply: needs --yes where there is no terminal to ask on"
+    assert "+  stability:" in unasked.stdout
     assert (searched.root / "params.yaml").read_text() == before
     done = projects.run(searched.root, *COMMAND, "--apply", "--yes")
     assert done.returncode == 0, done.stderr
@@ -208,7 +208,7 @@ def test_applying_shows_the_diff_and_asks(searched: Searched) -> None:
     (searched.root / "params.yaml").write_text(before)
 
 
-def test_a_study_of_something_else_is_refused_and_left_alone(searched: Searched) -> None:
+def test_a_study_with_another_definition_is_unchanged(searched: Searched) -> None:
     before = trials_of(searched.setting)
     done = projects.run(searched.root, *COMMAND, "--set", "tune.drop_penalty=0.5")
     assert (done.returncode, done.stdout) == (2, "")
