@@ -23,10 +23,9 @@ TINY = (
 def train(config: Any, folder: Path) -> None:
     from hlynr.records.training import Lineage
     from hlynr.rl import train as training
-    from hlynr.runtime.progress import Fanout
 
     lineage = Lineage(id="test", created="2026-01-01T00:00:00+00:00", retraining=0, params_digest="0" * 64)
-    training.train(config, folder / "train", lineage, Fanout([]), resume=False)
+    training.train(config, folder / "train", lineage, resume=False)
 
 
 def evaluate(config: Any, folder: Path) -> None:
