@@ -20,7 +20,6 @@ class ScenarioInheritance:
     def __init__(self, written: Any) -> None:
         self._written: Mapping[str, Any] = written if isinstance(written, Mapping) else {}
         self._faults: dict[frozenset[str], str] = {}
-        self._broken: set[str] = set()
         self.chains = {name: self._chain(name) for name in self._written}
         """Each scenario, what it extends, what that extends, and so on."""
 
@@ -29,9 +28,10 @@ class ScenarioInheritance:
         """One line per ``extends`` that leads nowhere or round in a circle."""
         return list(self._faults.values())
 
-    def incomplete(self, names: Iterable[Any]) -> bool:
-        """Whether one of the scenarios lacks keys only because what it extends is not there."""
-        return any(name in self._broken for name in names)
+    @property
+    def complete(self) -> bool:
+        """Whether all that scenarios extend is there."""
+        return not self._faults and all(isinstance(scenario, Mapping) for scenario in self._written.values())
 
     def resolved(self) -> dict[str, Any]:
         """Every scenario with what it inherits."""
@@ -64,10 +64,7 @@ class ScenarioInheritance:
             else:
                 chain.append(base)
                 continue
-            self._broken.add(name)
             break
-        if not isinstance(self._written[chain[-1]], Mapping) and len(chain) > 1:
-            self._broken.add(name)
         return chain
 
     def _blame(self, members: set[str], name: str, what: str, base: Any) -> None:

@@ -164,18 +164,17 @@ def _explained(error: ValidationError, whole: Mapping[str, Any], family: Scenari
 
 
 def _follows(detail: ErrorDetails, family: ScenarioInheritance) -> bool:
-    """Whether the complaint only follows from an ``extends`` or from items of a list that are faults of their own."""
-    location = detail["loc"]
+    """Whether the error only follows from an ``extends`` or from items of a list that are faults of their own."""
     if detail["type"] == "too_short" and len(detail["input"]) >= detail["ctx"]["min_length"]:
         return True  # pydantic counts the sound items
-    return detail["type"] == "missing" and location[:1] == ("scenarios",) and family.incomplete(location[1:2])
+    return detail["type"] == "missing" and detail["loc"][0] == "scenarios" and not family.complete
 
 
 def _contradictions(whole: Mapping[str, Any], details: Iterable[ErrorDetails]) -> list[str]:
-    """Contradictions between the sections without complaints, for pydantic stops before it looks for them."""
+    """Contradictions between the sections without errors, for pydantic stops before it looks for them."""
     faulty = {detail["loc"][0] for detail in details if detail["loc"]}
     if not faulty:
-        return []  # these are the complaints
+        return []  # these are the errors
     kinds: dict[str, Any] = {name: field.annotation for name, field in Config.model_fields.items()}
     return checks.faults(
         {

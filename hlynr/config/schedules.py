@@ -5,6 +5,7 @@ In params.yaml a schedule is a number, ``{start, end}`` or ``{phases: [{until, v
 
 from __future__ import annotations
 
+import json
 from typing import Annotated, Any, Generic, TypeVar
 
 from pydantic import Discriminator, Field, Tag, model_validator
@@ -39,18 +40,10 @@ class Phases(Section, Generic[End]):
 
     @model_validator(mode="after")
     def _in_order(self) -> Phases[End]:
-        *bounded, last = self.phases
-        before, faults = 0, []
-        for number, phase in enumerate(bounded):
-            if phase.until is None:
-                faults.append(f"phases[{number}].until: is missing; only the last phase has no end")
-            elif phase.until <= before:
-                faults.append(f"phases[{number}].until: {phase.until} is not above the phase before's, {before}")
-            before = phase.until or before
-        if last.until is not None:
-            faults.append(f"phases[{len(bounded)}].until: {last.until} must be left out: the last phase has no end")
-        if faults:
-            raise ValueError("\n".join(faults))
+        *ends, last = [phase.until for phase in self.phases]
+        if last is not None or ends != sorted({end for end in ends if end is not None}):
+            written = json.dumps([*ends, last])
+            raise ValueError(f"phases: until = {written} should increase, and be left out in the last phase alone")
         return self
 
 

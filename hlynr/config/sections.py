@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -95,16 +94,11 @@ class Curriculum(Section):
 
     @model_validator(mode="after")
     def _in_order(self) -> Curriculum:
-        faults = [
-            f"radii: {radius} is not below the one before it, {before}: a curriculum becomes harder"
-            for before, radius in pairwise(self.radii)
-            if radius >= before
-        ]
-        faults += [
-            f"until: {end} is not greater than the one before it, {before}"
-            for before, end in pairwise(self.until)
-            if end <= before
-        ]
+        faults = []
+        if list(self.radii) != sorted(set(self.radii), reverse=True):
+            faults.append(f"radii: {list(self.radii)} should decrease: a curriculum becomes harder")
+        if list(self.until) != sorted(set(self.until)):
+            faults.append(f"until: {list(self.until)} should increase")
         if self.mode == "schedule" and len(self.until) != len(self.radii) - 1:
             faults.append(f"until: {list(self.until)} is not one timestep for each of the radii but the last")
         if faults:
