@@ -314,7 +314,7 @@ def flow(config):
         patch.setattr(module, "train", SimpleNamespace(with_options=with_options))
         patch.setattr(module, "conclude_attempt", lambda *_: failed)
         patch.setattr(module.alerts, "attempted", lambda *_: None)
-        patch.setattr(module.scheduling, "turn", lambda *_, **__: nullcontext())
+        patch.setattr(module.scheduling, "gpu_slot", lambda *_, **__: nullcontext())
         patch.setattr(module, "diagnose", steps.diagnose_failure)
         patch.setattr(diagnosis, "examine", examined)
         patch.setattr(store, "open_store", lambda *_: None)
@@ -381,7 +381,9 @@ def searched(config, folder):
         patch.setattr(optuna_study.Path, "exists", lambda _: True)
         patch.setattr(tuning.judge, "compile_kernels", lambda _: None)
         patch.setattr(
-            tuning.search_mirror, "SearchMirror", lambda *_: SimpleNamespace(run_id="r", reported=nullcontext)
+            tuning.search_mirror,
+            "SearchMirror",
+            lambda *_: SimpleNamespace(run_id="r", reported=nullcontext, update=None),
         )
         patch.setattr(tuning, "_searched", work)
         patch.setattr(tuning, "_confirmed", confirmed)
@@ -438,8 +440,8 @@ def pruned(config):
         for step in ("version", "evaluate", "gate", "promote"):
             patch.setattr(module, step, silent)
         patch.setattr(module.alerts, "decided", silent)
-        patch.setattr(module.pipeline, "reported_retraining", lambda *_: nullcontext())
-        patch.setattr(module.pipeline, "conclude", silent)
+        patch.setattr(module.steps, "reported_retraining", lambda *_: nullcontext())
+        patch.setattr(module.steps, "conclude", silent)
         patch.setattr(module, "_pruned", lambda _: seen.update({"after the retraining": True}))
         module._retraining("", "", [], False, True)
     return seen
