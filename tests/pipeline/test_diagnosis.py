@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from support import broken
 
 from hlynr.config.config import Config
 from hlynr.config.project import Project
-from hlynr.pipeline import commands, diagnosis
+from hlynr.pipeline import diagnosis
 from hlynr.records.diagnosis import Diagnosis
 from hlynr.records.training import Lineage
 from hlynr.rl import bundle
@@ -97,38 +96,3 @@ def test_a_bundle_of_another_scenario_is_refused(examine: Callable[..., Diagnosi
     others = {name: scenario for name, scenario in config.scenarios.items() if name != "reference"}
     with pytest.raises(InputError, match="scenario reference, which this configuration does not have"):
         examine(config.model_copy(update={"scenarios": others}))
-
-
-def named(folder: Path, config: Config, target: str) -> Path:
-    with commands._bundle_of(Project(folder, config), target) as found:
-        return found
-
-
-def test_a_target_is_a_folder_or_the_newest_run(config: Config, untrained: Path, tmp_path: Path) -> None:
-    assert named(tmp_path, config, str(untrained)) == untrained
-    newest = Project(tmp_path, config).bundle
-    shutil.copytree(untrained, newest)
-    assert named(tmp_path, config, str(LINEAGE.mlflow_run_id)) == newest
-
-
-@pytest.mark.parametrize(
-    ("target", "words"),
-    [
-        ("nowhere", "nowhere: is no bundle's folder, no models:/ reference, and no run"),
-        ("models:/hlynr-intercept@champion", "no model has been registered yet"),
-    ],
-)
-def test_a_target_that_is_nothing_is_refused(config: Config, tmp_path: Path, target: str, words: str) -> None:
-    with pytest.raises(InputError, match=words) as refusal:
-        named(tmp_path, config, target)
-    assert str(refusal.value).startswith("TARGET: ")
-    assert not list(tmp_path.iterdir())  # those who only look leave no store behind
-
-
-@pytest.mark.parametrize(("options", "words"), [({"episodes": 0}, "--episodes: 0"), ({"seed": -1}, "--seed: -1")])
-def test_an_option_that_cannot_be_is_refused(
-    config: Config, tmp_path: Path, options: dict[str, int], words: str
-) -> None:
-    given: dict[str, Any] = {"episodes": 9, "seed": None, "budget": 0, "out": None} | options
-    with pytest.raises(InputError, match=words):
-        commands.diagnose(Project(tmp_path, config), "nowhere", **given)
