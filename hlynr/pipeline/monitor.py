@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import psutil
 from pydantic import ValidationError
 
 from hlynr.config.project import Project
 from hlynr.records.training import STATUS, TrainingState, TrainingStatus, TrainProgress
+from hlynr.runtime import processes
 from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
@@ -117,15 +117,7 @@ def _lost(status: TrainingStatus) -> bool:
     silent = (datetime.now(UTC) - status.updated).total_seconds() > SILENCE
     if status.state != "running" or not silent or status.process is None or status.machine != platform.node():
         return False
-    try:
-        process = psutil.Process(status.process)
-        if process.create_time() > status.updated.timestamp() + SILENCE:
-            return True  # another process has been given its number
-        return bool(process.status() == psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
-        return True
-    except psutil.AccessDenied:
-        return False
+    return not processes.is_running(status.process, status.updated.timestamp() + SILENCE)
 
 
 def _recorded(project: Project, run: str) -> Look:

@@ -10,12 +10,12 @@ import io
 import pickle
 import random
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict
 
 from hlynr.records.base import Record, write_bytes
 from hlynr.records.training import EvaluationPoint, Lineage
@@ -34,18 +34,19 @@ class CheckpointError(InputError):
     """A training cannot go on from this checkpoint."""
 
 
-@dataclass
-class Progress:
+class Progress(BaseModel):
     """The state of a training beside the learner itself."""
 
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
     lineage: Lineage
-    points: list[EvaluationPoint]
-    best: EvaluationPoint | None
-    best_weights: dict[str, torch.Tensor]
+    points: list[EvaluationPoint] = []
+    best: EvaluationPoint | None = None
+    best_weights: dict[str, torch.Tensor] = {}
     next_evaluation: int
     next_checkpoint: int
-    seconds: float
-    curriculum: dict[str, Any]
+    seconds: float = 0.0
+    curriculum: dict[str, Any] = {}
 
 
 class _Header(Record):
@@ -78,17 +79,7 @@ def load(folder: Path, model: Algorithm, env: InterceptVecEnv, digest: str) -> P
     if saved is None:
         return None
     _restore(model, env, saved)
-    facts = saved["progress"]
-    return Progress(
-        lineage=Lineage.model_validate(facts["lineage"]),
-        points=[EvaluationPoint.model_validate(point) for point in facts["points"]],
-        best=EvaluationPoint.model_validate(facts["best"]) if facts["best"] else None,
-        best_weights=saved["best_weights"],
-        next_evaluation=facts["next_evaluation"],
-        next_checkpoint=facts["next_checkpoint"],
-        seconds=facts["seconds"],
-        curriculum=facts["curriculum"],
-    )
+    return Progress.model_validate(saved["progress"] | {"best_weights": saved["best_weights"]})
 
 
 def lineage_of(folder: Path, digest: str) -> Lineage | None:
@@ -138,15 +129,7 @@ def _captured(model: Algorithm, env: InterceptVecEnv, progress: Progress) -> dic
         "learner": sb3_private.learner_state(model),
         "generators": _generators(),
         "best_weights": progress.best_weights,
-        "progress": {
-            "lineage": progress.lineage.model_dump(mode="json"),
-            "points": [point.model_dump(mode="json") for point in progress.points],
-            "best": progress.best.model_dump(mode="json") if progress.best else None,
-            "next_evaluation": progress.next_evaluation,
-            "next_checkpoint": progress.next_checkpoint,
-            "seconds": progress.seconds,
-            "curriculum": progress.curriculum,
-        },
+        "progress": progress.model_dump(mode="json", exclude={"best_weights"}),
     }
 
 

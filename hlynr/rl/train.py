@@ -103,13 +103,8 @@ def train(
             _clear(out)
             progress = checkpoint.Progress(
                 lineage=lineage,
-                points=[],
-                best=None,
-                best_weights={},
                 next_evaluation=config.monitor.interval,
                 next_checkpoint=config.train.checkpoint_interval,
-                seconds=0.0,
-                curriculum={},
             )
         progress.lineage = lineage  # newer than the checkpoint's: it names the resuming runs
         callback = TrainingCallback(config, out, env, progress, digest, progress_to, metrics_to, stop_requested)

@@ -122,6 +122,17 @@ def kill(child: subprocess.Popen[str]) -> None:
         child.wait()
 
 
+def is_running(pid: int, begun_by: float) -> bool:
+    """Whether the process is alive that had begun by then [s since the epoch]; its id may by now be another one's."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return bool(process.create_time() <= begun_by and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
+
+
 class MessageChannel:
     """The child's side: messages to the parent, one a line, on what was standard output."""
 

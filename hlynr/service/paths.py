@@ -5,10 +5,8 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import psutil
-
 from hlynr.records.service import ServiceState
-from hlynr.runtime import locks
+from hlynr.runtime import locks, processes
 
 
 class ServicePaths:
@@ -44,9 +42,5 @@ class ServicePaths:
 
 
 def lives(state: ServiceState) -> bool:
-    """Whether the process that wrote this still runs; its number may be another process's by now."""
-    try:
-        process = psutil.Process(state.pid)
-        return bool(abs(process.create_time() - state.born) < 1.0 and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.Error:
-        return False
+    """Whether the process that wrote this still runs."""
+    return processes.is_running(state.pid, state.born + 1.0)
