@@ -426,7 +426,7 @@ def pruned(config):
 
     def collect(*_, remote, **__):
         seen.update(remote=remote)
-        return dvc_objects.Collected((), {}, frozenset(), (), {}, ())
+        return dvc_objects.Collected()
 
     project, silent = Project(ROOT, config), lambda *_: SimpleNamespace(lineage=LINEAGE)
     with pytest.MonkeyPatch.context() as patch:

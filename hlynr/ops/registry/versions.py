@@ -1,4 +1,4 @@
-"""Model versions and their aliases: who is champion, and its bundle back out of the registry, verified."""
+"""Model versions and their aliases, and a version's bundle fetched from the registry and verified."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hlynr.ops.tracking.calls import if_exists
 from hlynr.ops.tracking.store import Store
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import Lineage
@@ -26,7 +27,7 @@ MODEL_ID_TAG = "hlynr.model_id"
 VERDICT_TAG = "hlynr.gate"
 SUCCESS_TAGS = ("hlynr.success_rate", "hlynr.success_rate_low", "hlynr.success_rate_high")
 LINEAGE_TAGS = tuple(f"hlynr.lineage.{key}" for key in ("id", "retraining", "git_commit", "dvc_experiment"))
-"""Enough to find the run, the commit and the files; the run has the whole lineage, and lists show every tag."""
+"""Enough to find run, commit and files: lists show every tag, and the run has the whole lineage."""
 DESCRIPTION = "Policies of a nightly retraining; none has been judged yet."
 
 BUNDLE_PATHS = ("data/bundle", "artifacts/bundle")
@@ -34,11 +35,11 @@ BUNDLE_PATHS = ("data/bundle", "artifacts/bundle")
 
 _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<version>\d+))")
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
-"""What MLflow answers for a missing model or version, and for a missing alias."""
+"""MLflow's answers for a missing model or version, and for a missing alias."""
 
 
 class RegistryError(EnvironmentNotReady):
-    """The registry does not hold what was asked for; the message says what is missing."""
+    """The registry does not hold what was asked for; the message names it."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ class VersionInfo:
 
     @property
     def retraining(self) -> int | None:
-        """Whose seeds judged it."""
+        """The number of the retraining whose seeds judged it."""
         number = self.tags.get("hlynr.lineage.retraining")
         return None if number is None else int(number)
 
@@ -100,16 +101,16 @@ def register(
             store.model, source=source, run_id=run_id, tags=tags, model_id=model_id
         )
         store.client.set_registered_model_alias(store.model, "challenger", found.version)
-    # The pages of run and model link to the version by this; only a server writes it itself.
-    made = json.dumps([{"name": store.model, "version": str(found.version)}])
-    store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": made})
+    # The pages of run and model link to the version by this tag; only a server writes it by itself.
+    link = json.dumps([{"name": store.model, "version": str(found.version)}])
+    store.client.set_logged_model_tags(model_id, {"mlflow.modelVersions": link})
     return int(found.version)
 
 
 def registered(store: Store, run_id: str, bundle_sha256: str) -> int | None:
-    """The version already made from this run and bundle, if a retry comes back to it.
+    """The version that an earlier try made from this run and bundle; None if there is none.
 
-    It is the challenger then, if a crash came before it was made that, and none has been registered since.
+    It becomes the challenger, unless it has been judged or a newer version is.
     """
     made = [version for version in _of_run(store, run_id) if version.tags.get(SHA_TAG) == bundle_sha256]
     if not made:
@@ -146,7 +147,7 @@ def by_alias(store: Store, alias: Alias) -> VersionInfo | None:
 
 
 def find(store: Store, reference: int | str) -> VersionInfo:
-    """The version meant by its number, or by ``models:/name/3`` or ``models:/name@alias``.
+    """The version of a number, of ``models:/name/3`` or of ``models:/name@alias``.
 
     Raises:
         RegistryError: if there is none, or the reference has another form.
@@ -155,22 +156,14 @@ def find(store: Store, reference: int | str) -> VersionInfo:
 
 
 def reported_success(store: Store, version: VersionInfo) -> float | None:
-    """Success in the 100 episodes of its own retraining, as the version's run has it; None where nothing says so."""
-    from mlflow.exceptions import MlflowException
-
-    if version.run_id is None:
-        return None
-    try:
-        rate = store.client.get_run(version.run_id).data.metrics.get("report/success_rate", math.nan)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return None
+    """Success in the 100 episodes of its own retraining, as the version's run has it; None where it is not logged."""
+    run = if_exists(store.client.get_run, version.run_id) if version.run_id else None
+    rate = math.nan if run is None else run.data.metrics.get("report/success_rate", math.nan)
     return None if math.isnan(rate) else float(rate)
 
 
 def fetch_bundle(store: Store, reference: int | str, destination: Path) -> Path:
-    """Bring a version's bundle to ``destination``, which afterwards holds a verified bundle or what it held before.
+    """Bring a version's verified bundle to ``destination``, which keeps what it held if that fails.
 
     Args:
         reference: as in `find`.
@@ -206,7 +199,7 @@ def _ensure_model(store: Store) -> None:
 
 
 def _source(store: Store, model_uri: str, model_id: str) -> str:
-    """Where the version's files are: MLflow's database client resolves ``models:/`` through a global tracking URI."""
+    """Where the version's files are; without a server MLflow resolves ``models:/`` through a global tracking URI."""
     if store.uri.startswith(("http://", "https://")):
         return model_uri
     return str(store.client.get_logged_model(model_id).artifact_location)

@@ -1,23 +1,24 @@
-"""What MLflow holds, read for the pruning: runs, logged models, and what the registry points to."""
+"""What MLflow holds, read for pruning: runs, logged models, and what the registry points to."""
 
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from hlynr.ops.registry import journal
 from hlynr.ops.registry.versions import MODEL_ID_TAG
 from hlynr.ops.tracking import migration
-from hlynr.ops.tracking.migration import pages
+from hlynr.ops.tracking.calls import pages
 from hlynr.ops.tracking.runs import LINEAGE_TAG
 from hlynr.ops.tracking.store import Store
 from hlynr.ops.versioning.experiments import experiment_names
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
+
+    from hlynr.ops.tracking.mlflow_private import Database
 
 EXPERIMENT_TAG = "hlynr.lineage.dvc_experiment"
 
@@ -26,26 +27,27 @@ _MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 
 
 @dataclass(frozen=True)
-class Entry:
+class RunEntry:
     """One run."""
 
     id: str
     name: str
     tags: Mapping[str, str]
     deleted: bool
-    seen: int
-    """Its newest sign of life [ms since the epoch]: a run that is gone on with keeps its first start."""
+    active_at: int
+    """When it last started, ended or logged [ms since the epoch]: a resumed run keeps its first start."""
     artifacts: str
 
     @property
-    def experiments(self) -> set[str]:
+    def experiments(self) -> frozenset[str]:
         """Names that its lineage may have among DVC's experiments."""
-        saved = self.tags.get(EXPERIMENT_TAG)
-        return {*experiment_names(self.tags.get(LINEAGE_TAG, "")), *([saved] if saved else [])}
+        return _known([self.tags.get(EXPERIMENT_TAG), *experiment_names(self.tags.get(LINEAGE_TAG, ""))])
 
 
 @dataclass(frozen=True)
-class LoggedModel:
+class ModelEntry:
+    """One logged model."""
+
     id: str
     run_id: str
     deleted: bool
@@ -62,59 +64,51 @@ class Pointers:
     retrainings: frozenset[str]
 
 
-def database(store: Store) -> Any | None:
-    """MLflow's own door to a database, which alone can erase; None where a server stands before it."""
-    behind = store.client._tracking_client.store
-    return behind if hasattr(behind, "_hard_delete_run") else None
+def runs(store: Store, before: int) -> list[RunEntry]:
+    """All runs of the experiment, deleted ones included.
 
-
-def runs(store: Store, before: int) -> list[Entry]:
+    Args:
+        before: the metrics of runs that seem older are asked when they were logged [ms since the epoch].
+    """
     from mlflow.entities import ViewType
 
-    found = pages(
-        store.client.search_runs, experiment_ids=[store.experiment_id], run_view_type=ViewType.ALL, max_results=1000
-    )
+    experiment = [store.experiment_id]
+    found = pages(store.client.search_runs, experiment_ids=experiment, run_view_type=ViewType.ALL, max_results=1000)
     return [_entry(store, run, before) for run in found]
 
 
-def _entry(store: Store, run: Run, before: int) -> Entry:
-    seen = max(run.info.start_time or 0, run.info.end_time or 0)
-    if run.info.status == "RUNNING" and seen < before:  # a dead process, or one resumed after a long time
-        histories = (store.client.get_metric_history(run.info.run_id, key) for key in run.data.metrics)
-        seen = max((entry.timestamp for history in histories for entry in history), default=seen)
-    deleted = run.info.lifecycle_stage == "deleted"
-    name = run.info.run_name or run.info.run_id
-    return Entry(run.info.run_id, name, migration.present(run.data.tags), deleted, seen, run.info.artifact_uri or "")
+def _entry(store: Store, run: Run, before: int) -> RunEntry:
+    info, active_at = run.info, max(run.info.start_time or 0, run.info.end_time or 0)
+    if info.status == "RUNNING" and active_at < before:  # a dead process, or one resumed after a long time
+        histories = (store.client.get_metric_history(info.run_id, key) for key in run.data.metrics)
+        active_at = max((entry.timestamp for history in histories for entry in history), default=active_at)
+    tags, deleted = migration.present(run.data.tags), info.lifecycle_stage == "deleted"
+    return RunEntry(info.run_id, info.run_name or info.run_id, tags, deleted, active_at, info.artifact_uri or "")
 
 
-def forgotten(behind: Any | None, before: int) -> set[str]:
-    """Runs deleted in the UI before that time; a server does not tell when."""
-    return set() if behind is None else set(behind._get_deleted_runs(older_than=round(1000 * time.time()) - before))
-
-
-def models(store: Store, behind: Any | None) -> list[LoggedModel]:
-    """Logged models of the experiment, those included that an interrupted pruning has only marked as deleted."""
+def models(store: Store, database: Database | None) -> list[ModelEntry]:
+    """Logged models of the experiment, including those that an interrupted pruning has only marked as deleted."""
     found = [(model, False) for model in pages(store.client.search_logged_models, experiment_ids=[store.experiment_id])]
-    if behind is not None:
-        deleted = behind._get_deleted_logged_models()
-        found += [(behind.get_logged_model(key, allow_deleted=True), True) for key in deleted]
+    found += [(model, True) for model in (database.deleted_models() if database else ())]
     return [
-        LoggedModel(model.model_id, model.source_run_id or "", gone, model.artifact_location) for model, gone in found
+        ModelEntry(model.model_id, model.source_run_id or "", deleted, model.artifact_location)
+        for model, deleted in found
     ]
 
 
 def pointers(store: Store) -> Pointers:
+    """Read the registry."""
     versions = list(pages(store.client.search_model_versions))
     registries = [replace(store, model=model.name) for model in pages(store.client.search_registered_models)]
     decisions = [entry for each in registries for entry in (*journal.history(each), journal.unfinished(each)) if entry]
-    lineages = [version.tags.get(LINEAGE_TAG) for version in versions] + [entry.lineage_id for entry in decisions]
-    runs = [version.run_id for version in versions] + [entry.mlflow_run_id for entry in decisions]
-    models = {version.tags.get(MODEL_ID_TAG, "") for version in versions}
-    models |= {found for version in versions for found in _MODEL_ID.findall(version.source or "")}
-    experiments = [version.tags.get(EXPERIMENT_TAG) for version in versions]
-    experiments += [name for each in lineages for name in experiment_names(each or "")]
+    lineages = _known([v.tags.get(LINEAGE_TAG) for v in versions] + [entry.lineage_id for entry in decisions])
+    models = [found for version in versions for found in _MODEL_ID.findall(version.source or "")]
+    experiments = [name for each in lineages for name in experiment_names(each)]
     return Pointers(
-        _known(runs), _known(models), _known(experiments), _known(map(retraining_id, filter(None, lineages)))
+        runs=_known([version.run_id for version in versions] + [entry.mlflow_run_id for entry in decisions]),
+        models=_known([*models, *(version.tags.get(MODEL_ID_TAG) for version in versions)]),
+        experiments=_known([*experiments, *(version.tags.get(EXPERIMENT_TAG) for version in versions)]),
+        retrainings=frozenset(map(retraining_id, lineages)),
     )
 
 

@@ -1,4 +1,4 @@
-"""What came to no decision leaves MLflow and DVC after a while; what the registry points to stays for good."""
+"""Retrainings without a decision leave MLflow and DVC after a while; what the registry points to is kept for good."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
     from hlynr.ops.tracking.store import Store
 
 DAY = 86_400.0  # [s]
-ASK_THE_SERVER = "the runs are only marked as deleted; whoever runs the MLflow server must call mlflow gc there"
+ASK_THE_SERVER = "the runs are only marked as deleted; on the machine of the MLflow server, mlflow gc erases them"
 
 
 def prune(project: Project, *, dry_run: bool = False, now: datetime | None = None) -> PruneRecord:
-    """Remove what is older than ``retention.days`` and came to nothing; with ``dry_run``, only say what would go.
+    """Remove what is older than ``retention.days`` and led to no decision; with ``dry_run``, only report it.
 
-    DVC's experiments go before the runs that tell of them, so that a pruning that was killed finds the rest again.
+    DVC's experiments go before the runs that name them, so that the next pruning finds what a killed one left.
 
     Args:
         now: the time from which ages count.
 
     Raises:
         hlynr.runtime.locks.BusyError: if another pruning is going on in the project.
-        hlynr.ops.versioning.experiments.VersioningError: if a save does not end in time, or git refuses; nothing has gone then.
+        hlynr.ops.versioning.experiments.VersioningError: if a save does not end in time, or git refuses; nothing has
+            gone then.
     """
-    from hlynr.ops.retention import inventory, survey
+    from hlynr.ops.retention import survey
     from hlynr.ops.tracking import store
 
     settings, now = project.config.retention, now or datetime.now(UTC)
@@ -43,70 +44,70 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
         if opened is not None:
             found = survey.survey(opened, project.train, round(1000 * before.timestamp()))
         collected = _collected(project, found, before, dry_run)
-        young = collected.young if collected else frozenset()
-        # A run that went before its experiment would leave nobody who tells that this one may go, too.
-        found = replace(found, going=tuple(family for family in found.going if not family.experiments & young))
-        items = [*_items(opened, found, now), *_of_dvc(collected, now)]
-        faults = list(collected.faults if collected else ())
-        if opened is not None and not dry_run:
-            faults += _removed(opened, found)
-    kept = [KeptCount(kind="run", reason=reason, count=count) for reason, count in sorted(found.kept.items())]
-    kept += [
-        KeptCount(kind="experiment", reason=reason, count=count)
-        for reason, count in sorted((collected.kept if collected else {}).items())
-    ]
-    notes = (ASK_THE_SERVER,) if opened and found.going and inventory.database(opened) is None else ()
+        # A run that went before its experiment would leave nothing that lets the experiment go later.
+        found = replace(found, going=tuple(each for each in found.going if not each.experiments & collected.young))
+        items = [*_runs(opened, found, now), *_dvc(collected, now)]
+        faults = [*collected.faults, *(_removed(opened, found) if opened and not dry_run else ())]
+    kinds = {"run": found.kept, "experiment": collected.kept}
     return PruneRecord(
         dry_run=dry_run,
         when=now,
         days=settings.days,
         items=tuple(items),
-        kept=tuple(kept),
+        kept=tuple(
+            KeptCount.model_validate({"kind": kind, "reason": reason, "count": count})
+            for kind, reasons in kinds.items()
+            for reason, count in sorted(reasons.items())
+        ),
         bytes=sum(item.bytes or 0 for item in items),
-        notes=notes,
+        notes=(ASK_THE_SERVER,) if opened and found.going and not _erases(opened) else (),
         faults=tuple(faults),
     )
 
 
-def _collected(project: Project, found: Survey, before: datetime, dry_run: bool) -> Collected | None:
-    """What DVC gave up; None where retrainings are not saved with it."""
+def _erases(opened: Store) -> bool:
+    from hlynr.ops.tracking import mlflow_private
+
+    return mlflow_private.database(opened.client) is not None
+
+
+def _collected(project: Project, found: Survey, before: datetime, dry_run: bool) -> Collected:
+    """What leaves DVC: nothing where retrainings are not saved with it."""
     from hlynr.ops.retention import dvc_objects
 
     if not project.config.versioning.enabled:
-        return None
+        return dvc_objects.Collected()
     remote = project.config.retention.remote
     return dvc_objects.collect(project.root, found.experiments, found.known, before, remote=remote, dry_run=dry_run)
 
 
 def _removed(opened: Store, found: Survey) -> Iterator[str]:
-    """Remove one family after another; yields a line for each that did not go, which keeps no other one back."""
+    """Remove one family after another; yields a line for each that could not be, which keeps no other one back."""
     from hlynr.ops.retention import removal
 
     for family in found.going:
         try:
             removal.remove(opened, family)
         except Exception as error:  # whatever MLflow's stores and the disk raise
-            yield f"{family.head.name} stays for now: {' '.join(str(error).split())}"
+            yield f"{family.head.name} is kept for now: {' '.join(str(error).split())}"
 
 
-def _items(opened: Store | None, found: Survey, now: datetime) -> Iterator[PrunedItem]:
-    from hlynr.ops.retention import inventory, removal
+def _runs(opened: Store | None, found: Survey, now: datetime) -> Iterator[PrunedItem]:
+    from hlynr.ops.retention import removal
 
-    erased = opened is not None and inventory.database(opened) is not None
+    erased = opened is not None and _erases(opened)
     for family in found.going:
-        below = len(family.runs) - 1
+        children = len(family.runs) - 1
         yield PrunedItem(
             kind=family.kind,
-            name=family.head.name + (f" and {below} below" if below else ""),
+            name=family.head.name + (f" and {children} below" if children else ""),
             reason=family.reason,
-            age_days=(now.timestamp() - family.seen / 1000) / DAY,
+            age_days=(now.timestamp() - family.active_at / 1000) / DAY,
             bytes=removal.size(family) if erased else None,
         )
 
 
-def _of_dvc(collected: Collected | None, now: datetime) -> Iterator[PrunedItem]:
-    if collected is None:
-        return
+def _dvc(collected: Collected, now: datetime) -> Iterator[PrunedItem]:
     for each in collected.experiments:
         age = (now - each.made).total_seconds() / DAY
         yield PrunedItem(kind="experiment", name=each.name, reason="its retraining goes", age_days=age, bytes=None)

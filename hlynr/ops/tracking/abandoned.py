@@ -9,6 +9,7 @@ import socket
 from pathlib import Path
 
 from hlynr.ops.tracking import runs
+from hlynr.ops.tracking.calls import set_tags
 from hlynr.ops.tracking.store import Store
 
 MACHINE_TAG = "hlynr.machine"
@@ -17,10 +18,7 @@ MOST = 1000
 
 def claim(store: Store, retraining_id: str, root: Path) -> None:
     """Note on a retraining's run whose it is: this machine's, in the project at ``root``."""
-    from mlflow.entities import RunTag
-
-    tags = {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)}
-    store.client.log_batch(retraining_id, tags=[RunTag(key, value) for key, value in tags.items()])
+    set_tags(store.client, retraining_id, {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)})
 
 
 def close(store: Store, root: Path, keep: str | None) -> None:

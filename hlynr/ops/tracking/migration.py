@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from hlynr.ops.tracking import views
+from hlynr.ops.tracking.calls import pages, set_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -63,16 +64,14 @@ def _missing(tags: Mapping[str, str]) -> dict[str, str]:
 
 
 def _runs(client: MlflowClient, experiment_id: str) -> int:
-    from mlflow.entities import RunTag
-
     changed = 0
     for run in pages(client.search_runs, experiment_ids=[experiment_id], max_results=1000):
         run_id, name = run.info.run_id, _RUN_NAME.sub("#", run.info.run_name or "")
         if missing := _missing(run.data.tags):
-            client.log_batch(run_id, tags=[RunTag(key, value) for key, value in missing.items()])
+            set_tags(client, run_id, missing)
             changed += 1
         if name != (run.info.run_name or ""):
-            client.update_run(run_id, name=name.replace(f"· {FORMER_RESULT} ·", f"· {RESULT} ·"))
+            client.update_run(run_id, name=name.replace("· refused ·", "· not promoted ·"))
     return changed
 
 
@@ -93,12 +92,3 @@ def _versions(client: MlflowClient) -> int:
             client.set_model_version_tag(version.name, version.version, key, value)
         changed += bool(missing)
     return changed
-
-
-def pages(search: Callable[..., Any], **wanted: Any) -> Iterator[Any]:
-    """Every page of MLflow's answer."""
-    page = search(**wanted)
-    yield from page
-    while page.token:
-        page = search(**wanted, page_token=page.token)
-        yield from page

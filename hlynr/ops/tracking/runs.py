@@ -29,6 +29,7 @@ FAILED_TAG = "hlynr.retraining.failed."
 DEVICE_TAG = "hlynr.device"
 FOLDER_TAG = "hlynr.folder"
 PARENT_TAG = "mlflow.parentRunId"
+STUDY_TAG = "hlynr.study"
 BUNDLE = "bundle"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 PARAMS_PER_BATCH = 100  # MLflow's limits
@@ -77,7 +78,7 @@ def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str]) -> str
 
 def start_search(store: Store, study: str, config: Config) -> str:
     """Open the run under which the trials of a search stand, and return its id."""
-    tags = {"hlynr.study": study, "mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
+    tags = {STUDY_TAG: study, "mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
     run = store.client.create_run(
         store.experiment_id, run_name=f"search {study} · {config.run.strategy} · {config.train.algorithm}", tags=tags
     )
@@ -110,7 +111,7 @@ def conclude_retraining(
 
     tags = store.client.get_run(run_id).data.tags
     # The list of runs cuts names after some twenty characters: the number and the result come first.
-    name = f"#{tags[NUMBER_TAG]} · {outcome} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
+    name = f"#{tags[NUMBER_TAG]} · {outcome.replace('_', ' ')} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
     store.client.update_run(run_id, name=name)
     store.client.log_batch(run_id, metrics=metrics(figures), tags=[RunTag(OUTCOME_TAG, outcome)])
     finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)

@@ -1,22 +1,21 @@
 """A lock inside the MLflow store, for a store that several machines change: a file lock ends at its own machine.
 
 MLflow has one operation that only one of many callers can win through every backend: creating a registered model,
-which fails where the name exists. So the lock is a registered model named like ``hlynr-intercept.lock``, made for
-the moments in which it is held and deleted afterwards; its tags say whose it is.
+which fails where the name exists. So the lock is a registered model named like ``hlynr-intercept.lock`` that exists
+only while it is held; its tags name the holder.
 
-A holder that was killed leaves it behind. No two machines' clocks are ever compared, nor the server's with ours: who
-waits takes the lock for abandoned once it has stood unchanged, same token and same renewals, for `LEASE` of the
-waiter's own time. That may be the whole lease after a holder long dead, and is right however wrong the clocks are.
-The holder counts from before it asked for the lock, so that its own lease ends first.
-Source: the lease of Amazon's DynamoDB lock client, which counts in the same way.
+A killed holder leaves it behind. No clocks of two machines, nor the server's, are ever compared: a waiter takes the
+lock for abandoned once token and renewals have not changed for `LEASE` of the waiter's own time, which is right
+however wrong the clocks are. The holder counts from before it asked for the lock, so that its own lease ends first.
+Source: the lease of Amazon's DynamoDB lock client.
 
-MLflow deletes by name and not by token. So that a slow waiter cannot delete the lock of whoever came next, a lock is
-taken away only under a second one, named after the first and its token: under it the token is looked at again, and
-nobody else can delete between look and deletion. That second lock is one like the first, lease included.
+MLflow deletes by name, not by token. So that a slow waiter cannot delete the lock of the next holder, a lock is taken
+away only under a second lock of the same kind, named after the first and its token: under it the token is read
+again, and no other process can delete between that and the deletion.
 
-What remains: `confirm` leaves a holder at least two thirds of the lease for the write that follows it. A process
-that freezes between the two for longer than that, or a request that is under way for longer, still writes under a
-lock that is no longer its own; only a store that checks a token with every write could refuse it.
+What remains: `confirm` leaves a holder at least two thirds of the lease for the write that follows. A process that
+freezes in between for longer, or a request that takes longer, still writes under a lock that it no longer holds; only
+a store that checks a token with every write could refuse that.
 """
 
 from __future__ import annotations
@@ -33,21 +32,22 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from hlynr.ops.tracking.calls import if_exists
 from hlynr.runtime.errors import EnvironmentNotReady
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 LEASE = 60.0
-"""[s] a lock stands without being renewed before others take it away; a promotion takes one or two."""
+"""[s] after which a lock that is not renewed is taken away; a promotion takes one or two."""
 PATIENCE = 180.0
-"""[s] to wait for it: an abandoned lock, and then those who waited as well."""
+"""[s] to wait for the lock: an abandoned one, and then the others that waited."""
 POLL = 0.25
-"""[s] between two looks at the lock of somebody else, on average."""
+"""[s] between two looks at another holder's lock, on average."""
 
 TOKEN_TAG, HOLDER_TAG, RENEWED_TAG = "hlynr.lock.token", "hlynr.lock.holder", "hlynr.lock.renewed"
 DESCRIPTION = (
-    "No model: somebody is changing the registry at this moment. It goes by itself; if its holder was killed, the "
+    "No model: a process is changing the registry at this moment. It goes by itself; if its holder was killed, the "
     "next change of the registry takes it away."
 )
 
@@ -64,8 +64,8 @@ class LockError(EnvironmentNotReady):
 
 
 @dataclass(frozen=True)
-class Sight:
-    """What a look at the lock shows; two are equal only if nothing has happened to it in between."""
+class LockState:
+    """The lock as read from the store; two are equal only if nothing has happened to it in between."""
 
     token: str
     holder: str
@@ -74,7 +74,7 @@ class Sight:
 
 @contextmanager
 def hold(client: MlflowClient, name: str) -> Iterator[Confirm]:
-    """Hold the lock ``name``; what it yields raises `LockError` unless the lock is held still, and renews it.
+    """Hold the lock ``name``; what it yields raises `LockError` unless the lock is still held, and renews it.
 
     Call that right before every write that must not happen twice.
 
@@ -83,40 +83,41 @@ def hold(client: MlflowClient, name: str) -> Iterator[Confirm]:
     """
     held = _acquired(client, name)
     try:
-        _sweep(client, held)
+        _delete_leftovers(client, held)
         yield held.confirm
     finally:
         held.release()
 
 
 class _Held:
-    """A lock of ours."""
+    """A lock held by this process."""
 
     def __init__(self, client: MlflowClient, name: str, token: str, since: float) -> None:
         self.client, self.name, self.token = client, name, token
         self._renewed = since
 
     def confirm(self) -> None:
-        """Look whether it is ours still, and renew it where a third of the lease is over."""
+        """Check that it is still held, and renew it where a third of the lease is over."""
         began = _now()
-        found = _look(self.client, self.name)
+        found = _read(self.client, self.name)
         if found is None or found.token != self.token:
-            raise LockError(f"{self.name} was lost to {found.holder if found else 'somebody'}; nothing more is written")
+            holder = found.holder if found else "another process"
+            raise LockError(f"{self.name} was lost to {holder}; nothing more is written")
         if began - self._renewed > LEASE / 3:
             self._renew(began)
 
     def release(self) -> None:
-        """Delete it if it is ours; where that cannot be, the lease frees it, or somebody has done so already."""
+        """Delete it if it is still held; where that fails, the lease frees it."""
         from mlflow.exceptions import MlflowException
 
         try:
             self.confirm()
-            _delete(self.client, self.name)
+            if_exists(self.client.delete_registered_model, self.name)
         except (LockError, MlflowException) as error:
             _log.info("%s was not released: %s", self.name, error)
 
     def _renew(self, began: float) -> None:
-        """Not after the lease: who waits may have found it abandoned by then, and be about to take it away."""
+        """Not after the lease: a waiter may have found it abandoned by then, and be about to take it away."""
         if began - self._renewed < LEASE:
             self.client.set_registered_model_tag(self.name, RENEWED_TAG, f"{began:.3f}")
         if _now() - self._renewed > LEASE:
@@ -131,7 +132,7 @@ def _acquired(client: MlflowClient, name: str) -> _Held:
         began = _now()
         if _create(client, name, token):
             return _Held(client, name, token, began)
-        found = _look(client, name)
+        found = _read(client, name)
         if found is not None and found != watched:
             if watched is None or found.token != watched.token:
                 _log.info("waiting for the registry: %s is held by %s", name, found.holder)
@@ -140,67 +141,52 @@ def _acquired(client: MlflowClient, name: str) -> _Held:
             _take_away(client, name, found)
             continue
         if _now() > deadline:
-            holder = found.holder if found else "nobody"
+            holder = found.holder if found else "no process"
             raise LockError(f"{name} was not free for {PATIENCE:g} s; it is held by {holder}")
         time.sleep(POLL * random.uniform(0.5, 1.5))
 
 
 def _create(client: MlflowClient, name: str, token: str) -> bool:
-    """Whether the lock is ours now."""
+    """Whether this process holds the lock now."""
     from mlflow.exceptions import MlflowException
 
     holder = f"process {os.getpid()} on {socket.gethostname()} since {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
     try:
         client.create_registered_model(name, {TOKEN_TAG: token, HOLDER_TAG: holder}, f"{DESCRIPTION} Holder: {holder}.")
     except MlflowException as error:
-        # The other: MLflow looks for the model it could not create, and that one may have just been deleted.
+        # The second: MLflow reads the model that it could not create, which may have just been deleted.
         if error.error_code not in ("RESOURCE_ALREADY_EXISTS", "RESOURCE_DOES_NOT_EXIST"):
             raise
-        found = _look(client, name)  # MLflow repeats a request whose answer got lost, and then meets our own model
+        found = _read(client, name)  # MLflow repeats a request whose answer was lost, and then meets our own model
         return found is not None and found.token == token
     return True
 
 
-def _look(client: MlflowClient, name: str) -> Sight | None:
-    from mlflow.exceptions import MlflowException
-
-    try:
-        tags = client.get_registered_model(name).tags
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+def _read(client: MlflowClient, name: str) -> LockState | None:
+    found = if_exists(client.get_registered_model, name)
+    if found is None:
         return None
-    return Sight(tags.get(TOKEN_TAG, ""), tags.get(HOLDER_TAG, "somebody"), tags.get(RENEWED_TAG, ""))
+    tags = found.tags
+    return LockState(tags.get(TOKEN_TAG, ""), tags.get(HOLDER_TAG, "an unknown process"), tags.get(RENEWED_TAG, ""))
 
 
-def _take_away(client: MlflowClient, name: str, abandoned: Sight) -> None:
+def _take_away(client: MlflowClient, name: str, abandoned: LockState) -> None:
     """Delete the lock, unless something has happened to it since."""
-    _log.warning("%s is abandoned: %s has not moved for %g s", name, abandoned.holder, LEASE)
+    _log.warning("%s is abandoned: %s has not renewed it for %g s", name, abandoned.holder, LEASE)
     with hold(client, f"{name}.{abandoned.token}") as confirm:
-        if _look(client, name) == abandoned:
+        if _read(client, name) == abandoned:
             confirm()
-            _delete(client, name)
+            if_exists(client.delete_registered_model, name)
 
 
-def _sweep(client: MlflowClient, held: _Held) -> None:
-    """Delete what killed processes left that were taking away an earlier lock of this name.
+def _delete_leftovers(client: MlflowClient, held: _Held) -> None:
+    """Delete the second locks of processes that were killed while they took away an earlier lock of this name.
 
-    Tokens never come back, so what is named after another one than that of today protects nothing any more.
+    Tokens are never used again, so a second lock named after another token than the present one protects nothing.
     """
     for model in client.search_registered_models(f"name LIKE '{held.name}.%'"):
         if model.name.startswith(f"{held.name}.") and not model.name.startswith(f"{held.name}.{held.token}"):
-            _delete(client, model.name)
-
-
-def _delete(client: MlflowClient, name: str) -> None:
-    """A lock that is gone already is none the worse for it."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.delete_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
+            if_exists(client.delete_registered_model, model.name)
 
 
 def _now() -> float:

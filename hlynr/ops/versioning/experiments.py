@@ -18,6 +18,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ WORKTREES = ".hlynr/worktrees"
 LOCK_TIMEOUT = 300.0  # [s] a save takes seconds, unless the remote is far away
 DVC_TIMEOUT = 900.0  # [s]
 
-EXPERIMENT_REF = re.compile(r"refs/exps/(?P<head>[0-9a-f]{2}/[0-9a-f]{38,})/(?P<name>[^/]+)")
+_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38,}/(?P<name>[^/]+)")
 PREFIXES = ("retraining-", "night-")
 """Of the experiments that retrainings are saved as, with their lineage's id; the second one by earlier versions."""
 _log = logging.getLogger(__name__)
@@ -98,14 +100,31 @@ def restore(root: Path, revision: str, destination: Path) -> Path:
     return destination
 
 
-def list_experiments(root: Path) -> list[str]:
-    """Names of all saved experiments, oldest first.
+@dataclass(frozen=True)
+class Experiment:
+    """One named ref below refs/exps."""
+
+    ref: str
+    name: str
+    revision: str
+    made: datetime
+
+
+def saved(root: Path) -> list[Experiment]:
+    """All saved experiments, oldest first.
 
     Raises:
-        VersioningError: if ``root`` is in no git repository.
+        git.GitError: if ``root`` is in no git repository.
     """
-    with explained():
-        return [found["name"] for found in _experiments(root)]
+    wanted = "--format=%(refname) %(objectname) %(committerdate:unix)"
+    lines = [
+        line.split() for line in git.run(root, "for-each-ref", "--sort=creatordate", wanted, "refs/exps/").splitlines()
+    ]
+    return [
+        Experiment(line[0], match["name"], line[1], datetime.fromtimestamp(int(line[2]), UTC))
+        for line in lines
+        if len(line) == 3 and (match := _REF.fullmatch(line[0]))
+    ]
 
 
 def experiment_names(lineage_id: str) -> tuple[str, ...]:
@@ -169,23 +188,23 @@ def default_remote(root: Path) -> str:
     return f"{name} ({url})"
 
 
+def lock_file(root: Path) -> Path:
+    """Held during a save."""
+    return root / ".hlynr" / "versioning.lock"
+
+
 def lock(root: Path) -> AbstractContextManager[None]:
     """One save at a time, and none while something is removed."""
-    path = root / ".hlynr" / "versioning.lock"
+    path = lock_file(root)
     busy = VersioningError(f"another process has been saving {root} for {LOCK_TIMEOUT:g} s (it holds {path})")
     on_wait = partial(_log.warning, "waiting for another save of %s to end", root)
     return locks.hold(path, busy=busy, wait=LOCK_TIMEOUT, on_wait=on_wait)
 
 
-def _experiments(root: Path) -> list[re.Match[str]]:
-    refs = git.run(root, "for-each-ref", "--sort=creatordate", "--format=%(refname)", "refs/exps/").splitlines()
-    return [match for ref in refs if (match := EXPERIMENT_REF.fullmatch(ref))]
-
-
 def _point(root: Path, name: str, head: str, revision: str) -> None:
     """Let ``name`` mean ``revision`` and nothing else, even if the user has committed since the first save."""
     ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
-    others = [found[0] for found in _experiments(root) if found["name"] == name and found[0] != ref]
+    others = [each.ref for each in saved(root) if each.name == name and each.ref != ref]
     commands = [f"update {ref} {revision}", *(f"delete {other}" for other in others)]
     git.run(root, "update-ref", "--stdin", stdin="\n".join(commands) + "\n")  # all or nothing
 

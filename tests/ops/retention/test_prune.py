@@ -70,7 +70,7 @@ class World:
             "runs": self.living(),
             "models": {model.model_id for model in models},
             "counted": tracking_runs.failed_retrainings(self.store),
-            "experiments": experiments.list_experiments(self.root),
+            "experiments": [each.name for each in experiments.saved(self.root)],
             **{name: _files(self.root / name) for name in ("mlruns/artifacts", ".dvc/cache", ".dvc/storage")},
             "worktrees": _files(self.root / experiments.WORKTREES),
         }
@@ -338,7 +338,7 @@ def test_an_experiment_that_is_younger_than_its_run_keeps_it(world: World) -> No
     projects.checked(world.root, "git", "update-ref", old, young)
     world.prune()
     assert {"interrupted retraining", "its attempt"} <= world.living()
-    assert _experiment(INTERRUPTED) in experiments.list_experiments(world.root)
+    assert _experiment(INTERRUPTED) in [each.name for each in experiments.saved(world.root)]
 
 
 def test_a_fault_keeps_nothing_else_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -352,7 +352,7 @@ def test_a_fault_keeps_nothing_else_back(world: World, monkeypatch: pytest.Monke
     with monkeypatch.context() as patch:
         patch.setattr(removal, "remove", refuse)
         record = world.prune()
-    assert record.faults == ("search stays for now: [Errno 28] No space left on device",)
+    assert record.faults == ("search is kept for now: [Errno 28] No space left on device",)
     assert world.living() & GOES == {"search", "trial"}
 
 
@@ -374,7 +374,7 @@ def test_a_list_of_files_that_is_lost_protects_all_objects(world: World) -> None
         path.unlink()
     before = _files(world.root / ".dvc" / "storage")
     record = world.prune()
-    assert record.faults[0].startswith("DVC's objects stay where they are: ")
+    assert record.faults[0].startswith("DVC's objects are kept: ")
     assert _files(world.root / ".dvc" / "storage") == before
 
 
@@ -382,7 +382,7 @@ def test_another_store_costs_no_experiment(world: World) -> None:
     config = projects.config(world.root, "tracking.uri=sqlite:///other/mlflow.db", "tracking.artifacts=other/artifacts")
     record = retention_prune.prune(Project(world.root, config), now=NOW)
     assert {item.kind for item in record.items} <= {"worktree"}
-    assert len(experiments.list_experiments(world.root)) == 4
+    assert len([each.name for each in experiments.saved(world.root)]) == 4
 
 
 def test_without_dvc_only_runs_go(world: World) -> None:

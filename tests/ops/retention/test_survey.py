@@ -11,11 +11,12 @@ from mlflow.entities import ViewType
 from support import stores
 
 from hlynr.ops.registry import promotion, versions
-from hlynr.ops.retention import inventory, removal, survey
+from hlynr.ops.retention import removal, survey
 from hlynr.ops.retention.survey import Survey
+from hlynr.ops.tracking import mlflow_private, search_mirror
 from hlynr.ops.tracking import runs as tracking_runs
-from hlynr.ops.tracking import search_mirror
 from hlynr.ops.tracking.store import Store
+from hlynr.ops.versioning.experiments import experiment_names
 
 DAY = 86_400_000  # [ms]
 BEFORE = round(1000 * time.time()) - 30 * DAY
@@ -73,10 +74,10 @@ def test_one_young_member_keeps_its_family(store: Store, end: dict[str, Any]) ->
 
 
 def test_a_run_without_end_goes_unless_it_still_says_something(store: Store) -> None:
-    corpse, living = _run(store, ALONE, status="RUNNING"), _run(store, ALONE, status="RUNNING")
-    store.client.log_metric(corpse, "eval/success_rate", 0.5, OLD)
+    dead, living = _run(store, ALONE, status="RUNNING"), _run(store, ALONE, status="RUNNING")
+    store.client.log_metric(dead, "eval/success_rate", 0.5, OLD)
     store.client.log_metric(living, "eval/success_rate", 0.5, YOUNG)
-    assert _going(_look(store)) == [{corpse}]
+    assert _going(_look(store)) == [{dead}]
 
 
 def test_a_foreign_run_goes_only_long_after_it_was_deleted(store: Store) -> None:
@@ -135,7 +136,7 @@ def test_the_history_keeps_what_it_names_even_deleted_runs(store: Store, project
     later = round(1000 * time.time()) + DAY
     found = _look(store, later)
     assert found.kept == {survey.POINTED_TO: 3}
-    assert found.known == {f"retraining-{stores.lineage().id}"}
+    assert found.known == set(experiment_names(stores.lineage().id))
     assert found.experiments == frozenset()
 
 
@@ -145,8 +146,8 @@ def test_an_experiment_goes_only_if_no_other_run_tells_of_it(store: Store) -> No
     _run(store, shared)
     _run(store, shared, YOUNG)
     found = _look(store)
-    assert found.experiments == {"retraining-20260101-000000-abcdef"}
-    assert found.known == {"retraining-20260102-000000-abcdef"}
+    assert found.experiments == set(experiment_names("20260101-000000-abcdef"))
+    assert found.known == set(experiment_names("20260102-000000-abcdef"))
 
 
 def test_every_page_is_read(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,8 +162,7 @@ def test_a_server_only_marks_as_deleted(store: Store, monkeypatch: pytest.Monkey
     run_id = _run(store, ALONE)
     store.client.log_text(run_id, "text", "page.txt")
     model = store.client.create_logged_model(store.experiment_id, "policy", run_id)
-    for module in (inventory, removal):
-        monkeypatch.setattr(module, "database", lambda _: None)
+    monkeypatch.setattr(mlflow_private, "database", lambda _: None)
     (family,) = _look(store).going
     removal.remove(store, family)
     (run,) = store.client.search_runs([store.experiment_id], run_view_type=ViewType.DELETED_ONLY)
@@ -184,7 +184,7 @@ def test_only_what_is_told_is_erased(store: Store) -> None:
         removal.remove(store, family)
     left = store.client.search_runs([store.experiment_id], run_view_type=ViewType.ALL)
     assert [run.info.run_id for run in left] == [spared]
-    behind = inventory.database(store)
-    assert behind is not None
-    assert behind._get_deleted_logged_models() == [models[1].model_id]
+    database = mlflow_private.database(store.client)
+    assert database is not None
+    assert [model.model_id for model in database.deleted_models()] == [models[1].model_id]
     assert store.client.get_experiment(experiment).lifecycle_stage == "deleted"

@@ -69,7 +69,7 @@ def test_readers_find_a_former_store_under_the_present_names(
         "the MLflow store is of an earlier version: 7 entries got their present names"
     ]
     names = {str(run.info.run_name) for run in store.client.search_runs([store.experiment_id])}
-    assert {"#0 · not_promoted · 20261123-180530", "#1 · failed · 20261123-180530", "#2 · 20261123-180530"} <= names
+    assert {"#0 · not promoted · 20261123-180530", "#1 · failed · 20261123-180530", "#2 · 20261123-180530"} <= names
     assert "#2 · 1 default · ppo" in names
     assert runs.failed_retrainings(store) == {f"{NIGHT[:-1]}1", "20261120-020000-aaaaaa"}
     assert find(store, 1).retraining == 7

@@ -25,7 +25,7 @@ NAME = "hlynr-intercept.lock"
 
 
 class Clock:
-    """Goes on only when somebody sleeps or says so."""
+    """Goes on only with a sleep or a call."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -79,7 +79,7 @@ def test_it_is_there_only_while_it_is_held(client: MlflowClient) -> None:
         confirm()
         (model,) = client.search_registered_models()
         assert model.name == NAME
-        assert "No model: somebody is changing the registry at this moment." in model.description
+        assert "No model: a process is changing the registry at this moment." in model.description
         assert f"Holder: {model.tags['hlynr.lock.holder']}." in model.description
     assert locks(client) == []
 
@@ -131,7 +131,7 @@ def test_an_abandoned_one_is_taken_over_after_the_lease(
     assert locks(client) == []
     waiting, taken = caplog.messages
     assert waiting.startswith(f"waiting for the registry: {NAME} is held by process ")
-    assert taken.endswith("has not moved for 60 s")
+    assert taken.endswith("has not renewed it for 60 s")
 
 
 def test_a_taker_may_be_killed_as_well(client: MlflowClient, clock: Clock) -> None:
@@ -154,9 +154,9 @@ def test_a_taker_may_be_killed_as_well(client: MlflowClient, clock: Clock) -> No
 
 def test_a_slow_waiter_takes_nothing_from_the_next_holder(client: MlflowClient) -> None:
     abandon(client)
-    seen = shared_lock._look(client, NAME)
+    seen = shared_lock._read(client, NAME)
     assert seen is not None
-    client.delete_registered_model(NAME)  # by somebody faster, who holds it now
+    client.delete_registered_model(NAME)  # by a faster process, which holds it now
     with hold(client, NAME) as confirm:
         shared_lock._take_away(client, NAME, seen)
         confirm()
@@ -180,7 +180,7 @@ def test_a_holder_that_froze_writes_nothing_more(client: MlflowClient, clock: Cl
         clock.now += shared_lock.LEASE + 1
         with pytest.raises(LockError, match="held for longer than 60 s without being renewed"):
             confirm()
-    assert locks(client) == [NAME]  # perhaps somebody is just taking it away
+    assert locks(client) == [NAME]  # another process may be taking it away
 
 
 def test_a_holder_notices_that_another_one_took_over(client: MlflowClient, clock: Clock) -> None:
@@ -189,7 +189,7 @@ def test_a_holder_notices_that_another_one_took_over(client: MlflowClient, clock
             with pytest.raises(LockError, match=f"{NAME} was lost to process "):
                 confirm()
             theirs()
-        with pytest.raises(LockError, match="was lost to somebody"):
+        with pytest.raises(LockError, match="was lost to another process"):
             confirm()
     assert locks(client) == []
 

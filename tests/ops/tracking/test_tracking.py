@@ -143,12 +143,12 @@ def test_a_retry_with_other_parameters_is_refused(store: Store) -> None:
         start_run(store, stores.lineage(params_digest="other"), stores.config("train.seed=5"))
 
 
-def test_a_retraining_is_named_after_what_came_of_it(store: Store) -> None:
+def test_a_concluded_retraining_is_named_after_its_result(store: Store) -> None:
     above = start_retraining(store, stores.lineage(), ["default"])
     assert store.client.get_run(above).info.run_name == "#0 · 20261123-180530"
     conclude_retraining(store, above, "not_promoted", {"attempts": 1}, "**Version 2 was not promoted.**")
     run = store.client.get_run(above)
-    assert (run.info.run_name, run.info.status) == ("#0 · refused · 20261123-180530", "FINISHED")
+    assert (run.info.run_name, run.info.status) == ("#0 · not promoted · 20261123-180530", "FINISHED")
     assert run.data.metrics["attempts"] == 1
 
 

@@ -201,7 +201,7 @@ def test_records_the_code_and_params_that_ran(retraining: Retraining) -> None:
 
 
 def test_the_second_save_replaces_the_first(retraining: Retraining) -> None:
-    assert experiments.list_experiments(retraining.root) == [NAME]
+    assert [each.name for each in experiments.saved(retraining.root)] == [NAME]
     assert retraining.first.revision != retraining.second.revision
     assert list(retraining.first_lock["stages"]) == ["train"]
     lock = strict_yaml.load(_git(retraining.root, "show", f"{retraining.second.revision}:dvc.lock"))
@@ -278,7 +278,7 @@ def test_a_damaged_remote_fails_the_verification(project: Path, monkeypatch: pyt
     monkeypatch.setattr(experiments, "ask", damaging)
     with pytest.raises(VersioningError, match="does not come back from the remote"):
         experiments.save(project, NAME, _config(project), push=True)
-    assert experiments.list_experiments(project) == [NAME]
+    assert [each.name for each in experiments.saved(project)] == [NAME]
     assert not (project / ".hlynr" / "worktrees").exists()
 
 
@@ -286,7 +286,7 @@ def test_without_a_remote_the_retraining_is_saved_locally(project: Path) -> None
     (project / ".dvc" / "config").write_text("")
     with pytest.raises(VersioningError, match=r"saved, but only locally: .*remote"):
         experiments.save(project, NAME, _config(project), push=True)
-    assert experiments.list_experiments(project) == [NAME]
+    assert [each.name for each in experiments.saved(project)] == [NAME]
     assert len(_bundle(experiments.restore(project, NAME, project / "back"))) == 2
 
 
@@ -312,7 +312,7 @@ def test_two_at_once_after_a_killed_one(project: Path) -> None:
     assert list((project / ".hlynr" / "worktrees").glob("*/params.yaml"))
     both = [_start(project, name) for name in ("one", "two")]
     assert [process.wait() for process in both] == [0, 0]
-    assert sorted(experiments.list_experiments(project)) == ["one", "two"]
+    assert sorted([each.name for each in experiments.saved(project)]) == ["one", "two"]
     assert len(_git(project, "worktree", "list").splitlines()) == 1
 
 
@@ -328,7 +328,7 @@ def test_a_commit_between_the_saves_leaves_one_experiment(project: Path) -> None
     _git(project, "commit", "-q", "--allow-empty", "-m", "second")
     new = _git(project, "rev-parse", "HEAD").strip()
     experiments._point(project, NAME, new, new)
-    assert experiments.list_experiments(project) == [NAME]
+    assert [each.name for each in experiments.saved(project)] == [NAME]
     assert _git(project, "for-each-ref", "--format=%(objectname)", "refs/exps").split() == [new]
 
 
