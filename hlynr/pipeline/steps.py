@@ -62,7 +62,7 @@ def train(
     lineage = begun or lineage or lineages.start(project.config, project.root)
     opened = store.open_store(project.config, project.root)
     run_id = runs.start_run(opened, lineage, project.config)
-    runs.set_place(opened, run_id, device, out)
+    runs.set_device(opened, run_id, device, out)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
     run_ids = [run_id, lineage.mlflow_parent_run_id]
     closed = runs.closed_on_error(opened, run_ids, "The training ended without a result")

@@ -219,7 +219,7 @@ def test_a_run_is_read_from_its_folder_where_that_is_still_its_own(
     elsewhere = Project(retraining.root, projects.config(retraining.root, f"run.outputs={tmp_path}"))
     own = make(lineage=retraining.record.train.lineage, seed=99)
     opened = store.open_store(retraining.project.config, retraining.root)
-    runs.set_place(opened, run_id, "cpu", tmp_path / "moved")
+    runs.set_device(opened, run_id, "cpu", tmp_path / "moved")
     try:
         left(elsewhere.train, make(seed=98))  # another's
         assert monitor.look(elsewhere, run_id).seed == retraining.record.train.seed
@@ -228,7 +228,7 @@ def test_a_run_is_read_from_its_folder_where_that_is_still_its_own(
         left(tmp_path / "moved", own.model_copy(update={"seed": 97}))
         assert monitor.look(elsewhere, run_id).seed == 97
     finally:
-        runs.set_place(opened, run_id, "cpu", retraining.project.train)
+        runs.set_device(opened, run_id, "cpu", retraining.project.train)
 
 
 # On a terminal

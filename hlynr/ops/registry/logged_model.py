@@ -66,7 +66,7 @@ def log_bundle(
 
 
 def _name(lineage: Lineage) -> str:
-    """Tells models apart in a list; of a strategy's name without the characters that MLflow refuses in a model's."""
+    """Retraining and strategy, without the characters that MLflow does not allow in a model's name."""
     return f"retraining-{lineage.retraining}-" + re.sub("[/:.%'\"]", "-", lineage.strategy)
 
 

@@ -1,4 +1,4 @@
-"""What becomes of the gate's decisions: aliases moved under one lock, and every decision in the history."""
+"""Carries out promotions and rollbacks: aliases moved under one lock, and every decision in the history."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ REASON_LENGTH = 2000
 def apply_decision(
     store: Store, decision: GateDecision, version: int, evaluation: EvaluationReport, lineage: Lineage, run_id: str
 ) -> Promotion:
-    """Carry out what the gate decided about ``version``, and write it down.
+    """Carry out the gate's decision about ``version``, and append it to the history.
 
-    A promotion is refused if by now the champion is another one than the decision was taken against. Repeating the
-    call after a crash completes what was begun; repeating it after it was carried out returns the entry it made.
+    Without a promotion if the champion is not the one that the decision was made against. Repeating the call after a
+    crash completes it; repeating it after it was carried out returns the same entry.
 
     Raises:
         RegistryError: if there is no such version.
@@ -64,16 +64,15 @@ def apply_decision(
 def rollback(store: Store, examine: Callable[[VersionInfo, Path], str]) -> Promotion:
     """Make the previous champion champion again, once its bundle has been fetched, verified and examined.
 
-    A second rollback goes on to the champion before that one, as the history tells; but one that was killed on the
-    way is only finished. The examination may take its time: nobody is kept waiting for it, and what changes
-    meanwhile is noticed.
+    A second rollback continues to the champion before that one in the history; one that was killed is only finished.
+    No lock is held during the examination; a change of the registry meanwhile is an error.
 
     Args:
-        examine: given the version and its bundle's folder, returns what it found as a clause for the reason; raises
-            if that version must not reign.
+        examine: given the version and its bundle's folder, returns its result as a clause for the reason; raises if
+            that version must not be champion.
 
     Raises:
-        RegistryError: if there is no previous champion, it does not stand the examination, or the champion changed
+        RegistryError: if there is no previous champion, it does not pass the examination, or the champion changed
             during it; nothing has changed then.
         hlynr.ops.tracking.shared_lock.LockError: if others kept the registry locked.
     """
@@ -101,7 +100,7 @@ def rollback(store: Store, examine: Callable[[VersionInfo, Path], str]) -> Promo
 
 
 def _settled(store: Store) -> Promotion | None:
-    """What a killed process had left to do and is done now."""
+    """The entry of a killed process that has been finished now."""
     if unfinished(store) is None:
         return None
     with store.registry_lock() as confirm:
@@ -109,9 +108,9 @@ def _settled(store: Store) -> Promotion | None:
 
 
 def _carried_out(earlier: list[Promotion], decision: GateDecision, now: int | None) -> Promotion | None:
-    """The promotion that this decision has already brought about, whoever may be champion since.
+    """The promotion that this decision has already led to, whichever version is champion since.
 
-    After a rollback the same decision can be taken anew, against the champion that is there again.
+    After a rollback the same decision can be made again, against the champion that is back.
     """
     judged = _judged(decision)
     if not decision.promote or judged == now:
@@ -121,13 +120,13 @@ def _carried_out(earlier: list[Promotion], decision: GateDecision, now: int | No
 
 
 def _says_the_same(earlier: Promotion, entry: Promotion) -> bool:
-    """Whether the newest entry of a version is a refusal that only would be written a second time."""
-    told = {"action", "champion_before", "champion_after", "reason"}
-    return entry.action == "not_promoted" and earlier.model_dump(include=told) == entry.model_dump(include=told)
+    """Whether a version's newest entry already says that it was not promoted, for the same reason."""
+    compared = {"action", "champion_before", "champion_after", "reason"}
+    return entry.action == "not_promoted" and earlier.model_dump(include=compared) == entry.model_dump(include=compared)
 
 
 def _unless_outdated(decision: GateDecision, before: int | None, version: int) -> GateDecision:
-    """The decision, or its refusal if it was taken against another champion than there is now."""
+    """The decision, or one against the promotion if it was made against another champion than the present one."""
     judged = _judged(decision)
     if not decision.promote or judged == before:
         return decision
@@ -140,12 +139,12 @@ def _unless_outdated(decision: GateDecision, before: int | None, version: int) -
 
 
 def _judged(decision: GateDecision) -> int | None:
-    """The champion that the decision was taken against."""
+    """The champion that the decision was made against."""
     return decision.comparison.champion_version if decision.comparison else None
 
 
 def _step_back(store: Store) -> tuple[VersionInfo, VersionInfo]:
-    """The champion, and the one a rollback leads to."""
+    """The champion, and the champion after a rollback."""
     now, target = champion(store), by_alias(store, "previous_champion")
     if now is None:
         raise RegistryError(f"{store.model} has no champion to roll back from")
@@ -158,9 +157,9 @@ def _examined(store: Store, target: VersionInfo, now: VersionInfo, examine: Call
     with tempfile.TemporaryDirectory(prefix="hlynr-rollback-") as folder:
         try:
             return examine(target, fetch_bundle(store, target.version, Path(folder) / "bundle"))
-        except Exception as error:  # any: whatever keeps it from being examined keeps it from reigning
+        except Exception as error:  # any: a version that cannot be examined cannot be champion
             raise RegistryError(
-                f"version {target.version} cannot reign again, version {now.version} stays champion: {error}"
+                f"version {target.version} cannot be champion again, version {now.version} stays champion: {error}"
             ) from error
 
 

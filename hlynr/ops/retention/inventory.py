@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -41,7 +41,8 @@ class RunEntry:
     @property
     def experiments(self) -> frozenset[str]:
         """Names that its lineage may have among DVC's experiments."""
-        return _known([self.tags.get(EXPERIMENT_TAG), *experiment_names(self.tags.get(LINEAGE_TAG, ""))])
+        named = [self.tags.get(EXPERIMENT_TAG), *experiment_names(self.tags.get(LINEAGE_TAG, ""))]
+        return frozenset(filter(None, named))
 
 
 @dataclass(frozen=True)
@@ -52,16 +53,6 @@ class ModelEntry:
     run_id: str
     deleted: bool
     location: str
-
-
-@dataclass(frozen=True)
-class Pointers:
-    """What versions, aliases and histories of all registered models point to, whatever their model's name."""
-
-    runs: frozenset[str]
-    models: frozenset[str]
-    experiments: frozenset[str]
-    retrainings: frozenset[str]
 
 
 def runs(store: Store, before: int) -> list[RunEntry]:
@@ -96,24 +87,23 @@ def models(store: Store, database: Database | None) -> list[ModelEntry]:
     ]
 
 
-def pointers(store: Store) -> Pointers:
-    """Read the registry."""
+def pointers(store: Store) -> frozenset[str]:
+    """All that versions and histories of all registered models point to, whatever their model's name.
+
+    Ids of runs and of logged models, names of DVC's experiments, and ids of retrainings.
+    """
     versions = list(pages(store.client.search_model_versions))
     registries = [replace(store, model=model.name) for model in pages(store.client.search_registered_models)]
     decisions = [entry for each in registries for entry in (*journal.history(each), journal.unfinished(each)) if entry]
-    lineages = _known([v.tags.get(LINEAGE_TAG) for v in versions] + [entry.lineage_id for entry in decisions])
-    models = [found for version in versions for found in _MODEL_ID.findall(version.source or "")]
-    experiments = [name for each in lineages for name in experiment_names(each)]
-    return Pointers(
-        runs=_known([version.run_id for version in versions] + [entry.mlflow_run_id for entry in decisions]),
-        models=_known([*models, *(version.tags.get(MODEL_ID_TAG) for version in versions)]),
-        experiments=_known([*experiments, *(version.tags.get(EXPERIMENT_TAG) for version in versions)]),
-        retrainings=frozenset(map(retraining_id, lineages)),
-    )
-
-
-def _known(values: Iterable[str | None]) -> frozenset[str]:
-    return frozenset(value for value in values if value)
+    found: list[str | None] = [entry.mlflow_run_id for entry in decisions]
+    lineages = [entry.lineage_id for entry in decisions]
+    for version in versions:
+        found += [version.run_id, version.tags.get(MODEL_ID_TAG), version.tags.get(EXPERIMENT_TAG)]
+        found += _MODEL_ID.findall(version.source or "")
+        lineages.append(version.tags.get(LINEAGE_TAG, ""))
+    for lineage_id in lineages:
+        found += [retraining_id(lineage_id), *experiment_names(lineage_id)]
+    return frozenset(filter(None, found))
 
 
 def retraining_id(lineage_id: str) -> str:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from hlynr.ops.retention import inventory
-from hlynr.ops.retention.inventory import ModelEntry, Pointers, RunEntry, retraining_id
+from hlynr.ops.retention.inventory import ModelEntry, RunEntry, retraining_id
 from hlynr.ops.tracking import mlflow_private
 from hlynr.ops.tracking.runs import FOLDER_TAG, LINEAGE_TAG, OUTCOME_TAG, PARENT_TAG, RETRAINING_TAG, STUDY_TAG
 from hlynr.ops.tracking.search_mirror import TRIAL_TAG
 from hlynr.ops.tracking.store import Store
+from hlynr.ops.versioning.experiments import PREFIXES
 
 POINTED_TO = "a registered version or a decision points to them"
 DECIDED = "their retraining came to a decision"
@@ -50,6 +51,13 @@ class RunFamily:
     def experiments(self) -> set[str]:
         return {name for run in self.runs for name in run.experiments}
 
+    @property
+    def names(self) -> set[str]:
+        """All by which `inventory.pointers` may point to it."""
+        lineages = [run.tags[tag] for run in self.runs for tag in (LINEAGE_TAG, RETRAINING_TAG) if tag in run.tags]
+        ids = {run.id for run in self.runs} | {model.id for model in self.models}
+        return ids | set(map(retraining_id, lineages)) | self.experiments
+
 
 @dataclass(frozen=True)
 class Survey:
@@ -76,7 +84,7 @@ def survey(store: Store, folder: Path, before: int) -> Survey:
     newest = max(trained_here, key=lambda run: run.active_at, default=None)
     going: list[RunFamily] = []
     kept: Counter[str] = Counter()
-    known: set[str] = set(pointers.experiments)
+    known = {name for name in pointers if name.startswith(PREFIXES)}
     for family in _families(runs, inventory.models(store, database)):
         reason = _reason_to_keep(family, pointers, newest, before)
         if reason is None and database is None and all(run.deleted for run in family.runs):
@@ -94,8 +102,8 @@ def survey(store: Store, folder: Path, before: int) -> Survey:
     return Survey(tuple(going), kept, frozenset(names - known), frozenset(known))
 
 
-def _reason_to_keep(family: RunFamily, pointers: Pointers, newest: RunEntry | None, before: int) -> str | None:
-    if _pointed_to(pointers, family):
+def _reason_to_keep(family: RunFamily, pointers: frozenset[str], newest: RunEntry | None, before: int) -> str | None:
+    if not pointers.isdisjoint(family.names):
         return POINTED_TO
     if family.head.tags.get(OUTCOME_TAG) in ("promoted", "not_promoted"):
         return DECIDED
@@ -104,16 +112,6 @@ def _reason_to_keep(family: RunFamily, pointers: Pointers, newest: RunEntry | No
     if family.active_at >= before:
         return YOUNG
     return FOREIGN if family.kind == "run" else None
-
-
-def _pointed_to(pointers: Pointers, family: RunFamily) -> bool:
-    lineages = {run.tags[tag] for run in family.runs for tag in (LINEAGE_TAG, RETRAINING_TAG) if tag in run.tags}
-    return bool(
-        pointers.runs & {run.id for run in family.runs}
-        or pointers.models & {model.id for model in family.models}
-        or pointers.retrainings & set(map(retraining_id, lineages))
-        or pointers.experiments & family.experiments
-    )
 
 
 def _reason_to_go(family: RunFamily) -> str:

@@ -1,6 +1,6 @@
-"""Retrainings whose process was killed before it could close their MLflow runs: the next retraining of the project does it.
+"""Closes the MLflow runs of retrainings whose process was killed; the project's next retraining calls it.
 
-Only the project's own machine can tell that a retraining is lost, since only one at a time is under way there.
+Only the project's own machine can know that a retraining is dead, since only one at a time runs there.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ MOST = 1000
 
 
 def claim(store: Store, retraining_id: str, root: Path) -> None:
-    """Note on a retraining's run whose it is: this machine's, in the project at ``root``."""
+    """Tag a retraining's run with this machine and the project at ``root``."""
     set_tags(store.client, retraining_id, {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)})
 
 
 def close(store: Store, root: Path, keep: str | None) -> None:
-    """Close the retrainings of this machine and project that still seem to run, with their attempts.
+    """Close the retrainings of this machine and project that are marked as running, with their attempts.
 
     Args:
-        keep: the retraining that is gone on with.
+        keep: the retraining that is resumed.
     """
     ours = f"tags.`{MACHINE_TAG}` = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
     for retraining in store.client.search_runs([store.experiment_id], ours, max_results=MOST):
         retraining_id = str(retraining.info.run_id)
         if retraining.data.tags.get(runs.FOLDER_TAG) != str(root) or retraining_id == keep:
             continue
-        below = f"tags.`{runs.PARENT_TAG}` = '{retraining_id}' and attributes.status = 'RUNNING'"
-        for run in [*store.client.search_runs([store.experiment_id], below, max_results=MOST), retraining]:
+        attempts = f"tags.`{runs.PARENT_TAG}` = '{retraining_id}' and attributes.status = 'RUNNING'"
+        for run in [*store.client.search_runs([store.experiment_id], attempts, max_results=MOST), retraining]:
             runs.finish_run(store, run.info.run_id, "KILLED", "Lost: its process was killed, or its machine.")

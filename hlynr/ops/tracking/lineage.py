@@ -1,4 +1,4 @@
-"""The start of a lineage: what is known before anything has been trained."""
+"""The start of a lineage, before a training."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def start(config: Config, root: Path, flow_run_id: str | None = None) -> Lineage
 
 
 def state(root: Path) -> tuple[str | None, bool | None]:
-    """HEAD, and whether any tracked file differs from it, in the working tree or in the index."""
+    """HEAD's commit, and whether any tracked file differs from it, in the working tree or in the index."""
     try:
         commit = git.run(root, "rev-parse", "--verify", "HEAD^{commit}")
         changes = git.run(root, "status", "--porcelain", "--untracked-files=no")

@@ -1,4 +1,4 @@
-"""Metrics on their way into a run while a training goes on: buffered, in batches, never in its way."""
+"""Metrics sent to MLflow in batches during a training, without ever blocking or failing it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 BATCH = 1000
 """MLflow's limit for one request."""
 PAUSE = 60.0
-"""[s] without a new attempt after a failure: MLflow may retry for minutes before it gives up on a dead server."""
+"""[s] before a new attempt after a failure: MLflow may retry for minutes before it gives up on a dead server."""
 
 _log = logging.getLogger(__name__)
 
@@ -33,18 +33,18 @@ class Point(NamedTuple):
 
 
 class MetricStream:
-    """Sends what `log` takes from a thread of its own.
+    """Sends the values of `log` from a thread of its own.
 
-    A store that does not answer never harms the training: the stream warns once, keeps the values as JSON lines in
-    ``unsent`` and tries those again at `close`. NaN is stored as such; an infinity becomes NaN, because MLflow would
-    store it as 1.8e308 and ruin the chart's axis.
+    If the store does not answer, the stream warns once, keeps the values as JSON lines in ``unsent`` and sends them
+    at `close`. NaN is stored as such; an infinity becomes NaN, because MLflow would store it as 1.8e308 and ruin the
+    chart's axis.
     """
 
     def __init__(self, store: Store, run_id: str, unsent: Path, interval: float = 2.0) -> None:
         """Start the thread.
 
         Args:
-            unsent: file for what the store would not take; may hold values of an earlier attempt at the same run.
+            unsent: file for values that could not be sent; may hold those of an earlier attempt at the same run.
             interval: [s] between batches.
         """
         self._client = store.client
@@ -66,18 +66,19 @@ class MetricStream:
             step: timesteps over all environments.
         """
         now = int(time.time() * 1000)
-        points = [Point(key, _charted(float(value)), now, step) for key, value in metrics.items()]
+        numbers = {key: math.nan if math.isinf(value) else float(value) for key, value in metrics.items()}
+        points = [Point(key, value, now, step) for key, value in numbers.items()]
         with self._guard:
             self._points += points
 
     def close(self) -> int:
-        """Send the rest, then once more what could not be sent; returns how many values remain in the file."""
+        """Send the rest, then again what could not be sent; returns how many values remain in the file."""
         self._closing.set()
         self._thread.join()
-        left = self._resend()
-        if left:
-            _log.warning("%d metric values could not be sent to MLflow; they are kept in %s", left, self._unsent)
-        return left
+        unsent = self._resend()
+        if unsent:
+            _log.warning("%d metric values could not be sent to MLflow; they are kept in %s", unsent, self._unsent)
+        return unsent
 
     def __enter__(self) -> Self:
         return self
@@ -136,12 +137,8 @@ class MetricStream:
         return 0
 
 
-def _charted(value: float) -> float:
-    return math.nan if math.isinf(value) else value
-
-
 def _parsed(line: str) -> tuple[str | None, dict[str, Any]]:
-    """Run and point of a line of the file; no run for a line that a crash cut short."""
+    """Run and point of a line of the file; no run for a line truncated by a crash."""
     try:
         values = json.loads(line)
         return values.pop("run_id"), values

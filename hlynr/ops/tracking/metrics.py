@@ -1,4 +1,4 @@
-"""A report's figures as MLflow metrics, and the engagements they were measured on as MLflow datasets."""
+"""A report's figures as MLflow metrics, and its engagements as MLflow datasets."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def metrics(values: Mapping[str, float], **bound: Any) -> list[Metric]:
 
 
 def merits(report: PolicyReport) -> dict[str, float]:
-    """What policies are compared by, under names that no figure of a training has."""
+    """The figures by which policies are compared, under names that no figure of a training has."""
     low, high = report.success_rate_ci
     return {
         "success_rate": report.success_rate,
@@ -36,7 +36,7 @@ def merits(report: PolicyReport) -> dict[str, float]:
 
 
 def details(report: PolicyReport) -> dict[str, float]:
-    """Everything a report says of a policy in one number each; what is not known is left out."""
+    """All figures of a report that are one number; unknown ones are omitted."""
     values: dict[str, float | None] = {
         **merits(report),
         "episodes": report.episodes,
@@ -56,9 +56,9 @@ def prefixed(prefix: str, values: Mapping[str, float]) -> dict[str, float]:
 
 
 def dataset_of(report: PolicyReport, role: str, config: Config) -> Dataset:
-    """The seed set a report was made on, named like ``reference-heldout-3000017``.
+    """A report's seed set, named like ``reference-heldout-3000017``.
 
-    The digest covers all that decides which engagements these are: scenario, simulation, seed and number.
+    The digest covers all that determines the engagements: scenario, simulation, seed and number.
     """
     from mlflow.entities import Dataset
 

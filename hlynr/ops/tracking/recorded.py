@@ -1,4 +1,4 @@
-"""Trainings read back out of the store: which run is meant, and what its metrics and parameters tell."""
+"""Trainings read from the store: the run of an id, with its metrics and parameters."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ _LINEAGE_ID = re.compile(r"\d{8}-\d{6}-[0-9a-f]{6}(-\d+)?")
 
 @dataclass(frozen=True)
 class RecordedTraining:
-    """A training as its run tells it."""
+    """A training as logged in its run."""
 
     lineage: Lineage
     settings: Mapping[str, Any]
     """The logged parameters by their dotted names."""
     status: str
-    """MLflow's word for it: RUNNING, FINISHED, FAILED, KILLED."""
+    """MLflow's: RUNNING, FINISHED, FAILED, KILLED."""
     device: str | None
     points: tuple[EvaluationPoint, ...]
     poisoned_at: int | None
-    """Timesteps at which a weight was no number."""
+    """Timesteps at which a weight was not finite."""
     timesteps: int
     timesteps_per_second: float
     started: datetime
@@ -61,7 +61,7 @@ class RecordedTraining:
 
 
 def find(store: Store, wanted: str) -> str:
-    """The id of the one training run that is meant; of a retraining's run the newest attempt.
+    """The id of the training run that ``wanted`` identifies; for a retraining's run, its newest attempt.
 
     Args:
         wanted: an id, the beginning of one with at least six characters, or a lineage's id.
@@ -90,13 +90,13 @@ def find(store: Store, wanted: str) -> str:
 
 
 def folder(store: Store, run_id: str) -> Path | None:
-    """Where a run was trained; it need not be on this machine, nor hold that training still."""
+    """Where a run was trained; it may be on another machine, or hold another training by now."""
     found = store.client.get_run(run_id).data.tags.get(FOLDER_TAG)
     return None if found is None else Path(found)
 
 
 def read(store: Store, run_id: str) -> RecordedTraining:
-    """What a run tells by now.
+    """Read a run, which may still be going on.
 
     Raises:
         ValueError: if it is no training's run.
@@ -136,7 +136,7 @@ def _id(run: Run) -> str:
 
 
 def _points(histories: Mapping[str, list[Any]], episodes: int) -> tuple[EvaluationPoint, ...]:
-    """An evaluation that a resumed training made again counts as it came out last."""
+    """Of an evaluation that a resumed training repeated, the last."""
     found: dict[int, dict[str, float]] = {}
     for field, metric in FIGURES.items():
         for entry in sorted(histories.get(metric, []), key=lambda entry: entry.timestamp):

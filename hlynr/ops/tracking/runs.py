@@ -1,4 +1,4 @@
-"""One MLflow run per retraining: its parameters, figures, seed sets, artifacts and the words that explain it."""
+"""MLflow's runs: of trainings, with parameters, figures, seed sets and artifacts, and of retrainings and searches."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 from hlynr.config.config import Config
 from hlynr.config.service import SECTIONS
+from hlynr.ops.tracking.calls import if_exists, set_tags
 from hlynr.ops.tracking.metrics import dataset_of, details, merits, metrics, prefixed
 from hlynr.ops.tracking.store import Store, StoreError
 from hlynr.records.base import Record
@@ -40,7 +41,7 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 def start_run(store: Store, lineage: Lineage, config: Config) -> str:
-    """Open the run of this lineage and return its id; a retry after a crash goes on in the run it had begun.
+    """Open the run of this lineage and return its id; a retry after a crash resumes the run it had begun.
 
     Raises:
         StoreError: if the lineage's run was begun under another configuration.
@@ -52,23 +53,21 @@ def start_run(store: Store, lineage: Lineage, config: Config) -> str:
         elif run.data.tags.get(DIGEST_TAG) != lineage.params_digest:
             raise StoreError(f"run {run.info.run_id} of lineage {lineage.id} was begun with other parameters")
     run_id = str(run.info.run_id)
-    for open_again in filter(None, (run_id, lineage.mlflow_parent_run_id)):
-        store.client.update_run(open_again, status="RUNNING")
+    for resumed in filter(None, (run_id, lineage.mlflow_parent_run_id)):
+        store.client.update_run(resumed, status="RUNNING")
     _log_params(store, run_id, config)
     return run_id
 
 
-def set_place(store: Store, run_id: str, device: str, folder: Path) -> None:
-    """Note on the run what it trains on, which its parameters may leave open, and in which folder."""
-    from mlflow.entities import RunTag
-
-    store.client.log_batch(run_id, tags=[RunTag(DEVICE_TAG, device), RunTag(FOLDER_TAG, str(folder))])
+def set_device(store: Store, run_id: str, device: str, folder: Path) -> None:
+    """Tag the run with its device, which its parameters may leave open, and with its folder."""
+    set_tags(store.client, run_id, {DEVICE_TAG: device, FOLDER_TAG: str(folder)})
 
 
 def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str]) -> str:
-    """Open the run under which the attempts of a retraining stand, and return its id.
+    """Open the parent run of a retraining's attempts, and return its id.
 
-    It carries the retraining's id under a name of its own: the id of a lineage leads to one attempt.
+    Its tag for the retraining's id is not that of lineages, whose ids lead to one attempt.
     """
     tags = {RETRAINING_TAG: lineage.id, NUMBER_TAG: str(lineage.retraining), "hlynr.retraining.plan": ", ".join(plan)}
     tags |= _source(lineage)
@@ -77,7 +76,7 @@ def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str]) -> str
 
 
 def start_search(store: Store, study: str, config: Config) -> str:
-    """Open the run under which the trials of a search stand, and return its id."""
+    """Open the parent run of a search's trials, and return its id."""
     tags = {STUDY_TAG: study, "mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
     run = store.client.create_run(
         store.experiment_id, run_name=f"search {study} · {config.run.strategy} · {config.train.algorithm}", tags=tags
@@ -91,34 +90,33 @@ def log_figures(store: Store, run_id: str, figures: Mapping[str, float]) -> None
 
 
 def failed_retrainings(store: Store) -> set[str]:
-    """Ids of the retrainings whose every attempt failed, those included whose runs have been pruned since."""
+    """Ids of the retrainings whose every attempt failed, including those whose runs have been pruned."""
     found = store.client.search_runs([store.experiment_id], f"tags.`{OUTCOME_TAG}` = 'failed'", max_results=10_000)
-    remembered = store.client.get_experiment(store.experiment_id).tags
-    pruned = {key.removeprefix(FAILED_TAG) for key in remembered if key.startswith(FAILED_TAG)}
+    tags = store.client.get_experiment(store.experiment_id).tags
+    pruned = {key.removeprefix(FAILED_TAG) for key in tags if key.startswith(FAILED_TAG)}
     return {run.data.tags[RETRAINING_TAG] for run in found} | pruned
 
 
 def remember_failed(store: Store, retraining: str) -> None:
-    """Keep a failed retraining counted once its runs are gone: the number of a retraining decides its seeds."""
+    """Keep a failed retraining counted once its runs are gone: the number of a retraining sets its seeds."""
     store.client.set_experiment_tag(store.experiment_id, f"{FAILED_TAG}{retraining}", "pruned")
 
 
 def conclude_retraining(
     store: Store, run_id: str, outcome: str, figures: Mapping[str, float], description: str
 ) -> None:
-    """Close a retraining's run: what came of it in a word, also in its name, in figures and in markdown."""
-    from mlflow.entities import RunTag
-
+    """Close a retraining's run with its result, also in its name, with figures and a description in markdown."""
     tags = store.client.get_run(run_id).data.tags
     # The list of runs cuts names after some twenty characters: the number and the result come first.
     name = f"#{tags[NUMBER_TAG]} · {outcome.replace('_', ' ')} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
     store.client.update_run(run_id, name=name)
-    store.client.log_batch(run_id, metrics=metrics(figures), tags=[RunTag(OUTCOME_TAG, outcome)])
+    log_figures(store, run_id, figures)
+    store.client.set_tag(run_id, OUTCOME_TAG, outcome)
     finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)
 
 
 def conclude_attempt(store: Store, run_id: str, attempt: Attempt, bundle: Path | None) -> None:
-    """Write on an attempt's run what came of it; the bundle of a failed one is kept with it."""
+    """Tag an attempt's run with its result; a failed attempt's bundle is logged with it."""
     store.client.set_tag(run_id, "hlynr.attempt", attempt.outcome[:VALUE_LENGTH])
     if attempt.failed and bundle is not None:
         log_folder(store, run_id, bundle, BUNDLE)
@@ -130,7 +128,7 @@ def log_folder(store: Store, run_id: str, folder: Path, name: str) -> None:
 
 
 def fetch_bundle(store: Store, run_id: str, destination: Path) -> Path | None:
-    """The bundle that `conclude_attempt` kept with a run, below ``destination``; None if there is none."""
+    """Bring the bundle that `conclude_attempt` logged below ``destination``; None if there is none."""
     if not has_run(store, run_id) or not store.client.list_artifacts(run_id, BUNDLE):
         return None
     destination.mkdir(parents=True, exist_ok=True)
@@ -139,32 +137,21 @@ def fetch_bundle(store: Store, run_id: str, destination: Path) -> Path | None:
 
 def has_run(store: Store, run_id: str) -> bool:
     """Whether the store holds this run; a bundle may come from another store."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        store.client.get_run(run_id)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_DOES_NOT_EXIST":
-            raise
-        return False
-    return True
+    return if_exists(store.client.get_run, run_id) is not None
 
 
 def set_lineage(store: Store, run_id: str, lineage: Lineage) -> None:
-    """Bring the run's lineage tags up to what is known by now."""
-    from mlflow.entities import RunTag
-
-    store.client.log_batch(run_id, tags=[RunTag(key, value) for key, value in _tags(lineage).items()])
+    """Update the run's lineage tags."""
+    set_tags(store.client, run_id, _tags(lineage))
 
 
 def log_report(
     store: Store, run_id: str, evaluation: EvaluationReport, config: Config, figures: Iterable[Path]
 ) -> None:
-    """Store the evaluation: figures of merit as metrics, its seed sets as datasets, report.json, plots.
+    """Log the evaluation: metrics, its seed sets as datasets, report.json, plots.
 
-    Metrics of the report are ``report/*``, of the held-out engagements ``heldout/*``, of the baselines on the
-    latter ``heldout/baseline/<name>/*``; ``eval/*`` belongs to the evaluations during training. MLflow sorts its
-    charts by these names: so the curves of the training come first.
+    Metrics are ``report/*``, ``heldout/*``, and ``heldout/baseline/<name>/*`` for the baselines on the held-out
+    engagements; ``eval/*`` are the evaluations during training, which MLflow's charts, sorted by name, show first.
     """
     from mlflow.entities import DatasetInput, InputTag
 
@@ -181,17 +168,11 @@ def log_report(
 
 
 def log_decision(store: Store, run_id: str, decision: GateDecision) -> None:
-    """Store the gate's verdict: decision.json, tags, and the paired comparison as metrics."""
-    from mlflow.entities import RunTag
-
+    """Log the gate's verdict: decision.json, tags, and the paired comparison as metrics."""
     verdict = "promoted" if decision.promote else "not_promoted"
     tags = {"hlynr.gate": verdict, "hlynr.gate.reason": decision.reason[:VALUE_LENGTH]}
-    compared = decision.comparison.model_dump() if decision.comparison else {}
-    store.client.log_batch(
-        run_id,
-        metrics=metrics({f"gate/{key}": value for key, value in compared.items()}),
-        tags=[RunTag(key, value) for key, value in tags.items()],
-    )
+    log_figures(store, run_id, prefixed("gate", decision.comparison.model_dump() if decision.comparison else {}))
+    set_tags(store.client, run_id, tags)
     log_record(store, run_id, "decision.json", decision)
 
 
@@ -201,7 +182,7 @@ def log_record(store: Store, run_id: str, name: str, record: Record) -> None:
 
 
 def finish_run(store: Store, run_id: str, status: RunStatus, description: str) -> None:
-    """Close the run and put the words under its title in the UI.
+    """Close the run, with a text under its title in the UI.
 
     Args:
         description: markdown.
@@ -231,7 +212,7 @@ def closed_on_error(
 
 
 def run_id_of(store: Store, lineage: Lineage) -> str | None:
-    """The run of a lineage whose training may have ended without telling it."""
+    """The run of a lineage that may not name it, as after a killed training."""
     run = None if lineage.mlflow_run_id else _run_of(store, lineage)
     return str(run.info.run_id) if run else lineage.mlflow_run_id
 
@@ -255,9 +236,9 @@ def _started(lineage: Lineage) -> str:
 
 
 def _tags(lineage: Lineage) -> dict[str, str]:
-    """Lineage, the run above, and what MLflow's own columns for source and commit read."""
-    above = {PARENT_TAG: lineage.mlflow_parent_run_id} if lineage.mlflow_parent_run_id else {}
-    return lineage.tags() | above | _source(lineage)
+    """Lineage, parent run, and the tags of MLflow's own columns for source and commit."""
+    parent = {PARENT_TAG: lineage.mlflow_parent_run_id} if lineage.mlflow_parent_run_id else {}
+    return lineage.tags() | parent | _source(lineage)
 
 
 def _source(lineage: Lineage) -> dict[str, str]:
@@ -266,7 +247,7 @@ def _source(lineage: Lineage) -> dict[str, str]:
 
 
 def _log_params(store: Store, run_id: str, config: Config) -> None:
-    """What is in force; strategies, followed or not, and the sections of other commands are no parameters of a run."""
+    """Log the settings in force, without all strategies and the sections of other commands."""
     from mlflow.entities import Param
 
     leaves = [(key, value) for key, value in config.flat().items() if key.partition(".")[0] not in _NOT_IN_FORCE]

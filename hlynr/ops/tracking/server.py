@@ -9,7 +9,7 @@ from pathlib import Path
 from hlynr.config.config import Config
 from hlynr.ops.tracking import store
 
-# Job execution: seven processes for jobs that nobody here submits; they take half a minute to start and outlive it.
+# Job execution: seven processes that take half a minute to start, outlive the server and have nothing to do here.
 ENVIRONMENT = {
     "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -20,7 +20,7 @@ LOCAL_HOSTS = ("localhost:*", "127.0.0.1:*")
 
 
 def command(config: Config, root: Path, host: str, port: int, allowed_hosts: Sequence[str] = ()) -> list[str]:
-    """What runs the server.
+    """The server's command line.
 
     Args:
         host: the address to listen on.
@@ -28,13 +28,12 @@ def command(config: Config, root: Path, host: str, port: int, allowed_hosts: Seq
     """
     arguments = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
     uri = store.absolute_uri(config.tracking.uri, root)
-    arguments += ["--backend-store-uri", uri, "--default-artifact-root", artifact_root(config, root)]
+    arguments += [
+        "--backend-store-uri",
+        uri,
+        "--default-artifact-root",
+        store.artifact_root(config.tracking.artifacts, root),
+    ]
     if allowed_hosts:
         arguments += ["--allowed-hosts", ",".join((*LOCAL_HOSTS, *allowed_hosts))]
     return arguments
-
-
-def artifact_root(config: Config, root: Path) -> str:
-    """Where experiments that are made through the server keep their artifacts."""
-    artifacts = config.tracking.artifacts
-    return artifacts if "://" in artifacts else (root.resolve() / artifacts).as_uri()

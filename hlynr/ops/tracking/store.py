@@ -1,7 +1,7 @@
-"""The MLflow store: where it lies, how it comes into being, and the lock around what must happen once.
+"""The MLflow store: its location, its creation, and the lock around what must happen once.
 
-MLflow is imported inside functions, because it takes seconds; everything goes through one explicit client, so
-that no global tracking URI or active run decides where a figure ends up.
+MLflow is imported inside functions, because it takes seconds; all calls go through one explicit client and depend on
+no global tracking URI or active run.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 SQLITE = "sqlite:///"
 LOCK_TIMEOUT = 120.0
-"""[s] a process may hold the lock: creating the database takes seconds, all else milliseconds."""
+"""[s] to wait for the lock: creating the database takes seconds, all else milliseconds."""
 
 _log = logging.getLogger(__name__)
 
@@ -42,7 +42,7 @@ class Store:
     """An open MLflow store with the experiment and the registered model of the configuration."""
 
     uri: str
-    """Absolute; what ``MLFLOW_TRACKING_URI`` must hold for MLflow's own commands to find the same store."""
+    """Absolute; the value of ``MLFLOW_TRACKING_URI`` with which MLflow's own commands find the same store."""
     client: MlflowClient
     experiment_id: str
     model: str
@@ -56,16 +56,16 @@ class Store:
         return found is not None and (found.experiment_id, found.lifecycle_stage) == (self.experiment_id, "active")
 
     def lock(self) -> AbstractContextManager[None]:
-        """Keep every other holder out, on this machine; not reentrant."""
+        """A lock among the processes of this machine; not reentrant."""
         return _locked(self.lock_file)
 
     @contextmanager
     def registry_lock(self) -> Iterator[Confirm]:
-        """Keep everybody else from changing the registry, on whatever machine; not reentrant.
+        """A lock among all processes that change the registry, on any machine; not reentrant.
 
         What it yields is to be called right before a write that must not happen twice; it raises where the lock has
-        been lost. A database file is this machine's alone, and a file lock cannot be lost; a store that others reach
-        as well has a lock in itself, which keeps out the processes of this machine, too.
+        been lost. A database file belongs to this machine, and a file lock cannot be lost; a shared store has a lock
+        in itself.
         """
         if self.uri.startswith(SQLITE):
             with self.lock():
@@ -76,7 +76,7 @@ class Store:
 
 
 def quiet_mlflow() -> None:
-    """Keep MLflow from calling home and from chatting, unless the user's environment says otherwise.
+    """Turn off MLflow's telemetry and progress messages, unless the user's environment sets them.
 
     Effective only before MLflow's first import: without it, telemetry writes to the home directory.
     """
@@ -97,7 +97,7 @@ def absolute_uri(uri: str, root: Path) -> str:
 
 
 def open_existing(config: Config, root: Path) -> Store | None:
-    """As `open_store`; None where the database has not been made yet: that takes seconds, too long just to look."""
+    """As `open_store`; None where there is no database yet: creating it takes seconds, too long only to read."""
     uri = absolute_uri(config.tracking.uri, root)
     if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
         return None
@@ -128,7 +128,9 @@ def _connected(config: Config, root: Path) -> Store:
     uri = absolute_uri(config.tracking.uri, root)
     database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
     lock_file = database.with_name(f"{database.name}.lock") if database else root.resolve() / ".hlynr" / "mlflow.lock"
-    artifacts = _artifact_location(config.tracking.artifacts, uri, root)
+    chosen = config.tracking.artifacts
+    server_decides = "://" not in chosen and uri.startswith(("http://", "https://"))
+    artifacts = None if server_decides else artifact_root(chosen, root)
     with _locked(lock_file):
         if database and not database.exists():
             _create_database(database, artifacts)
@@ -142,13 +144,9 @@ def _locked(path: Path) -> AbstractContextManager[None]:
     return locks.hold(path, busy=busy, wait=LOCK_TIMEOUT)
 
 
-def _artifact_location(artifacts: str, uri: str, root: Path) -> str | None:
-    """Where a new experiment's artifacts go; None where a server decides."""
-    if "://" in artifacts:
-        return artifacts
-    if uri.startswith(("http://", "https://")):
-        return None
-    return (root.resolve() / artifacts).as_uri()
+def artifact_root(artifacts: str, root: Path) -> str:
+    """Where new experiments keep their artifacts, as a URI."""
+    return artifacts if "://" in artifacts else (root.resolve() / artifacts).as_uri()
 
 
 def _create_database(path: Path, artifacts: str | None) -> None:
@@ -158,7 +156,7 @@ def _create_database(path: Path, artifacts: str | None) -> None:
     """
     _log.info("creating the MLflow database %s", path)
     folder = path.with_name(f".{path.name}.unfinished")
-    shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt; a left journal would be played into a new file
+    shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt; SQLite would replay its journal into a new file
     folder.mkdir()
     unfinished = folder / path.name
     mlflow_private.create_tables(f"{SQLITE}{unfinished}", artifacts or str(path.parent))
@@ -169,20 +167,20 @@ def _create_database(path: Path, artifacts: str | None) -> None:
 
 
 def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
-    """The experiment's id, created if missing and restored if somebody deleted it in the UI."""
+    """The experiment's id, created if missing, restored if deleted, migrated from an earlier version."""
     found = client.get_experiment_by_name(name)
     if found is None:
         return str(client.create_experiment(name, artifact_location=artifacts, tags=views.tags() | migration.DONE))
     if found.lifecycle_stage == "deleted":
         client.restore_experiment(found.experiment_id)
-    if artifacts is not None and _normalised(found.artifact_location) != _normalised(artifacts):
+    there, wanted = _normalised(found.artifact_location), _normalised(artifacts or found.artifact_location)
+    if there != wanted:
         raise StoreError(
-            f"experiment {name!r} keeps its artifacts in {_normalised(found.artifact_location)}, but the configuration puts "
-            f"them in {_normalised(artifacts)}. MLflow stores absolute locations, so a store cannot be moved with its "
-            "folder: move the project back, or set tracking.experiment to a new name, or remove the old store "
-            "(mlruns) to start afresh"
+            f"experiment {name!r} keeps its artifacts in {there}, but the configuration puts them in {wanted}. MLflow "
+            "stores absolute locations, so a store cannot be moved with its folder: move the project back, or set "
+            "tracking.experiment to a new name, or remove the old store (mlruns) to start afresh"
         )
-    for key in views.tags().keys() - found.tags.keys():  # it was made before this program wrote them
+    for key in views.tags().keys() - found.tags.keys():
         client.set_experiment_tag(found.experiment_id, key, views.tags()[key])
     migration.migrate(client, found)
     return str(found.experiment_id)

@@ -1,4 +1,4 @@
-"""How MLflow's UI opens the experiment: as the training of models, with a description and a table of the retrainings."""
+"""How MLflow's UI shows the experiment: as model training, with a description and a saved view of the retrainings."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import json
 import time
 
 KIND = {"mlflow.experimentKind": "custom_model_development"}
-"""The UI then opens the experiment as model training; by default it guesses, and guesses generative AI."""
+"""By default the UI guesses, and guesses generative AI."""
 
 NOTE_TAG = "mlflow.note.content"
 NOTE = (
-    "One run per retraining, with its attempts below it. **Views > Retrainings** shows what each came to. The runs of the "
-    "attempts hold curves, figures and the gate's table; the registered model tells who is champion."
+    "One run per retraining, with its attempts below it. **Views > Retrainings** shows their results. The runs of the "
+    "attempts hold curves, figures and the gate's table; the registered model shows the champion."
 )
 
 VIEW = "retrainings"
@@ -25,21 +25,21 @@ WIDTHS = {
     "metrics.`heldout/success_rate_low`": 190,
     "metrics.`report/success_rate`": 150,
 }
-"""Columns from left to right [px]; together what a window 1600 wide has room for."""
+"""Columns from left to right [px]; together they fit a window 1600 px wide."""
 
 
 def tags() -> dict[str, str]:
-    """What an experiment carries for the UI."""
+    """The experiment's tags for the UI."""
     return KIND | {NOTE_TAG: NOTE, VIEW_TAG: _view()}
 
 
 def address(server: str, experiment_id: str) -> str:
-    """Where a browser finds the retrainings; without the workflow's name the UI shows what belongs to generative AI."""
+    """URL of the retrainings' view; without the workflow's name the UI shows that of generative AI."""
     return f"{server}/#/experiments/{experiment_id}/runs?workflowType=machine_learning&viewStateShareKey={VIEW}"
 
 
 def _view() -> str:
-    """A saved view of the list of runs in the form in which MLflow's own UI writes one."""
+    """A saved view of the list of runs, in the form of MLflow's own UI."""
     state = {
         "searchFilter": "",
         "orderByKey": "attributes.start_time",

@@ -1,9 +1,13 @@
-"""What needs DVC, as a script: one request as JSON in its argument, one answer as JSON on its standard output.
+"""Everything that needs DVC, as a script: a request as JSON in its argument, an answer as JSON on standard output.
 
-It has a process of its own because DVC resolves paths against the working directory (committing a stage from
-elsewhere fails with "is outside of DVC repo"), which all threads of a process share; and so that DVC's loggers,
-progress bars and warnings stay in there. It imports nothing of hlynr and takes no path from the working directory:
-in a snapshot that would be the snapshot's code.
+DVC resolves paths against the working directory (committing a stage from elsewhere fails with "is outside of DVC
+repo"), which all threads of a process share; so it gets a process of its own, which also keeps its loggers, progress
+bars and warnings. The script imports nothing of hlynr: in a snapshot that would be the snapshot's code.
+
+Beyond DVC's documented API it uses, checked by a test against the installed version: ``dvc.config.merge`` and
+``Config.edit``, because a snapshot needs the project's configuration with the project's cache; ``Repo.commit`` and
+``Repo.dvcfs``, because the command line takes seconds a call and reads only through the workspace; and for garbage
+collection ``Repo.used_objs`` with dvc_data's collector, because ``dvc gc`` knows no age and cannot leave out a ref.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ class RequestError(Exception):
 def commit(root: str, stages: list[str], outs: list[str], push: bool) -> dict[str, Any]:
     """Commit the stages of the working directory, a snapshot of ``root``, into root's cache; push their outs.
 
-    A failed push is no refusal: what is in the cache is worth its ref.
+    A failed push is no error: the cache has the objects, so the experiment gets its ref.
     """
     from dvc.config import Config, merge
     from dvc.exceptions import DvcException
@@ -76,7 +80,7 @@ def _fetch(fs: Any, path: str, destination: Path, revision: str) -> None:
         info = fs.info(path)
     except FileNotFoundError:
         info = {}
-    if not {"md5", "fs_info"} & info.keys():  # an out that dvc.yaml only promises has neither
+    if not {"md5", "fs_info"} & info.keys():  # an out that was never committed has neither
         raise RequestError(f"{revision} holds no {path}")
     for found in list(fs.find(path)):
         target = destination / found.lstrip("/")
@@ -92,11 +96,11 @@ def _fetch(fs: Any, path: str, destination: Path, revision: str) -> None:
 def gc(root: str, without: list[str], before: float, cloud: bool, dry: bool) -> dict[str, Any]:
     """Remove objects that nothing in ``root``'s repository uses from its cache, and with ``cloud`` from its remote.
 
-    A directory whose list of files is neither in the cache nor in the remote stops it: its files would pass for unused.
+    A directory whose list of files is neither in cache nor remote is an error: its files would seem unused.
 
     Args:
-        without: refs to be taken for gone.
-        before: younger objects stay, for whoever has not yet committed what uses them [s since the epoch].
+        without: refs to be treated as deleted.
+        before: younger objects are kept, since what uses them may not be committed yet [s since the epoch].
         dry: only count.
     """
     from dvc.config import NoRemoteError
@@ -110,8 +114,8 @@ def gc(root: str, without: list[str], before: float, cloud: bool, dry: bool) -> 
         answer["cache"] = _sweep((odb for _, odb in repo.cache.by_scheme() if odb), used, before, dry)
         if cloud:
             try:
-                places = [repo.cloud.get_remote_odb(None, "gc", hash_name=name) for name in ("md5", "md5-dos2unix")]
-                answer["remote"] = _sweep(places, used, before, dry)
+                remotes = [repo.cloud.get_remote_odb(None, "gc", hash_name=name) for name in ("md5", "md5-dos2unix")]
+                answer["remote"] = _sweep(remotes, used, before, dry)
             except NoRemoteError:
                 pass  # nothing was ever pushed
             except (DvcException, OSError) as error:
@@ -120,20 +124,20 @@ def gc(root: str, without: list[str], before: float, cloud: bool, dry: bool) -> 
 
 
 def _commits(root: str, without: list[str]) -> list[str]:
-    """All that any ref, stash or HEAD of a worktree leads to: more than DVC asks for by ``--all-*``."""
+    """All commits of refs, stashes and HEADs of worktrees: more than DVC's own ``--all-*``."""
     hidden = [f"--exclude={ref}" for ref in without]
     command = ["git", "-C", root, "rev-list", *hidden, "--all"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
 
 
-def _sweep(places: Iterable[Any], used: set[Any], before: float, dry: bool) -> dict[str, int]:
+def _sweep(databases: Iterable[Any], used: set[Any], before: float, dry: bool) -> dict[str, int]:
     """DVC's own collector, with the young objects among the used ones."""
     from dvc_data.hashfile.db import get_index
     from dvc_data.hashfile.gc import gc as collect
     from dvc_data.hashfile.hash_info import HashInfo
 
     count = size = 0
-    for odb in {odb.path: odb for odb in places}.values():
+    for odb in {odb.path: odb for odb in databases}.values():
         values = {info.value for info in used if info.name == odb.hash_name}
         young = set()
         for oid in [oid for oid in odb.all() if oid not in values]:
@@ -148,7 +152,7 @@ def _sweep(places: Iterable[Any], used: set[Any], before: float, dry: bool) -> d
 
 
 def _made(fs: Any, path: str) -> float:
-    """When an object came there [s since the epoch]; for ever ago where the place does not tell."""
+    """When an object was stored [s since the epoch]; 0 where the file system does not say."""
     try:
         return float(fs.modified(path).timestamp())
     except NotImplementedError:
@@ -166,8 +170,8 @@ def main() -> int:
     try:
         with contextlib.redirect_stdout(sys.stderr):
             answer = verb(**request)
-    except RequestError as refusal:
-        answer = {"fault": str(refusal)}
+    except RequestError as error:
+        answer = {"fault": str(error)}
     except Exception as error:  # DVC's exceptions have no common base: all of them end as one line
         answer = {"fault": f"DVC: {_line(error)}"}
     print(json.dumps(answer))

@@ -1,4 +1,4 @@
-"""Each retraining as a DVC experiment, pushed, read back and verified; and the way back from one to its bundle.
+"""Each retraining saved as a DVC experiment, pushed, read back and verified; and a bundle restored from one.
 
 An experiment is a commit on top of the user's HEAD under ``refs/exps/<2>/<38>/<name>``, which is all that
 ``dvc exp show`` and ``dvc exp apply`` look for. It is made here from a worktree of its own and not by
@@ -36,7 +36,9 @@ WORKTREES = ".hlynr/worktrees"
 LOCK_TIMEOUT = 300.0  # [s] a save takes seconds, unless the remote is far away
 DVC_TIMEOUT = 900.0  # [s]
 
-_REF = re.compile(r"refs/exps/[0-9a-f]{2}/[0-9a-f]{38,}/(?P<name>[^/]+)")
+_REF = re.compile(
+    r"^(?P<ref>refs/exps/[0-9a-f]{2}/[0-9a-f]{38,}/(?P<name>[^/\s]+)) (?P<revision>\w+) (?P<made>\d+)$", re.MULTILINE
+)
 PREFIXES = ("retraining-", "night-")
 """Of the experiments that retrainings are saved as, with their lineage's id; the second one by earlier versions."""
 _log = logging.getLogger(__name__)
@@ -64,7 +66,7 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
         done = snapshot.finished(root, config.run.outputs)
         if not any(BUNDLE in stage.outs for stage in done):
             expected = snapshot.located(root, config.run.outputs, BUNDLE)
-            raise VersioningError(f"nothing to save: {expected} and what belongs to it are not complete; train first")
+            raise VersioningError(f"nothing to save: {expected} and its files are not complete; train first")
         outs = [out for stage in done for out in stage.outs]
         with lock(root), snapshot.worktree(root, root / WORKTREES, head, config, done) as place:
             request = {"root": str(root), "stages": [stage.name for stage in done], "outs": outs, "push": push}
@@ -93,10 +95,16 @@ def restore(root: Path, revision: str, destination: Path) -> Path:
     with explained():
         check_project(root)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as parts:
-            request = {"root": str(root), "revision": revision, "paths": [BUNDLE], "destination": parts, "cache": None}
+        with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as partial_copy:
+            request = {
+                "root": str(root),
+                "revision": revision,
+                "paths": [BUNDLE],
+                "destination": partial_copy,
+                "cache": None,
+            }
             ask("read", root, request)
-            (Path(parts) / BUNDLE).replace(destination)
+            (Path(partial_copy) / BUNDLE).replace(destination)
     return destination
 
 
@@ -117,24 +125,21 @@ def saved(root: Path) -> list[Experiment]:
         git.GitError: if ``root`` is in no git repository.
     """
     wanted = "--format=%(refname) %(objectname) %(committerdate:unix)"
-    lines = [
-        line.split() for line in git.run(root, "for-each-ref", "--sort=creatordate", wanted, "refs/exps/").splitlines()
-    ]
+    refs = git.run(root, "for-each-ref", "--sort=creatordate", wanted, "refs/exps/")
     return [
-        Experiment(line[0], match["name"], line[1], datetime.fromtimestamp(int(line[2]), UTC))
-        for line in lines
-        if len(line) == 3 and (match := _REF.fullmatch(line[0]))
+        Experiment(match["ref"], match["name"], match["revision"], datetime.fromtimestamp(int(match["made"]), UTC))
+        for match in _REF.finditer(refs)
     ]
 
 
 def experiment_names(lineage_id: str) -> tuple[str, ...]:
-    """What a retraining's experiment may be called, the present name first; none without an id."""
+    """Possible names of a retraining's experiment, the present one first; none without an id."""
     return tuple(f"{prefix}{lineage_id}" for prefix in PREFIXES if lineage_id)
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """What git, the disk or a request refuses, as the one line of a `VersioningError`."""
+    """Turns errors of git, the disk or a request into one line of a `VersioningError`."""
     try:
         yield
     except (git.GitError, OSError, ValueError) as error:
@@ -147,7 +152,7 @@ def _check_name(name: str) -> None:
 
 
 def check_project(root: Path) -> str:
-    """HEAD's hash, once it is clear that ``root`` is what versioning needs.
+    """HEAD's hash, after checking that ``root`` is a project of git and DVC.
 
     Raises:
         VersioningError: naming what is missing and the remedy.
@@ -161,7 +166,7 @@ def check_project(root: Path) -> str:
     try:
         head = git.run(root, "rev-parse", "--verify", "HEAD^{commit}")
     except git.GitError as error:
-        raise VersioningError(f"versioning needs a commit to stand on; commit the files of {root} first") from error
+        raise VersioningError(f"versioning needs a commit; commit the files of {root} first") from error
     for needed, remedy in ((".dvc", "run `dvc init`"), ("dvc.yaml", "bring it back, it describes the pipeline")):
         if not (root / needed).exists():
             raise VersioningError(f"{root / needed} is missing: {remedy}")
@@ -169,7 +174,7 @@ def check_project(root: Path) -> str:
 
 
 def default_remote(root: Path) -> str:
-    """Name and place of the remote that experiments are pushed to, once it is clear that a local one can be used.
+    """Name and URL of the remote that experiments are pushed to, after checking that a local one can be written.
 
     Raises:
         VersioningError: if DVC has no default remote, or its folder cannot be written.
@@ -202,7 +207,7 @@ def lock(root: Path) -> AbstractContextManager[None]:
 
 
 def _point(root: Path, name: str, head: str, revision: str) -> None:
-    """Let ``name`` mean ``revision`` and nothing else, even if the user has committed since the first save."""
+    """Make ``name`` a ref of ``revision`` alone, even if the user has committed since the first save."""
     ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
     others = [each.ref for each in saved(root) if each.name == name and each.ref != ref]
     commands = [f"update {ref} {revision}", *(f"delete {other}" for other in others)]
@@ -229,7 +234,7 @@ def _sha256(path: Path) -> dict[str, str]:
 
 
 def ask(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
-    """Let `hlynr.ops.versioning.dvc_worker` meet one request in ``directory``."""
+    """Run `hlynr.ops.versioning.dvc_worker` for one request in ``directory``, and return its answer."""
     with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as scratch:
         # By default DVC leaves a folder per project path under /var/tmp, one for each snapshot.
         quiet = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": scratch, "PYTHONWARNINGS": "ignore"}

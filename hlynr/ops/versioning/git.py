@@ -1,4 +1,4 @@
-"""git as a subprocess, with nothing of the caller's repository variables leaking in."""
+"""git as a subprocess, without the caller's repository variables."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 TIMEOUT = 120.0  # [s] no call here takes longer than a checkout of the project
 
-# Set by git around hooks and aliases: they would point every call at another repository than the one asked for.
+# Set by git around hooks and aliases: with them every call would go to another repository.
 _REPOSITORY_VARIABLES = (
     "GIT_DIR",
     "GIT_WORK_TREE",

@@ -1,6 +1,6 @@
-"""A git worktree that holds what really ran: HEAD, the changes on top of it, the effective params, the stages' outs.
+"""A git worktree of what really ran: HEAD, the changes on top of it, the effective params, the stages' outs.
 
-It is made and taken down without touching the project's branch, HEAD, index, stash or files; git only gains objects.
+It is made and removed without touching the project's branch, HEAD, index, stash or files; git only gains objects.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def _paths(entry: dict[str, Any], kinds: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def finished(root: Path, outputs: str) -> list[Stage]:
-    """The stages whose outs all exist and are not older than what other stages made for them.
+    """The stages whose outs all exist and are not older than the outs of other stages that they depend on.
 
-    Make's rule: an evaluation older than the bundle beside it is another retraining's, and stays out.
+    As in make: an evaluation older than the bundle beside it belongs to another retraining, and is left out.
     """
     everything = stages(root)
     produced = {out for stage in everything for out in stage.outs}
@@ -70,7 +70,7 @@ def finished(root: Path, outputs: str) -> list[Stage]:
 
 
 def located(root: Path, outputs: str, out: str) -> Path:
-    """Where the out named in dvc.yaml lies: what that calls ``outputs`` may have another place in run.outputs."""
+    """The path of an out of dvc.yaml, whose ``outputs`` may be another folder in run.outputs."""
     first, *rest = PurePosixPath(out).parts
     return root.joinpath(outputs, *rest) if first == "outputs" else root / out
 
@@ -84,11 +84,11 @@ def _times(path: Path) -> list[int]:
 
 @contextmanager
 def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Stage]) -> Iterator[Path]:
-    """The snapshot, in ``folder``, removed again afterwards; what a killed process left there is removed first.
+    """Make the snapshot in ``folder`` and remove it afterwards; one of a killed process is removed first.
 
     Args:
-        folder: for snapshots only; the caller makes sure that there is one at a time.
-        head: commit the snapshot stands on.
+        folder: for snapshots only; the caller makes one at a time.
+        head: commit below the snapshot.
         done: stages whose outs are copied in.
 
     Raises:
@@ -96,48 +96,48 @@ def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Sta
     """
     clear(root, folder)
     # Another path each time: a DVC process that outlived its killed parent must not write into this one.
-    place = folder / secrets.token_hex(4)
+    path = folder / secrets.token_hex(4)
     try:
-        git.run(root, "worktree", "add", "--detach", "--no-checkout", str(place), head)  # runs no hook
-        _overlay(root, place)
-        params_file.align(place / "params.yaml", config)
-        # Lines of stages that are not part of this retraining would show another retraining's figures under its name.
-        (place / "dvc.lock").unlink(missing_ok=True)
+        git.run(root, "worktree", "add", "--detach", "--no-checkout", str(path), head)  # runs no hook
+        _overlay(root, path)
+        params_file.align(path / "params.yaml", config)
+        # Its entries of stages that are not in ``done`` are another retraining's figures.
+        (path / "dvc.lock").unlink(missing_ok=True)
         for stage in done:
             for out in stage.outs:
-                _copy(located(root, config.run.outputs, out), place / out)
-        yield place
+                _copy(located(root, config.run.outputs, out), path / out)
+        yield path
     finally:
         clear(root, folder)
 
 
-def _overlay(root: Path, place: Path) -> None:
+def _overlay(root: Path, path: Path) -> None:
     """Fill the worktree with the project's files as they are now, in an index of its own."""
-    git_dir = git.run(place, "rev-parse", "--absolute-git-dir")
+    git_dir = git.run(path, "rev-parse", "--absolute-git-dir")
     indexed = git.run(root, "ls-files", "--stage", "-z")
-    git.run(place, "update-index", "-z", "--index-info", stdin=indexed)
+    git.run(path, "update-index", "-z", "--index-info", stdin=indexed)
     here = ("--git-dir", git_dir, "--work-tree", str(root))
     git.run(root, *here, "add", "--update", ".")
     wanted = {*_PROJECT_FILES, *(dep for stage in stages(root) for dep in stage.deps)}
     untracked = git.run(root, "ls-files", "--others", "--exclude-standard", "-z", "--", *sorted(wanted))
-    if untracked:  # a module that ran before anybody added it
+    if untracked:  # a module that ran before it was added
         git.run(root, *here, "add", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=untracked)
-    git.run(place, "checkout-index", "--all", "--force")
+    git.run(path, "checkout-index", "--all", "--force")
 
 
-def commit(place: Path, message: str) -> str:
+def commit(path: Path, message: str) -> str:
     """The snapshot as a commit on top of HEAD; no ref points to it yet. Returns its hash."""
-    git.run(place, "add", "--update", ".")
-    git.run(place, "add", "--force", "--", "dvc.lock", "dvc.yaml", "params.yaml")
-    tree = git.run(place, "write-tree")
-    return git.run(place, "commit-tree", "-p", "HEAD", "-m", message, tree, extra=_identity(place))
+    git.run(path, "add", "--update", ".")
+    git.run(path, "add", "--force", "--", "dvc.lock", "dvc.yaml", "params.yaml")
+    tree = git.run(path, "write-tree")
+    return git.run(path, "commit-tree", "-p", "HEAD", "-m", message, tree, extra=_identity(path))
 
 
-def _identity(place: Path) -> dict[str, str]:
-    """Nothing where git knows its user; else a stand-in: a container that trains unattended has no user.name."""
+def _identity(path: Path) -> dict[str, str]:
+    """Empty where git knows its user; else hlynr's: a container that trains unattended has no user.name."""
     try:
-        git.run(place, "var", "GIT_COMMITTER_IDENT")
-        git.run(place, "var", "GIT_AUTHOR_IDENT")
+        git.run(path, "var", "GIT_COMMITTER_IDENT")
+        git.run(path, "var", "GIT_AUTHOR_IDENT")
     except git.GitError:
         roles = ("AUTHOR", "COMMITTER")
         return {f"GIT_{r}_NAME": "hlynr" for r in roles} | {f"GIT_{r}_EMAIL": "hlynr@localhost" for r in roles}
@@ -154,11 +154,11 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def clear(root: Path, folder: Path) -> None:
-    """Take down the worktrees in ``folder`` and what git knows of them, half-made and locked ones included.
+    """Remove the worktrees in ``folder`` and git's records of them, half-made and locked ones included.
 
-    No ``git worktree prune``: it would also forget a worktree of the user's on a disk that is not mounted.
+    No ``git worktree prune``: it would also remove the record of a user's worktree on a disk that is not mounted.
     """
     shutil.rmtree(folder, ignore_errors=True)
     known = git.run(root, "worktree", "list", "--porcelain").splitlines()
-    for place in [line.removeprefix("worktree ") for line in known if line.startswith(f"worktree {folder}/")]:
-        git.run(root, "worktree", "remove", "--force", "--force", place)
+    for path in [line.removeprefix("worktree ") for line in known if line.startswith(f"worktree {folder}/")]:
+        git.run(root, "worktree", "remove", "--force", "--force", path)

@@ -112,7 +112,7 @@ def test_one_that_was_better_on_record_stays_away(reigns: Reigns) -> None:
     percent = round(100 * reigns.rates[1])
     rate_recorded(reigns, 0.9)
     assert reigns.refused() == (
-        "version 2 cannot reign again, version 3 stays champion: "
+        "version 2 cannot be champion again, version 3 stays champion: "
         f"{percent} of 100 episodes succeed under today's configuration, 90 % are on record"
     )
     rate_recorded(reigns, reigns.rates[1])
@@ -121,7 +121,7 @@ def test_one_that_was_better_on_record_stays_away(reigns: Reigns) -> None:
 def test_one_below_the_baseline_stays_away(reigns: Reigns) -> None:
     percent = round(100 * reigns.rates[1])
     assert reigns.refused(baseline=reigns.rates[1]) == (
-        "version 2 cannot reign again, version 3 stays champion: "
+        "version 2 cannot be champion again, version 3 stays champion: "
         f"{percent} of 100 episodes succeed, which does not exceed the baseline of {percent} %"
     )
 
@@ -147,7 +147,7 @@ def test_a_damaged_one_stays_away(reigns: Reigns, file: str) -> None:
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + b"!")
     assert reigns.refused().startswith(
-        "version 2 cannot reign again, version 3 stays champion: version 2: its bundle is "
+        "version 2 cannot be champion again, version 3 stays champion: version 2: its bundle is "
     )
     path.write_bytes(sound)
 

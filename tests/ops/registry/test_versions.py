@@ -270,7 +270,7 @@ def test_a_predecessor_that_does_not_load_stays_off_the_throne(store: Store, pro
     def broken(version: VersionInfo, folder: Path) -> str:
         raise ValueError("weights of another world")
 
-    with pytest.raises(RegistryError, match="1 cannot reign again, version 2 stays champion: weights of another"):
+    with pytest.raises(RegistryError, match="1 cannot be champion again, version 2 stays champion: weights of another"):
         rollback(store, broken)
     change_a_byte(stored_bundle(store, 1))
     with pytest.raises(RegistryError, match="is damaged"):

@@ -9,7 +9,7 @@ from mlflow.entities import Metric
 from support import statuses, stores
 
 from hlynr.ops.tracking import recorded as tracking_recorded
-from hlynr.ops.tracking.runs import set_place, start_retraining, start_run
+from hlynr.ops.tracking.runs import set_device, start_retraining, start_run
 from hlynr.ops.tracking.store import Store
 from hlynr.records.training import EvaluationPoint
 from hlynr.runtime.errors import InputError
@@ -31,7 +31,7 @@ def log(store: Store, run_id: str, point: EvaluationPoint, timestamp: int) -> No
 def run_id(store: Store, tmp_path: Any) -> str:
     """A run with three evaluations, a minute apart."""
     run = start_run(store, stores.lineage(), stores.config("train.seed=7", "monitor.window=5"))
-    set_place(store, run, "cpu", tmp_path)
+    set_device(store, run, "cpu", tmp_path)
     started = store.client.get_run(run).info.start_time
     for number, point in enumerate(POINTS, 1):
         log(store, run, point, started + 60_000 * number)
