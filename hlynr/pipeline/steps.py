@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -66,7 +66,7 @@ def train(
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
     run_ids = [run_id, lineage.mlflow_parent_run_id]
     closed = runs.closed_on_error(opened, run_ids, "The training ended without a result")
-    with closed, MetricStream(opened, run_id, out / "unsent-metrics.jsonl") as stream:
+    with closed, closing(MetricStream(opened, run_id, out / "unsent-metrics.jsonl")) as stream:
         result = training.train(
             project.config, out, lineage, resume=begun is not None, progress_to=observers, metrics_to=[stream]
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable
+from contextlib import closing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def open_and_log(root: Path, number: int) -> None:
     """A retraining's first steps, in a project that may have no store yet."""
     store = open_store(stores.config(), root)
     run_id = start_run(store, stores.lineage(number), stores.config())
-    with MetricStream(store, run_id, root / "unsent.jsonl") as stream:
+    with closing(MetricStream(store, run_id, root / "unsent.jsonl")) as stream:
         stream.log(1, {"train/loss": float(number)})
 
 

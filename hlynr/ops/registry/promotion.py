@@ -40,7 +40,7 @@ def apply_decision(
         done = _carried_out(earlier, decision, before)
         if done is not None:
             return done
-        if decision.promote and before == version:  # somebody moved the alias by hand
+        if decision.promote and before == version:  # the alias was moved by hand
             previous = by_alias(store, "previous_champion")
             before = previous.version if previous else None
         else:

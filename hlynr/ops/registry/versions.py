@@ -174,7 +174,7 @@ def fetch_bundle(store: Store, reference: int | str, destination: Path) -> Path:
     """
     version = _resolve(store, reference)
     if destination.exists() and not _replaceable(destination):
-        raise RegistryError(f"{destination} is something else than a bundle; it is left as it is")
+        raise RegistryError(f"{destination} is not a bundle; it is not replaced")
     destination.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination.parent) as folder:
         bundle = _download(store, version, Path(folder))

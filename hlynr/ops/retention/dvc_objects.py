@@ -56,7 +56,7 @@ def collect(
         remote: remove from the default remote, too.
 
     Raises:
-        VersioningError: if ``root`` is no project of git and DVC, or git refuses; no experiment has gone then.
+        VersioningError: if ``root`` is no project of git and DVC, or git fails; no experiment has gone then.
     """
     root = root.resolve()
     with experiments.explained():
@@ -67,7 +67,7 @@ def collect(
             judged = [(each, _reason_to_keep(each, names, known, before)) for each in experiments.saved(root)]
             going = [each for each, reason in judged if reason is None]
             worktrees = root / experiments.WORKTREES
-            left = sorted(path.name for path in worktrees.glob("*"))
+            abandoned = sorted(path.name for path in worktrees.glob("*"))
             if not dry_run:
                 commands = "".join(f"delete {each.ref} {each.revision}\n" for each in going)
                 git.run(root, "update-ref", "--stdin", stdin=commands)  # all or nothing
@@ -77,7 +77,7 @@ def collect(
         experiments=tuple(going),
         kept=Counter(reason for _, reason in judged if reason),
         young=frozenset(each.name for each, reason in judged if reason == YOUNG),
-        worktrees=tuple(left),
+        worktrees=tuple(abandoned),
         objects=objects,
         faults=faults,
     )

@@ -31,7 +31,7 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
 
     Raises:
         hlynr.runtime.locks.BusyError: if another pruning is going on in the project.
-        hlynr.ops.versioning.experiments.VersioningError: if a save does not end in time, or git refuses; nothing has
+        hlynr.ops.versioning.experiments.VersioningError: if a save does not end in time, or git fails; nothing has
             gone then.
     """
     from hlynr.ops.retention import survey
@@ -46,7 +46,7 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
         collected = _collected(project, found, before, dry_run)
         # A run that went before its experiment would leave nothing that lets the experiment go later.
         found = replace(found, going=tuple(each for each in found.going if not each.experiments & collected.young))
-        items = [*_runs(opened, found, now), *_dvc(collected, now)]
+        items = [*_runs(found, now), *_dvc(collected, now)]
         faults = [*collected.faults, *(_removed(opened, found) if opened and not dry_run else ())]
     kinds = {"run": found.kept, "experiment": collected.kept}
     return PruneRecord(
@@ -60,15 +60,9 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
             for reason, count in sorted(reasons.items())
         ),
         bytes=sum(item.bytes or 0 for item in items),
-        notes=(ASK_THE_SERVER,) if opened and found.going and not _erases(opened) else (),
+        notes=(ASK_THE_SERVER,) if found.going and not found.erasable else (),
         faults=tuple(faults),
     )
-
-
-def _erases(opened: Store) -> bool:
-    from hlynr.ops.tracking import mlflow_private
-
-    return mlflow_private.database(opened.client) is not None
 
 
 def _collected(project: Project, found: Survey, before: datetime, dry_run: bool) -> Collected:
@@ -92,10 +86,9 @@ def _removed(opened: Store, found: Survey) -> Iterator[str]:
             yield f"{family.head.name} is kept for now: {' '.join(str(error).split())}"
 
 
-def _runs(opened: Store | None, found: Survey, now: datetime) -> Iterator[PrunedItem]:
+def _runs(found: Survey, now: datetime) -> Iterator[PrunedItem]:
     from hlynr.ops.retention import removal
 
-    erased = opened is not None and _erases(opened)
     for family in found.going:
         children = len(family.runs) - 1
         yield PrunedItem(
@@ -103,7 +96,7 @@ def _runs(opened: Store | None, found: Survey, now: datetime) -> Iterator[Pruned
             name=family.head.name + (f" and {children} below" if children else ""),
             reason=family.reason,
             age_days=(now.timestamp() - family.active_at / 1000) / DAY,
-            bytes=removal.size(family) if erased else None,
+            bytes=removal.size(family) if found.erasable else None,
         )
 
 

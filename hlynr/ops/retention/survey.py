@@ -20,7 +20,7 @@ from hlynr.ops.tracking.store import Store
 from hlynr.ops.versioning.experiments import PREFIXES
 
 POINTED_TO = "a registered version or a decision points to them"
-DECIDED = "their retraining came to a decision"
+DECIDED = "their retraining ended with a decision"
 NEWEST = "the newest training, which can be resumed"
 YOUNG = "younger than retention.days"
 FOREIGN = "not made by this pipeline"
@@ -69,6 +69,8 @@ class Survey:
     """DVC's experiments that only runs that go belong to."""
     known: frozenset[str] = frozenset()
     """DVC's experiments of runs that are kept."""
+    erasable: bool = False
+    """Whether MLflow's database can be reached; a server only marks runs as deleted."""
 
 
 def survey(store: Store, folder: Path, before: int) -> Survey:
@@ -99,7 +101,7 @@ def survey(store: Store, folder: Path, before: int) -> Survey:
         kept[reason] += len(stay)
         known |= {name for run in stay for name in run.experiments}
     names = {name for family in going for name in family.experiments}
-    return Survey(tuple(going), kept, frozenset(names - known), frozenset(known))
+    return Survey(tuple(going), kept, frozenset(names - known), frozenset(known), database is not None)
 
 
 def _reason_to_keep(family: RunFamily, pointers: frozenset[str], newest: RunEntry | None, before: int) -> str | None:
@@ -116,7 +118,7 @@ def _reason_to_keep(family: RunFamily, pointers: frozenset[str], newest: RunEntr
 
 def _reason_to_go(family: RunFamily) -> str:
     if family.kind == "retraining":
-        return "every attempt failed" if family.head.tags.get(OUTCOME_TAG) == "failed" else "came to no decision"
+        return "every attempt failed" if family.head.tags.get(OUTCOME_TAG) == "failed" else "ended without a decision"
     return "a search of hyperparameters" if family.kind == "search" else "no registered version came from it"
 
 

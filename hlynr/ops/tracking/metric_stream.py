@@ -9,8 +9,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, NamedTuple, Self
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from hlynr.ops.tracking.store import Store
@@ -79,14 +78,6 @@ class MetricStream:
         if unsent:
             _log.warning("%d metric values could not be sent to MLflow; they are kept in %s", unsent, self._unsent)
         return unsent
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _work(self) -> None:
         while not self._closing.wait(self._interval):

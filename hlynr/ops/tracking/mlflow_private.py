@@ -41,7 +41,7 @@ class Database:
     rows: Any
 
     def deleted_runs(self, before: int) -> set[str]:
-        """Runs deleted before that time [ms since the epoch], which no public call tells."""
+        """Runs deleted before that time [ms since the epoch], a time that no public call returns."""
         return set(self.rows._get_deleted_runs(older_than=round(1000 * time.time()) - before))
 
     def deleted_models(self) -> Iterator[Any]:
@@ -59,6 +59,6 @@ class Database:
 
 
 def database(client: MlflowClient) -> Database | None:
-    """The database behind a client; None where a server stands in between."""
+    """The database behind a client; None where a server is in between."""
     behind = client._tracking_client.store
     return Database(behind) if hasattr(behind, "_hard_delete_run") else None

@@ -60,7 +60,7 @@ Confirm = Callable[[], None]
 
 
 class LockError(EnvironmentNotReady):
-    """The lock could not be had, or was lost; the message says to whom."""
+    """The lock could not be acquired, or was lost; the message names its holder."""
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ _REPOSITORY_VARIABLES = (
 
 
 class GitError(RuntimeError):
-    """git refused, or is not installed; the message is one line."""
+    """git failed, or is not installed; the message is one line."""
 
 
 def run(root: Path, *arguments: str, stdin: str | None = None, extra: Mapping[str, str] | None = None) -> str:

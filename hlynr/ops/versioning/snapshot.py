@@ -92,7 +92,7 @@ def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Sta
         done: stages whose outs are copied in.
 
     Raises:
-        git.GitError: if git refuses.
+        git.GitError: if git fails.
     """
     clear(root, folder)
     # Another path each time: a DVC process that outlived its killed parent must not write into this one.

@@ -71,7 +71,7 @@ class Line:
     def decide(self, store: Store, version: int, decision: GateDecision) -> Promotion:
         return apply_decision(store, decision, version, stores.evaluation(), self.lineage(version), f"{version:032x}")
 
-    def crown(self) -> int:
+    def promote(self) -> int:
         version = self.contender()
         now = look(self.store).champion
         assert self.decide(self.store, version, stores.decision(champion=now)).action == "promoted"
@@ -82,7 +82,7 @@ class Line:
 def line(store: Store, project: Path) -> Line:
     made = Line(store, project)
     for _ in range(2):
-        made.crown()
+        made.promote()
     return made
 
 
@@ -92,12 +92,12 @@ def intact(version: VersionInfo, folder: Path) -> str:
 
 def check_valid(line: Line, before: Registry, after: Registry, place: Path) -> None:
     """What holds after a kill: one champion that loads, old or new; no version lost, the history readable."""
-    left = look(line.store)
-    assert left.champion in (before.champion, after.champion)
-    assert left.previous in (before.previous, after.previous, left.champion)
-    assert left.versions == before.versions
-    assert left.history[: len(before.history)] == before.history
-    assert len(left.history) <= len(before.history) + 1
+    found = look(line.store)
+    assert found.champion in (before.champion, after.champion)
+    assert found.previous in (before.previous, after.previous, found.champion)
+    assert found.versions == before.versions
+    assert found.history[: len(before.history)] == before.history
+    assert len(found.history) <= len(before.history) + 1
     fetch_bundle(line.store, f"models:/{line.store.model}@champion", place)
 
 
@@ -106,7 +106,7 @@ def killed_everywhere(
 ) -> int:
     """Kill what ``begin`` hands out before its first write, its second, ...; returns how many writes it makes.
 
-    ``begin`` makes the registry ready for the act, and tells what it is to be afterwards, but for the new entry.
+    ``begin`` makes the registry ready for the act, and returns what it is to be afterwards, but for the new entry.
     """
     lives = 0
     while True:
@@ -120,7 +120,7 @@ def killed_everywhere(
         assert look(line.store) == after._replace(history=[*before.history, entry]), f"killed after {lives} writes"
         assert unfinished(line.store) is None
         if entry.action != "rolled_back":
-            assert act(line.store) == entry  # told again, nothing new happens
+            assert act(line.store) == entry  # repeated, it changes nothing
             assert look(line.store).history == [*before.history, entry]
         lives += 1
 
@@ -153,7 +153,7 @@ def test_a_rollback(line: Line, first: bool, tmp_path: Path) -> None:
 
     def begin() -> tuple[Callable[[Store], Promotion], Registry]:
         earlier = look(line.store)
-        line.crown()
+        line.promote()
         after = look(line.store)._replace(champion=earlier.champion, previous=earlier.previous)
         return lambda store: rollback(store, intact), after
 
@@ -179,8 +179,8 @@ def test_whoever_comes_next_finishes_what_was_begun(line: Line) -> None:
     with pytest.raises(Killed):
         line.decide(mortal(line.store, 1), version, stores.decision(champion=2))
     assert look(line.store).champion == 2
-    refused = line.decide(line.store, other, stores.decision(champion=2))
-    assert refused.reason.startswith(
+    entry = line.decide(line.store, other, stores.decision(champion=2))
+    assert entry.reason.startswith(
         f"Not promoted: the champion changed while version {other} was judged, from version 2"
     )
     assert [(entry.action, entry.version) for entry in history(line.store)[2:]] == [
@@ -196,7 +196,7 @@ def test_whoever_comes_next_finishes_what_was_begun(line: Line) -> None:
 
 @pytest.mark.parametrize("gone", ["version", "champion"])
 def test_what_people_made_impossible_is_dropped(line: Line, gone: str) -> None:
-    line.crown()
+    line.promote()
     version, client, model = line.contender(), line.store.client, line.store.model
     with pytest.raises(Killed):
         line.decide(mortal(line.store, 1), version, stores.decision(champion=3))

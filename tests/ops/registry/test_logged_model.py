@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +142,7 @@ def test_models_are_found_by_their_success(store: Store, tmp_path: Path) -> None
 def test_a_models_figures_leave_the_trainings_curves_alone(store: Store, tmp_path: Path) -> None:
     stores.make_bundle(tmp_path / "bundle")
     run_id = start_run(store, stores.lineage(), stores.config())
-    with MetricStream(store, run_id, tmp_path / "unsent.jsonl") as stream:
+    with closing(MetricStream(store, run_id, tmp_path / "unsent.jsonl")) as stream:
         stream.log(512, {"reward/intercept": 0.25})
     stores.log_model(store, run_id, tmp_path / "bundle", stores.evaluation())
     assert [point.step for point in store.client.get_metric_history(run_id, "reward/intercept")] == [512]

@@ -13,7 +13,7 @@ from hlynr.ops.tracking.store import Store
 from hlynr.records.retraining import Promotion
 
 
-def told(store: Store, version: int) -> str:
+def description(store: Store, version: int) -> str:
     return str(store.client.get_model_version(store.model, str(version)).description)
 
 
@@ -39,6 +39,6 @@ def test_words_are_added_above_those_of_a_version(store: Store, project: Path) -
     version, _ = stores.retraining(store, project)
     describe_version(store, version, "Promoted: better.")
     add_to_version(store, version, "Rolled back.")
-    assert told(store, version) == "Rolled back.\n\nPromoted: better."
+    assert description(store, version) == "Rolled back.\n\nPromoted: better."
     store.client.delete_model_version(store.model, str(version))
-    add_to_version(store, version, "Rolled back.")  # nobody is left to tell it of
+    add_to_version(store, version, "Rolled back.")  # does nothing

@@ -39,7 +39,7 @@ class Reigns:
         self.store = open_store(self.project.config, root)
         self.rates: list[float] = []
 
-    def crown(self) -> None:
+    def promote(self) -> None:
         retraining = len(self.rates)
         lineage = stores.lineage(retraining)
         config, folder = self.project.at_retraining(retraining).config, self.project.root / f"bundle-{retraining}"
@@ -55,7 +55,7 @@ class Reigns:
         apply_decision(self.store, stores.decision(champion=retraining or None), version, found, lineage, run_id)
         self.rates.append(report.success_rate)
 
-    def refused(self, **settings: Any) -> str:
+    def fault(self, **settings: Any) -> str:
         """The one line with which a rollback ends; nothing has changed then."""
         before = state(self.store)
         gate = self.project.config.gate.model_copy(update=settings)
@@ -74,97 +74,97 @@ def state(store: Store) -> tuple[Any, ...]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Reigns:
-    root = tmp_path_factory.mktemp("reigns")
+    root = tmp_path_factory.mktemp("champions")
     (root / "mlruns").mkdir()
     shutil.copy(database, root / "mlruns" / "mlflow.db")
-    reigns = Reigns(root)
+    champions = Reigns(root)
     for _ in range(3):
-        reigns.crown()
-    return reigns
+        champions.promote()
+    return champions
 
 
 @pytest.fixture
-def reigns(made: Reigns) -> Reigns:
+def champions(made: Reigns) -> Reigns:
     """With version 3 as champion after version 2, whatever a test before this one did."""
     for alias, version in (("champion", "3"), ("previous_champion", "2")):
         made.store.client.set_registered_model_alias(made.store.model, alias, version)
     return made
 
 
-def rate_recorded(reigns: Reigns, rate: float) -> None:
-    reigns.store.client.log_metric(str(find(reigns.store, 2).run_id), "report/success_rate", rate)
+def rate_recorded(champions: Reigns, rate: float) -> None:
+    champions.store.client.log_metric(str(find(champions.store, 2).run_id), "report/success_rate", rate)
 
 
-def test_the_reason_tells_what_the_episodes_gave(reigns: Reigns) -> None:
+def test_the_reason_tells_what_the_episodes_gave(champions: Reigns) -> None:
     """On the engagements of that version's own retraining, whichever retraining it is today."""
-    assert len(set(reigns.rates)) > 1
-    percent = round(100 * reigns.rates[1])
-    done = commands.rollback(reigns.project.at_retraining(7))
+    assert len(set(champions.rates)) > 1
+    percent = round(100 * champions.rates[1])
+    done = commands.rollback(champions.project.at_retraining(7))
     assert done.reason == (
         "Rolled back from version 3 to version 2: its bundle loads, and "
         f"{percent} of 100 episodes succeed again ({percent} % recorded)."
     )
     assert (done.champion_before, done.champion_after) == (3, 2)
-    assert history(reigns.store)[-1] == done
+    assert history(champions.store)[-1] == done
 
 
-def test_one_that_was_better_on_record_stays_away(reigns: Reigns) -> None:
-    percent = round(100 * reigns.rates[1])
-    rate_recorded(reigns, 0.9)
-    assert reigns.refused() == (
+def test_one_that_was_better_on_record_stays_away(champions: Reigns) -> None:
+    percent = round(100 * champions.rates[1])
+    rate_recorded(champions, 0.9)
+    assert champions.fault() == (
         "version 2 cannot be champion again, version 3 stays champion: "
         f"{percent} of 100 episodes succeed under today's configuration, 90 % are on record"
     )
-    rate_recorded(reigns, reigns.rates[1])
+    rate_recorded(champions, champions.rates[1])
 
 
-def test_one_below_the_baseline_stays_away(reigns: Reigns) -> None:
-    percent = round(100 * reigns.rates[1])
-    assert reigns.refused(baseline=reigns.rates[1]) == (
+def test_one_below_the_baseline_stays_away(champions: Reigns) -> None:
+    percent = round(100 * champions.rates[1])
+    assert champions.fault(baseline=champions.rates[1]) == (
         "version 2 cannot be champion again, version 3 stays champion: "
         f"{percent} of 100 episodes succeed, which does not exceed the baseline of {percent} %"
     )
 
 
-def test_one_without_a_record_is_judged_by_the_baseline(reigns: Reigns) -> None:
-    rate_recorded(reigns, math.nan)
-    assert "does not exceed the baseline" in reigns.refused(baseline=reigns.rates[1])
-    assert commands.rollback(reigns.project).reason.endswith("episodes succeed (no earlier figure is on record).")
-    rate_recorded(reigns, reigns.rates[1])
+def test_one_without_a_record_is_judged_by_the_baseline(champions: Reigns) -> None:
+    rate_recorded(champions, math.nan)
+    assert "does not exceed the baseline" in champions.fault(baseline=champions.rates[1])
+    assert commands.rollback(champions.project).reason.endswith("episodes succeed (no earlier figure is on record).")
+    rate_recorded(champions, champions.rates[1])
 
 
 @pytest.mark.parametrize("run_id", [None, "0" * 32])
-def test_a_run_that_is_gone_is_no_record(reigns: Reigns, run_id: str | None) -> None:
-    version = find(reigns.store, 2)
-    assert reported_success(reigns.store, version) == reigns.rates[1]
-    assert reported_success(reigns.store, replace(version, run_id=run_id)) is None
+def test_a_run_that_is_gone_is_no_record(champions: Reigns, run_id: str | None) -> None:
+    version = find(champions.store, 2)
+    assert reported_success(champions.store, version) == champions.rates[1]
+    assert reported_success(champions.store, replace(version, run_id=run_id)) is None
 
 
 @pytest.mark.parametrize("file", [bundle.WEIGHTS, bundle.MANIFEST])
-def test_a_damaged_one_stays_away(reigns: Reigns, file: str) -> None:
-    stored = reigns.store.client.get_model_version_download_uri(reigns.store.model, "2")
+def test_a_damaged_one_stays_away(champions: Reigns, file: str) -> None:
+    stored = champions.store.client.get_model_version_download_uri(champions.store.model, "2")
     path = Path(local_file_uri_to_path(stored)) / "data" / "bundle" / file
     sound = path.read_bytes()
     path.write_bytes(sound[:-1] + b"!")
-    assert reigns.refused().startswith(
+    assert champions.fault().startswith(
         "version 2 cannot be champion again, version 3 stays champion: version 2: its bundle is "
     )
     path.write_bytes(sound)
 
 
-def test_a_promotion_during_the_flight_is_noticed(reigns: Reigns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_during_the_flight_is_noticed(champions: Reigns, monkeypatch: pytest.MonkeyPatch) -> None:
     run: Callable[..., Any] = rerunning.run_seed_set
 
     def meanwhile(*arguments: Any) -> Any:
-        if len(reigns.rates) == 3:
-            reigns.crown()
+        if len(champions.rates) == 3:
+            champions.promote()
         return run(*arguments)
 
     monkeypatch.setattr(rerunning, "run_seed_set", meanwhile)
     with pytest.raises(EnvironmentNotReady) as caught:
-        commands.rollback(reigns.project)
+        commands.rollback(champions.project)
     assert str(caught.value) == (
         "the registry changed while version 2 was examined: version 4 is champion now, not version 3; "
         "look at hlynr champions, then roll back again"
     )
-    assert history(reigns.store)[-1].champion_after == 4
+    assert history(champions.store)[-1].champion_after == 4

@@ -143,7 +143,7 @@ def test_an_older_bundle_is_replaced_but_nothing_else(store: Store, project: Pat
     (project / "thesis").mkdir()
     (project / "thesis" / "chapter.txt").write_text("years of work")
     for place in (project / "thesis", project / "thesis" / "chapter.txt"):
-        with pytest.raises(RegistryError, match="left as it is"):
+        with pytest.raises(RegistryError, match="it is not replaced"):
             fetch_bundle(store, 1, place)
     assert (project / "thesis" / "chapter.txt").read_text() == "years of work"
 
@@ -165,12 +165,12 @@ def test_a_better_challenger_follows_and_a_worse_one_does_not(store: Store, proj
     dynasty(store, project, 2)
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": None}
     version, run_id = stores.retraining(store, project, 2)
-    refused = decide(store, version, run_id, stores.decision(promote=False, champion=2))
-    assert (refused.action, refused.champion_before, refused.champion_after) == ("not_promoted", 2, 2)
+    entry = decide(store, version, run_id, stores.decision(promote=False, champion=2))
+    assert (entry.action, entry.champion_before, entry.champion_after) == ("not_promoted", 2, 2)
     assert aliases(store) == {"champion": 2, "previous_champion": 1, "challenger": 3}
     assert find(store, 3).tags["hlynr.gate"] == "not_promoted"
-    told = store.client.get_model_version(store.model, "3").description
-    assert told.startswith("Not promoted: gain_over_champion")
+    description = store.client.get_model_version(store.model, "3").description
+    assert description.startswith("Not promoted: gain_over_champion")
     assert [(entry.action, entry.version) for entry in history(store)] == [
         ("promoted", 1),
         ("promoted", 2),
@@ -185,7 +185,8 @@ def test_a_decision_against_another_champion_is_refused(store: Store, project: P
         done = decide(store, version, run_id, outdated)
         assert done.action == "not_promoted"
         assert done.reason == (
-            f"Not promoted: the champion changed while version 3 was judged, from {judged} to version 2; judge it again."
+            f"Not promoted: the champion changed while version 3 was judged, from {judged} to version 2; "
+            "judge it again."
         )
     assert champion(store).version == 2
 

@@ -34,7 +34,7 @@ BEGAN = datetime.now(UTC)
 NOW = BEGAN + timedelta(days=40)
 """When everything is pruned: what the store makes now is old by then."""
 YOUNG = NOW - timedelta(days=3)
-DECIDED, REFUSED, INTERRUPTED, LATE = range(4)
+DECIDED, NOT_PROMOTED, INTERRUPTED, LATE = range(4)
 """Numbers of retrainings; all but the second are saved with DVC."""
 
 
@@ -101,11 +101,11 @@ def _save(root: Path, number: int) -> None:
 
 
 def _decided(opened: store.Store, root: Path, number: int, promote: bool) -> dict[str, str]:
-    """A retraining whose first attempt failed and whose second one came to a decision."""
-    above = tracking_runs.start_retraining(opened, _lineage(number), ["a", "b"])
+    """A retraining whose first attempt failed and whose second one ended with a decision."""
+    parent = tracking_runs.start_retraining(opened, _lineage(number), ["a", "b"])
     version, run_id = stores.retraining(opened, root, number)
-    opened.client.set_tag(run_id, tracking_runs.PARENT_TAG, above)
-    failed = opened.client.create_run(opened.experiment_id, tags={tracking_runs.PARENT_TAG: above})
+    opened.client.set_tag(run_id, tracking_runs.PARENT_TAG, parent)
+    failed = opened.client.create_run(opened.experiment_id, tags={tracking_runs.PARENT_TAG: parent})
     opened.client.log_text(failed.info.run_id, "weights", "bundle/weights")
     champion = versions.champion(opened)
     decision = stores.decision(promote, champion.version if champion else None)
@@ -113,8 +113,8 @@ def _decided(opened: store.Store, root: Path, number: int, promote: bool) -> dic
     evaluation = stores.evaluation(0.9, number, sha)
     promotion.apply_decision(opened, decision, version, evaluation, _lineage(number), run_id)
     tracking_runs.finish_run(opened, run_id, "FINISHED", "")
-    opened.client.set_terminated(above)
-    return {f"retraining {number}": above, f"attempt {number}": run_id, f"failed attempt {number}": failed.info.run_id}
+    opened.client.set_terminated(parent)
+    return {f"retraining {number}": parent, f"attempt {number}": run_id, f"failed attempt {number}": failed.info.run_id}
 
 
 def _undecided(opened: store.Store) -> dict[str, str]:
@@ -143,8 +143,8 @@ def _undecided(opened: store.Store) -> dict[str, str]:
     add("training", {tracking_runs.LINEAGE_TAG: "alone", tracking_runs.FOLDER_TAG: "/elsewhere"}, status="FINISHED")
     search = add("search", {"hlynr.study": "stability"}, status="FINISHED")
     add("trial", {tracking_runs.PARENT_TAG: search, search_mirror.TRIAL_TAG: "0"}, status="FINISHED")
-    add("corpse", {tracking_runs.LINEAGE_TAG: "corpse"})
-    add("somebody else's", {}, status="FINISHED")
+    add("dead", {tracking_runs.LINEAGE_TAG: "dead"})
+    add("foreign", {}, status="FINISHED")
     add("deleted by hand", {}, status="FINISHED")
     client.delete_run(ids["deleted by hand"])
     late = add("late retraining", {tracking_runs.RETRAINING_TAG: _lineage(LATE).id}, YOUNG, status="KILLED")
@@ -153,7 +153,7 @@ def _undecided(opened: store.Store) -> dict[str, str]:
         {tracking_runs.PARENT_TAG: late, tracking_runs.LINEAGE_TAG: _lineage(LATE).id},
         status="KILLED",
     )
-    resumed = add("gone on with", {tracking_runs.LINEAGE_TAG: "resumed"})
+    resumed = add("resumed", {tracking_runs.LINEAGE_TAG: "resumed"})
     client.log_batch(resumed, [Metric("eval/success_rate", 0.5, round(1000 * YOUNG.timestamp()), 1)])
     return ids
 
@@ -163,7 +163,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     root = projects.make(tmp_path_factory.mktemp("housekeeping") / "project")
     config = projects.config(root)
     opened = store.open_store(config, root)
-    runs = _decided(opened, root, DECIDED, True) | _decided(opened, root, REFUSED, False) | _undecided(opened)
+    runs = _decided(opened, root, DECIDED, True) | _decided(opened, root, NOT_PROMOTED, False) | _undecided(opened)
     newest = opened.client.create_run(opened.experiment_id, round(1000 * BEGAN.timestamp()), run_name="newest")
     tags = {tracking_runs.FOLDER_TAG: str(root / "outputs" / "train"), tracking_runs.LINEAGE_TAG: "newest"}
     opened.client.log_batch(newest.info.run_id, tags=[RunTag(key, value) for key, value in tags.items()])
@@ -216,12 +216,12 @@ GOES = {
     "search",
     "trial",
 }
-GOES |= {"corpse", "deleted by hand"}
+GOES |= {"dead", "deleted by hand"}
 
 
 @dataclass(frozen=True)
 class Once:
-    """A pruning that nobody disturbed."""
+    """An undisturbed pruning."""
 
     world: World
     before: dict[str, Any]
@@ -301,8 +301,8 @@ class Killed(BaseException):
 DEATHS: tuple[tuple[Any, str, int], ...] = (
     (experiments, "ask", 1),  # experiments gone, objects not
     (tracking_runs, "remember_failed", 1),
-    (removal, "_empty", 1),  # marked as deleted
-    (removal, "_empty", 2),  # one thing erased, the next only marked
+    (removal, "_delete_files", 1),  # marked as deleted
+    (removal, "_delete_files", 2),  # one thing erased, the next only marked
 )
 
 
@@ -368,7 +368,7 @@ def test_a_project_without_a_remote_has_only_its_cache_to_prune(world: World) ->
 
 
 def test_a_list_of_files_that_is_lost_protects_all_objects(world: World) -> None:
-    """Without it DVC cannot tell which files belong to a directory, and would take them for unused."""
+    """Without it DVC does not know which files belong to a directory, and takes them for unused."""
     lists = [path for name in ("cache", "storage") for path in (world.root / ".dvc" / name).rglob("*.dir")]
     for path in lists:
         path.unlink()

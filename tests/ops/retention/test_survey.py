@@ -45,7 +45,7 @@ def _going(found: Survey) -> list[set[str]]:
     [
         ("training", ALONE, "no registered version came from it"),
         ("search", {"hlynr.study": "stability"}, "a search of hyperparameters"),
-        ("retraining", {tracking_runs.RETRAINING_TAG: "x"}, "came to no decision"),
+        ("retraining", {tracking_runs.RETRAINING_TAG: "x"}, "ended without a decision"),
         (
             "retraining",
             {tracking_runs.RETRAINING_TAG: "x", tracking_runs.OUTCOME_TAG: "failed"},
@@ -90,8 +90,11 @@ def test_a_foreign_run_goes_only_long_after_it_was_deleted(store: Store) -> None
 def test_a_trial_that_was_deleted_long_ago_goes_alone(store: Store) -> None:
     now = round(1000 * time.time())
     search = _run(store, {"hlynr.study": "s"}, now + 2 * DAY)
-    above = {tracking_runs.PARENT_TAG: search}
-    again, _ = _run(store, above | {search_mirror.TRIAL_TAG: "0"}), _run(store, above | {search_mirror.TRIAL_TAG: "0"})
+    parent = {tracking_runs.PARENT_TAG: search}
+    again, _ = (
+        _run(store, parent | {search_mirror.TRIAL_TAG: "0"}),
+        _run(store, parent | {search_mirror.TRIAL_TAG: "0"}),
+    )
     store.client.delete_run(again)
     found = _look(store, now + DAY)
     assert _going(found) == [{again}]
@@ -118,9 +121,9 @@ def test_whatever_version_of_whatever_model_keeps_its_retraining(store: Store) -
     attempts = [_run(store, {tracking_runs.PARENT_TAG: retraining} | ALONE) for _ in range(2)]
     by_model = _run(store, ALONE)
     model = store.client.create_logged_model(store.experiment_id, "policy", by_model)
-    store.client.create_registered_model("somebody's")
-    store.client.create_model_version("somebody's", "file:///nowhere", attempts[0])
-    store.client.create_model_version("somebody's", f"file:///models/{model.model_id}/artifacts")
+    store.client.create_registered_model("another")
+    store.client.create_model_version("another", "file:///nowhere", attempts[0])
+    store.client.create_model_version("another", f"file:///models/{model.model_id}/artifacts")
     assert _look(store).kept == {survey.POINTED_TO: 4}
 
 
@@ -174,16 +177,16 @@ def test_a_server_only_marks_as_deleted(store: Store, monkeypatch: pytest.Monkey
 
 def test_only_what_is_told_is_erased(store: Store) -> None:
     """`mlflow gc --run-ids` would erase other things that were deleted in the UI a moment ago, too."""
-    told, spared = _run(store, ALONE), _run(store, {})
-    models = [store.client.create_logged_model(store.experiment_id, "policy", run_id) for run_id in (told, spared)]
+    chosen, spared = _run(store, ALONE), _run(store, {})
+    models = [store.client.create_logged_model(store.experiment_id, "policy", run_id) for run_id in (chosen, spared)]
     experiment = store.client.create_experiment("another")
     store.client.delete_experiment(experiment)
     store.client.delete_run(spared)
     store.client.delete_logged_model(models[1].model_id)
     for family in _look(store).going:
         removal.remove(store, family)
-    left = store.client.search_runs([store.experiment_id], run_view_type=ViewType.ALL)
-    assert [run.info.run_id for run in left] == [spared]
+    remaining = store.client.search_runs([store.experiment_id], run_view_type=ViewType.ALL)
+    assert [run.info.run_id for run in remaining] == [spared]
     database = mlflow_private.database(store.client)
     assert database is not None
     assert [model.model_id for model in database.deleted_models()] == [models[1].model_id]

@@ -1,4 +1,4 @@
-"""Retrainings that were killed without a word are closed by the next one; those of others, and the present one, are not."""
+"""The runs of a killed retraining are closed by the next one; those of other projects, and its own, are not."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ROOT = Path("/project")
 def _retraining(store: Store, number: int, root: Path = ROOT) -> tuple[str, str]:
     """A retraining and its attempt, both running."""
     lineage = stores.lineage(id=f"20261123-18053{number}-abcdef", retraining=number)
-    above = start_retraining(store, lineage, ["default"])
-    abandoned.claim(store, above, root)
-    return above, start_run(store, lineage.model_copy(update={"mlflow_parent_run_id": above}), stores.config())
+    parent = start_retraining(store, lineage, ["default"])
+    abandoned.claim(store, parent, root)
+    return parent, start_run(store, lineage.model_copy(update={"mlflow_parent_run_id": parent}), stores.config())
 
 
 def _status(store: Store, *runs: str) -> set[str]:
@@ -33,8 +33,8 @@ def test_a_lost_retraining_is_closed_with_its_attempts(store: Store) -> None:
     abandoned.close(store, ROOT, keep=present[0])
     assert _status(store, *gone) == {"KILLED"}
     assert _status(store, *present, *elsewhere, alone) == {"RUNNING"}
-    told = store.client.get_run(gone[0]).data.tags["mlflow.note.content"]
-    assert told == "Lost: its process was killed, or its machine."
+    note = store.client.get_run(gone[0]).data.tags["mlflow.note.content"]
+    assert note == "Lost: its process was killed, or its machine."
 
 
 def test_a_retraining_of_another_machine_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

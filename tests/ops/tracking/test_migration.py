@@ -21,7 +21,7 @@ NIGHT = "20261123-180530-4f2a9c"
 
 @pytest.fixture
 def former(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    """One night that was refused, one that failed, one pruned, one that goes on, and a registered version."""
+    """One night that was refused, one that failed, one pruned, one that is running, and a registered version."""
     client = store.client
     client.delete_experiment_tag(store.experiment_id, next(iter(DONE)))
     client.set_experiment_tag(store.experiment_id, "hlynr.night.failed.20261120-020000-aaaaaa", "pruned")
@@ -30,14 +30,14 @@ def former(store: Store, project: Path, monkeypatch: pytest.MonkeyPatch) -> Stor
         tags = {"hlynr.night": f"{NIGHT[:-1]}{number}", "hlynr.night.number": str(number)}
         tags |= {"hlynr.night.outcome": outcome, "hlynr.night.plan": "default"} if outcome else {}
         name = f"night {number} · {outcome} · 20261123-180530" if outcome else f"night {number} · 20261123-180530"
-        above = client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id
+        parent = client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id
         tags = {
             "hlynr.lineage.id": f"{NIGHT[:-1]}{number}",
             "hlynr.lineage.created": "2026-11-23T18:05:30+00:00",
             "hlynr.lineage.params_digest": "0" * 64,
             "hlynr.lineage.night": str(number),
-            "hlynr.lineage.mlflow_night_id": above,
-            "mlflow.parentRunId": above,
+            "hlynr.lineage.mlflow_night_id": parent,
+            "mlflow.parentRunId": parent,
             "hlynr.gate": outcome or "",
         }
         run = client.create_run(store.experiment_id, run_name=f"night {number} · 1 default · ppo", tags=tags)
@@ -117,7 +117,7 @@ def test_a_run_deleted_under_its_former_name_is_pruned_as_a_retraining(former: S
         former.client.delete_run(run.info.run_id)
     store = open_store(stores.config(), project)
     kinds = [family.kind for family in survey.survey(store, project, 10**14).going]
-    assert kinds.count("retraining") == 2  # this one and the failed one; the third came to a decision
+    assert kinds.count("retraining") == 2  # this one and the failed one; the third ended with a decision
 
 
 def test_present_names_win_where_both_are_there() -> None:

@@ -44,7 +44,7 @@ def test_a_run_is_found_by_its_beginning_and_by_its_lineage(store: Store, run_id
 
 
 @pytest.mark.parametrize(
-    ("wanted", "told"),
+    ("wanted", "message"),
     [
         ("abcde", "is no folder, no lineage's id, and no MLflow run's id or the first six or more of its characters"),
         ("outputs/trian", "is no folder"),
@@ -53,11 +53,11 @@ def test_a_run_is_found_by_its_beginning_and_by_its_lineage(store: Store, run_id
         ("20200101-000000-abcdef", "is no run of the MLflow experiment"),
     ],
 )
-def test_what_means_no_run_is_refused(store: Store, run_id: str, wanted: str, told: str) -> None:
-    with pytest.raises(InputError, match=told) as refused:
+def test_what_identifies_no_run_is_an_error(store: Store, run_id: str, wanted: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as error:
         tracking_recorded.find(store, wanted)
-    assert str(refused.value).startswith(f"RUN: {wanted}: ")
-    assert "\n" not in str(refused.value)
+    assert str(error.value).startswith(f"RUN: {wanted}: ")
+    assert "\n" not in str(error.value)
 
 
 def test_a_beginning_that_two_runs_share_is_refused(store: Store, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,15 +70,15 @@ def test_a_beginning_that_two_runs_share_is_refused(store: Store, run_id: str, m
 
 def test_a_retraining_s_run_stands_for_its_newest_attempt(store: Store) -> None:
     first = stores.lineage()
-    above = start_retraining(store, first, ["default", "large-mlp"])
+    parent = start_retraining(store, first, ["default", "large-mlp"])
     with pytest.raises(InputError, match="a retraining in which no training has begun yet"):
-        tracking_recorded.find(store, above)
+        tracking_recorded.find(store, parent)
     attempts = [first, first.model_copy(update={"id": f"{first.id}-2", "attempt": 2})]
     runs = [
-        start_run(store, attempt.model_copy(update={"mlflow_parent_run_id": above}), stores.config())
+        start_run(store, attempt.model_copy(update={"mlflow_parent_run_id": parent}), stores.config())
         for attempt in attempts
     ]
-    assert tracking_recorded.find(store, above) == runs[1]
+    assert tracking_recorded.find(store, parent) == runs[1]
     assert tracking_recorded.find(store, f"{first.id}-2") == runs[1]
 
 

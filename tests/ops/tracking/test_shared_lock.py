@@ -1,4 +1,4 @@
-"""The lock inside the store: one holder at a time, whoever is killed, slow or asleep."""
+"""The lock inside the store: one holder at a time, whichever is killed, slow or asleep."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def opened(tmp_path_factory: pytest.TempPathFactory, database: Path) -> MlflowCl
 
 @pytest.fixture
 def client(opened: MlflowClient) -> MlflowClient:
-    """Of a store in which nobody holds a lock."""
+    """Of a store without a lock."""
     for name in locks(opened):
         opened.delete_registered_model(name)
     return opened
@@ -135,7 +135,7 @@ def test_an_abandoned_one_is_taken_over_after_the_lease(
 
 
 def test_a_taker_may_be_killed_as_well(client: MlflowClient, clock: Clock) -> None:
-    """At any of its writes: those after it get the lock, and nothing is left behind."""
+    """At any of its writes: the next get the lock, and nothing remains."""
     lives, survived = 0, False
     while not survived:
         abandon(client)
@@ -163,7 +163,7 @@ def test_a_slow_waiter_takes_nothing_from_the_next_holder(client: MlflowClient) 
 
 
 def test_a_long_holder_renews_it(client: MlflowClient, clock: Clock) -> None:
-    """Every third of the lease; who waits starts counting anew."""
+    """Every third of the lease; a waiter starts counting again."""
     with hold(client, NAME) as confirm:
         clock.in_sleep.append(confirm)
         with (

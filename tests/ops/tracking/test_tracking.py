@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -144,10 +145,10 @@ def test_a_retry_with_other_parameters_is_refused(store: Store) -> None:
 
 
 def test_a_concluded_retraining_is_named_after_its_result(store: Store) -> None:
-    above = start_retraining(store, stores.lineage(), ["default"])
-    assert store.client.get_run(above).info.run_name == "#0 · 20261123-180530"
-    conclude_retraining(store, above, "not_promoted", {"attempts": 1}, "**Version 2 was not promoted.**")
-    run = store.client.get_run(above)
+    parent = start_retraining(store, stores.lineage(), ["default"])
+    assert store.client.get_run(parent).info.run_name == "#0 · 20261123-180530"
+    conclude_retraining(store, parent, "not_promoted", {"attempts": 1}, "**Version 2 was not promoted.**")
+    run = store.client.get_run(parent)
     assert (run.info.run_name, run.info.status) == ("#0 · not promoted · 20261123-180530", "FINISHED")
     assert run.data.metrics["attempts"] == 1
 
@@ -237,7 +238,7 @@ def stream_to(client: Client, unsent: Path, run_id: str = "run", interval: float
 
 def test_metrics_arrive_with_their_steps(store: Store, tmp_path: Path) -> None:
     run_id = start_run(store, stores.lineage(), stores.config())
-    with MetricStream(store, run_id, tmp_path / "unsent.jsonl") as stream:
+    with closing(MetricStream(store, run_id, tmp_path / "unsent.jsonl")) as stream:
         for step in range(300):
             stream.log(step, {f"train/{name}": step + index for index, name in enumerate("abcdefgh")})
         stream.log(300, {"monitor/nan": math.nan, "monitor/inf": math.inf})
@@ -270,8 +271,8 @@ def test_an_unreachable_store_keeps_the_training_alive(tmp_path: Path, caplog: p
             stream.log(step, {"train/loss": step, "train/std": math.nan})
             time.sleep(0.03)
         assert stream.close() == 10
-    told = [record.getMessage() for record in caplog.records]
-    assert [text.split(" (")[0] for text in told] == [
+    messages = [record.getMessage() for record in caplog.records]
+    assert [text.split(" (")[0] for text in messages] == [
         "MLflow takes no metrics",
         f"10 metric values could not be sent to MLflow; they are kept in {unsent}",
     ]

@@ -341,27 +341,27 @@ def test_refuses_what_git_would_not_take_as_a_name(project: Path, name: str) -> 
 def test_says_what_the_project_lacks(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     config = _config(project)
 
-    def refusal() -> str:
+    def fault() -> str:
         with pytest.raises(VersioningError) as caught:
             experiments.save(project, NAME, config, push=False)
         assert "\n" not in str(caught.value)
         return str(caught.value)
 
     (project / "outputs" / "train" / "metrics.json").unlink()
-    assert "train first" in refusal()
+    assert "train first" in fault()
     (project / "dvc.yaml").write_text("stages: 3\n")
-    assert "no mapping of stages" in refusal()
+    assert "no mapping of stages" in fault()
     shutil.rmtree(project / ".dvc")
-    assert "dvc init" in refusal()
+    assert "dvc init" in fault()
     shutil.rmtree(project / ".git")
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.parent))
-    assert "git init" in refusal()
+    assert "git init" in fault()
     _git(project, "init", "-q")
-    assert "a commit to stand on" in refusal()
+    assert "versioning needs a commit" in fault()
     _git(project.parent, "init", "-q")
     shutil.rmtree(project / ".git")
     monkeypatch.delenv("GIT_CEILING_DIRECTORIES")
-    assert "at the top of its git repository" in refusal()
+    assert "at the top of its git repository" in fault()
 
 
 def test_an_evaluation_of_another_retraining_is_left_out(project: Path) -> None:
