@@ -31,7 +31,7 @@ from hlynr.runtime.progress import console
 
 
 def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:
-    """A crash is, and is told; an error that names what the user must change is not. Asked while a retry is left."""
+    """Whether a retry can help: after a crash, which is logged, not after an error that the user must mend."""
     error = state.result(raise_on_failure=False)
     if as_user_error(error) is not None and not isinstance(error, processes.TrainingCrashedError):
         return False
@@ -107,7 +107,7 @@ def retrain(
         params_file: relative to ``root``.
         overrides: as the CLI's ``--set``.
         resume: go on with the retraining that was interrupted, if there is one.
-        unattended: nobody is there to be turned away or asked: wait for the project, give way to a later retraining that
+        unattended: with no user to answer an error: wait for the project, give way to a later retraining that
             has come due meanwhile, end with the worker, send alerts.
 
     Returns:
@@ -184,5 +184,5 @@ def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args:
 
 
 def _tell(line: str) -> None:
-    """One line for whoever waits."""
+    """Print a line to standard error."""
     print(f"{line} ...", file=sys.stderr, flush=True)

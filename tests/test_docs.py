@@ -14,7 +14,7 @@ from hlynr.cli.app import app
 from hlynr.config import params
 from hlynr.config.former_names import FORMER
 from hlynr.evaluation.gate import decide
-from hlynr.records.training import Alarm
+from hlynr.records.training import AlertKind
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "mlruns" / "README.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
@@ -150,7 +150,7 @@ def test_every_rule_of_the_gate_is_described() -> None:
 
 
 def test_every_alert_of_the_monitor_is_described() -> None:
-    assert set(first_column("docs/training.md", "alert")) == set(get_args(Alarm))
+    assert set(first_column("docs/training.md", "alert")) == set(get_args(AlertKind))
 
 
 def test_every_strategy_is_described() -> None:

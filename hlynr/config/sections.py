@@ -26,7 +26,7 @@ from hlynr.config.base import (
 )
 from hlynr.config.schedules import ClipSchedule, EntropySchedule, RateSchedule
 from hlynr.config.search_space import Space
-from hlynr.records.training import Alarm
+from hlynr.records.training import AlertKind
 
 DEFAULT = "default"
 """The strategy without an overlay."""
@@ -176,7 +176,7 @@ class Monitor(Section):
     loss_factor: float = Field(gt=1)
     std_limit: Positive
     saturation_limit: OpenFraction
-    stop_on: tuple[Alarm, ...]
+    stop_on: tuple[AlertKind, ...]
 
 
 class Evaluation(Section):

@@ -1,4 +1,4 @@
-"""Diagnosing a bundle: what `hlynr diagnose` does once the bundle is at hand, and a retraining whose attempts all failed."""
+"""The diagnosis of a bundle, for `hlynr diagnose` and for a retraining whose attempts all failed."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def examine(
         name: what the page calls the bundle.
         seed: default: the selection seed, since what is tuned after a diagnosis must not be judged on its engagements.
         budget: timesteps of a brief training on the truth; 0 to skip it.
-        world: another than that in which everything flies.
+        world: a changed simulation; default: that of the configuration.
 
     Raises:
         hlynr.rl.bundle.BundleError: if the bundle cannot be trusted.

@@ -1,6 +1,6 @@
-"""The action plan of a retraining: strategies tried one after another, each only when the training before it has failed.
+"""The action plan of a retraining: strategies tried in order, each when the training before it failed.
 
-A failed attempt's folder is moved aside in one step with what came of it, so that a killed retraining knows where it was.
+A failed attempt's folder is moved aside in one step with its result, so that a killed retraining can be resumed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ def following(projects: Sequence[Project], earlier: Sequence[Attempt]) -> Lineag
 
 
 def conclude(project: Project, lineage: Lineage, ended: TrainResult | TrainingError) -> Attempt:
-    """What came of an attempt; a failed one is put aside and, with its best bundle, noted on its MLflow run."""
+    """The result of an attempt; a failed one is put aside and, with its best bundle, noted on its MLflow run."""
     from hlynr.ops.tracking import runs, store
 
     opened = store.open_store(project.config, project.root)
@@ -113,7 +113,7 @@ def best(attempts: Sequence[Attempt]) -> Attempt | None:
 
 
 def failure(attempts: Sequence[Attempt], diagnosis: Diagnosis | None) -> PlanFailedError:
-    """All attempts have failed: what came of each, and what the diagnosis says."""
-    told = "; ".join(f"{attempt.lineage.strategy}: {attempt.outcome}" for attempt in attempts)
+    """The error when all attempts have failed: the result of each, and the verdict of the diagnosis."""
+    results = "; ".join(f"{attempt.lineage.strategy}: {attempt.outcome}" for attempt in attempts)
     found = diagnosis.verdict.partition(". ")[0].rstrip(".") if diagnosis else "there is no bundle to diagnose"
-    return PlanFailedError(f"every strategy of the plan failed: {told}. Diagnosis: {found}")
+    return PlanFailedError(f"every strategy of the plan failed: {results}. Diagnosis: {found}")

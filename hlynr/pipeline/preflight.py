@@ -48,10 +48,10 @@ def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
     try:
         return Check(name=name, ok=True, required=required, detail=look())
     except Exception as error:
-        told = error if isinstance(error, (OSError, ValueError, subprocess.SubprocessError)) else as_user_error(error)
-        if told is None:
+        known = error if isinstance(error, (OSError, ValueError, subprocess.SubprocessError)) else as_user_error(error)
+        if known is None:
             raise
-        return Check(name=name, ok=False, required=required, detail=" ".join(str(told).split()))
+        return Check(name=name, ok=False, required=required, detail=" ".join(str(known).split()))
 
 
 def _disk(project: Project) -> str:

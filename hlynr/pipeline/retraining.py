@@ -97,7 +97,7 @@ def _interrupted(projects: Sequence[Project], decided: set[str]) -> tuple[Lineag
 
 
 def _finished(project: Project, decided: set[str]) -> bool:
-    """Whether the newest training is one that has come to its decision."""
+    """Whether the retraining of the newest training has its decision."""
     try:
         return TrainResult.read(project.train / "result.json").lineage.id in decided
     except (OSError, ValueError):

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict
 
 
 class Record(BaseModel):
-    """Frozen; unknown keys are refused so that a record of another version is not read in part."""
+    """Frozen; unknown keys are errors, so that a record of another version is not read in part."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
@@ -57,7 +57,9 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(path)  # a full disk is reported without a name, and nobody knows the temporary one
+        error.filename = str(
+            path
+        )  # a full disk is reported without a name, and the temporary name tells the user nothing
         raise
     finally:
         temporary.unlink(missing_ok=True)

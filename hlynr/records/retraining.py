@@ -44,7 +44,7 @@ class Promotion(Record):
 
 
 class Attempt(Record):
-    """One training of a retraining's plan, and what came of it."""
+    """One training of a retraining's plan, and its result."""
 
     lineage: Lineage
     status: str

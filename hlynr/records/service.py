@@ -139,6 +139,6 @@ class PruneRecord(Record):
     bytes: int
     """Of all items together."""
     notes: tuple[str, ...]
-    """What is left for somebody else to do."""
+    """What has to be done by hand."""
     faults: tuple[str, ...]
     """What did not go, and why; the next pruning tries again."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from hlynr.records.base import Record
-from hlynr.records.training import Alarm
+from hlynr.records.training import AlertKind
 
 
 class StabilityPoint(Record):
@@ -47,10 +47,10 @@ class StabilityRun(Record):
     """Ratio of the two; None where the peak is zero, too."""
     collapsed: bool
     """Whether the monitor raised a collapse at any time, not only at the end."""
-    alerts: dict[Alarm, int]
-    """Timesteps at which the monitor first raised each alarm."""
-    stop_on: tuple[Alarm, ...]
-    """Alarms that end a training of this strategy outside the study."""
+    alerts: dict[AlertKind, int]
+    """Timesteps at which the monitor first raised each alert."""
+    stop_on: tuple[AlertKind, ...]
+    """Alerts that end a training of this strategy outside the study."""
     stopped_at: int | None
     """Timesteps at which one of them was first raised; None for never."""
     best_timesteps: int
@@ -85,8 +85,8 @@ class StabilityGroup(Record):
     min_final_over_peak: float | None
     mean_heldout_success_rate: float
     min_heldout_success_rate: float
-    alerts: dict[Alarm, int]
-    """Number of runs with each alarm."""
+    alerts: dict[AlertKind, int]
+    """Number of runs with each alert."""
 
 
 class Stretch(Record):

@@ -76,12 +76,12 @@ SIGNS = ("training_radius", "std", "action_saturation", "value_loss", "approx_kl
 """The fields of an `EvaluationPoint` that come from the training, not from the evaluation; most foretell its course."""
 
 
-Alarm = Literal[
+AlertKind = Literal[
     "nan", "exploding_loss", "abort", "collapse", "reward_farming", "runaway_std", "action_saturation", "plateau"
 ]
 
 
-FATAL: tuple[Alarm, ...] = ("nan", "exploding_loss", "abort", "collapse")
+FATAL: tuple[AlertKind, ...] = ("nan", "exploding_loss", "abort", "collapse")
 """The alerts that fail a training, though its best bundle is kept; the gate promotes after none of them.
 
 The others are warnings: the held-out engagements decide what such a policy is worth."""
@@ -90,14 +90,14 @@ The others are warnings: the held-out engagements decide what such a policy is w
 class MonitorAlert(Record):
     """One condition that holds, in words."""
 
-    kind: Alarm
+    kind: AlertKind
     reason: str
 
 
 class MonitorVerdict(Record):
     """What the monitor made of a training."""
 
-    status: Alarm | Literal["healthy"]
+    status: AlertKind | Literal["healthy"]
     """The gravest alert."""
     reason: str
     stopped: bool
@@ -144,7 +144,7 @@ class TrainProgress(Record):
     """Where a training stands; rates are fractions, None before the first evaluation."""
 
     device: str
-    """What ``train.device`` came to."""
+    """What ``train.device`` was resolved to."""
     timesteps: int
     budget: int
     success_rate: float | None
@@ -178,7 +178,7 @@ class TrainProgress(Record):
 
 
 TrainingState = Literal["running", "interrupted", "finished", "failed", "lost"]
-"""``running`` stays behind where the process was killed; whoever finds that out calls it ``lost``."""
+"""The file of a killed process still says ``running``; a reader that finds no process shows ``lost``."""
 
 
 STATUS = "status.json"

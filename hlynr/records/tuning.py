@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from hlynr.records.base import Record
 from hlynr.records.stability import StabilityPoint, StabilityRun
-from hlynr.records.training import Alarm
+from hlynr.records.training import AlertKind
 
 TrialState = Literal["running", "complete", "pruned", "infeasible", "failed", "waiting"]
 FINISHED: frozenset[TrialState] = frozenset({"complete", "pruned", "infeasible"})
@@ -17,7 +17,7 @@ class TrialRun(Record):
     """One training of a trial."""
 
     seed: int
-    verdict: Alarm | Literal["healthy"]
+    verdict: AlertKind | Literal["healthy"]
     timesteps: int
     seconds: float
     final: float

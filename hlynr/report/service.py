@@ -48,7 +48,7 @@ def pruned(record: PruneRecord) -> RenderableType:
 def headline(record: PruneRecord) -> str:
     """The result in a line."""
     if not record.items:
-        return f"Nothing to prune: all that is older than {record.days} days has come to a decision"
+        return f"Nothing to prune: all that is older than {record.days} days has a decision"
     said = "Would remove" if record.dry_run else "Removed"
     return f"{said} {len(record.items)} thing{'s' if len(record.items) > 1 else ''}, {text.size(record.bytes)}"
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from statistics import NormalDist, fmean, linear_regression, median
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from hlynr.records.training import Alarm, EvaluationPoint, MonitorAlert, MonitorVerdict
+from hlynr.records.training import AlertKind, EvaluationPoint, MonitorAlert, MonitorVerdict
 
 if TYPE_CHECKING:
     from hlynr.config.sections import Monitor
@@ -154,7 +154,7 @@ def _plateau(points: Points, settings: Monitor) -> str | None:
     return f"no gain of {settings.plateau_min_delta:.1%} in {stale} evaluations"
 
 
-_RULES: tuple[tuple[Alarm, Callable[[Points, Monitor], str | None]], ...] = (
+_RULES: tuple[tuple[AlertKind, Callable[[Points, Monitor], str | None]], ...] = (
     ("nan", _nan),
     ("exploding_loss", _exploding_loss),
     ("abort", _abort),

@@ -12,7 +12,7 @@ from hlynr.config.sections import Gate
 from hlynr.evaluation.gate import decide, pair
 from hlynr.evaluation.statistics import mcnemar_one_sided, wilson_interval
 from hlynr.records.evaluation import EvaluationReport, GateDecision, PairedComparison, PolicyReport
-from hlynr.records.training import Alarm, Lineage, MonitorVerdict
+from hlynr.records.training import AlertKind, Lineage, MonitorVerdict
 
 RULES = (
     "report_beats_baseline",
@@ -181,7 +181,7 @@ def test_an_evaluator_check_that_was_not_evaluated_fails() -> None:
     assert failed(judged(evaluation=bare)) == ["evaluator_check_random", "evaluator_check_pn"]
 
 
-@pytest.mark.parametrize("status", ["healthy", *get_args(Alarm)])
+@pytest.mark.parametrize("status", ["healthy", *get_args(AlertKind)])
 def test_the_gate_fails_the_trainings_that_the_monitor_fails(status: str) -> None:
     found = verdict(status)
     assert found.failed == (status in {"nan", "exploding_loss", "abort", "collapse"})

@@ -8,7 +8,7 @@ import pytest
 
 from hlynr.config.config import Config
 from hlynr.config.sections import Monitor
-from hlynr.records.training import Alarm, EvaluationPoint, MonitorVerdict
+from hlynr.records.training import AlertKind, EvaluationPoint, MonitorVerdict
 from hlynr.rl.monitor import judge, not_a_number, trend, window_means
 
 INTERVAL = 200_000
@@ -144,7 +144,7 @@ STREAMS = {
 @pytest.mark.parametrize("status", STREAMS)
 @pytest.mark.parametrize("listed", [True, False])
 def test_stop_on_decides_what_ends_the_training(configure: Callable[..., Config], status: str, listed: bool) -> None:
-    others = [name for name in typing.get_args(Alarm) if name not in (status, "plateau")]
+    others = [name for name in typing.get_args(AlertKind) if name not in (status, "plateau")]
     settings = configure(f"monitor.stop_on={[status] if listed else others}").monitor
     verdict = judge(stream(STREAMS[status]), settings)
     assert (verdict.status, verdict.stopped) == (status, listed)

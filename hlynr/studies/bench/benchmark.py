@@ -144,7 +144,7 @@ def _ppo(config: Config, plan: Workload) -> Figures:
 
 
 def _ppo_config(config: Config, plan: Workload) -> Config:
-    """Shortened, with checkpoints at least as often as evaluations, and no alarm that ends it."""
+    """Shortened, with checkpoints at least as often as evaluations, and no alert that ends it."""
     timesteps = max(plan.ppo_timesteps, config.train.rollout)
     interval = min(config.monitor.interval, timesteps)
     shortened = {

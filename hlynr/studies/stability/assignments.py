@@ -10,7 +10,7 @@ from hlynr.config.config import Config
 from hlynr.config.project import Project
 from hlynr.records.base import Record
 from hlynr.records.stability import StabilityRun
-from hlynr.records.training import Alarm
+from hlynr.records.training import AlertKind
 
 RECORD = "run.json"
 
@@ -23,8 +23,8 @@ class Assignment(Record):
     """Of all runs; each has its own in it."""
     config: Config
     """Only NaN stops the training, so that its whole course is recorded."""
-    stop_on: tuple[Alarm, ...]
-    """Alarms that end a training of this strategy outside the study."""
+    stop_on: tuple[AlertKind, ...]
+    """Alerts that end a training of this strategy outside the study."""
 
     @property
     def name(self) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlynr.records.stability import StabilityPoint, StabilityRun
-from hlynr.records.training import Alarm, Lineage, TrainResult
+from hlynr.records.training import AlertKind, Lineage, TrainResult
 from hlynr.runtime import processes
 from hlynr.runtime.errors import InputError
 from hlynr.runtime.progress import ProgressObserver
@@ -152,11 +152,11 @@ def points(result: TrainResult) -> tuple[StabilityPoint, ...]:
     return tuple(StabilityPoint(**point.model_dump(include=fields)) for point in result.evaluations)
 
 
-def first_alerts(result: TrainResult, monitor: Monitor) -> dict[Alarm, int]:
-    """Timesteps at which the monitor, asked after every evaluation, first raised each alarm, in that order."""
+def first_alerts(result: TrainResult, monitor: Monitor) -> dict[AlertKind, int]:
+    """Timesteps at which the monitor, asked after every evaluation, first raised each alert, in that order."""
     from hlynr.rl.monitor import judge
 
-    first: dict[Alarm, int] = {}
+    first: dict[AlertKind, int] = {}
     for number, point in enumerate(result.evaluations, start=1):
         for alert in judge(result.evaluations[:number], monitor).alerts:
             first.setdefault(alert.kind, point.timesteps)
