@@ -19,19 +19,15 @@ class ScenarioInheritance:
 
     def __init__(self, written: Any) -> None:
         self._written: Mapping[str, Any] = written if isinstance(written, Mapping) else {}
-        self._faults: dict[frozenset[str], str] = {}
+        self.faults: list[str] = []
+        """A line for each ``extends`` that leads nowhere or round in a circle."""
         self.chains = {name: self._chain(name) for name in self._written}
         """Each scenario, what it extends, what that extends, and so on."""
 
     @property
-    def faults(self) -> list[str]:
-        """One line per ``extends`` that leads nowhere or round in a circle."""
-        return list(self._faults.values())
-
-    @property
     def complete(self) -> bool:
         """Whether all that scenarios extend is there."""
-        return not self._faults and all(isinstance(scenario, Mapping) for scenario in self._written.values())
+        return not self.faults and all(isinstance(scenario, Mapping) for scenario in self._written.values())
 
     def resolved(self) -> dict[str, Any]:
         """Every scenario with what it inherits."""
@@ -53,23 +49,21 @@ class ScenarioInheritance:
 
     def _chain(self, name: str) -> list[str]:
         chain = [name]
-        while isinstance(scenario := self._written[chain[-1]], Mapping) and "extends" in scenario:
+        while isinstance(scenario := self._written[name], Mapping) and "extends" in scenario:
             base = scenario["extends"]
             if not isinstance(base, str) or base not in self._written:
-                others = [other for other in self._written if other != chain[-1]]
-                self._blame({chain[-1]}, chain[-1], not_one_of(str(base), others), base)
-            elif base in chain:
-                circle = chain[chain.index(base) :]
-                self._blame(set(circle), chain[-1], f"leads back to {shown(chain[-1])}", base)
-            else:
-                chain.append(base)
-                continue
-            break
+                self._blame(name, not_one_of(str(base), [other for other in self._written if other != name]))
+                break
+            if base in chain:
+                if name == min(chain[chain.index(base) :]):  # one line for the whole circle
+                    self._blame(name, f"leads back to {shown(name)}")
+                break
+            chain.append(base)
+            name = base
         return chain
 
-    def _blame(self, members: set[str], name: str, what: str, base: Any) -> None:
-        key = dotted(["scenarios", name, "extends"])
-        self._faults.setdefault(frozenset(members), f"{key}: {shown(base)} {what}")
+    def _blame(self, name: str, what: str) -> None:
+        self.faults.append(f"{dotted(['scenarios', name, 'extends'])}: {shown(self._written[name]['extends'])} {what}")
 
     def _inherited(self, line: str, lines: list[str]) -> bool:
         for name, chain in self.chains.items():
