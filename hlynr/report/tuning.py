@@ -62,14 +62,13 @@ def summary(record: TuneRecord) -> RenderableType:
     """Winner, candidates and best trials."""
     from rich.console import Group
 
-    parts = [
+    changes = [] if record.strategy_kept else [tables.grid("What the winner changes", change_rows(record.won))]
+    return Group(
         tables.grid(f"Search {record.study}: {record.winner}", [{"why": record.reason}]),
         tables.grid("Confirmed on fresh seeds and engagements", candidate_rows(record)),
         tables.grid("Best trials", trial_rows(record.trials, 5)),
-    ]
-    if not record.strategy_kept:
-        parts.append(tables.grid("What the winner changes", change_rows(record.won)))
-    return Group(*parts)
+        *changes,
+    )
 
 
 def description(record: TuneRecord) -> str:
@@ -109,7 +108,8 @@ def trial_rows(trials: Sequence[TrialRecord], most: int) -> list[dict[str, str]]
 
 def change_rows(candidate: Candidate) -> list[dict[str, str]]:
     """The settings of the section train that a candidate changes."""
-    return [{"setting": f"train.{key}", "value": _written(value)} for key, value in candidate.train.items()]
+    values = {key: json.dumps(value).replace('"', "") for key, value in candidate.train.items()}
+    return [{"setting": f"train.{key}", "value": value} for key, value in values.items()]
 
 
 def learning(record: TuneRecord, path: Path) -> Path:
@@ -185,10 +185,6 @@ def _points(candidate: Candidate) -> str:
     if candidate.gain_ci is None:
         return gain
     return f"{gain} ({100 * candidate.gain_ci[0]:+.1f} to {100 * candidate.gain_ci[1]:+.1f})"
-
-
-def _written(value: Any) -> str:
-    return json.dumps(value).replace('"', "")
 
 
 def _origin(record: TuneRecord) -> str:

@@ -43,10 +43,8 @@ def assignments(path: Path, overrides: Iterable[str] = ()) -> list[Assignment]:
     Raises:
         hlynr.config.params.ConfigError: listing every fault in the configuration of any of them.
     """
-    root = path.absolute().parent.resolve()
-    return [
-        assigned(root, Project(root, config).stability, config) for config in params.load_stability(path, overrides)
-    ]
+    root, configs = path.absolute().parent.resolve(), params.load_stability(path, overrides)
+    return [assigned(root, Project(root, config).stability, config) for config in configs]
 
 
 def assigned(root: Path, folder: Path, config: Config) -> Assignment:
@@ -66,14 +64,8 @@ def finished(run: Assignment) -> StabilityRun | None:
         return None
     config = run.config
     found = (record.digest, record.stop_on, record.heldout_seed, record.heldout_episodes, record.confidence)
-    wanted = (
-        training_digest(config),
-        run.stop_on,
-        config.heldout_seed,
-        config.evaluation.heldout_episodes,
-        config.gate.confidence,
-    )
-    return record if found == wanted else None
+    heldout = (config.heldout_seed, config.evaluation.heldout_episodes, config.gate.confidence)
+    return record if found == (training_digest(config), run.stop_on, *heldout) else None
 
 
 def longest_first(runs: Sequence[Assignment]) -> list[Assignment]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -112,11 +112,6 @@ def find(search: SearchConfig) -> optuna.Study:
         study = optuna.load_study(study_name=name, storage=storage)
         _require_definition(study, search)
         return study
-
-
-def count(study: optuna.Study, states: Sequence[TrialState] = SEARCHED) -> int:
-    """Trials in these states."""
-    return len(study.get_trials(deepcopy=False, states=tuple(states)))
 
 
 def retrier(study: optuna.Study, search: SearchConfig) -> TrialRetrier:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 
 import optuna
 from optuna.trial import TrialState
@@ -15,7 +16,6 @@ from hlynr.studies.tuning.retries import BROKEN, TrialRetrier
 from hlynr.studies.tuning.search_config import SearchConfig
 
 COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.tuning.search_worker"]
-CLAIMED = (*optuna_study.SEARCHED, TrialState.RUNNING)
 PAUSE = 1.0
 """[s] between two checks for stale trials of other workers."""
 
@@ -43,10 +43,11 @@ def work(request: TrialRequest) -> None:
     retrier = optuna_study.retrier(study, request.search)
     while True:
         retrier.queue_stale()
-        waiting = optuna_study.count(study, (TrialState.WAITING,))
-        if optuna_study.count(study) >= request.trials and not waiting:
+        states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+        waiting, done = states[TrialState.WAITING], sum(states[state] for state in optuna_study.SEARCHED)
+        if done >= request.trials and not waiting:
             return
-        if waiting or optuna_study.count(study, CLAIMED) < request.trials:
+        if waiting or done + states[TrialState.RUNNING] < request.trials:
             _run_one(study, request.search, retrier)
         else:
             time.sleep(PAUSE)

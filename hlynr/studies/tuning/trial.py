@@ -135,11 +135,12 @@ def read(study: optuna.Study) -> list[TrialRecord]:
 
 def recorded(trial: FrozenTrial) -> TrialRecord:
     """A trial of the study as a record."""
-    attributes = trial.user_attrs
+    attributes, complete = trial.user_attrs, trial.state == TrialState.COMPLETE
+    infeasible = complete and any(value > 0 for value in trial.constraints.values())
     return TrialRecord(
         number=trial.number,
-        state=_state(trial),
-        value=trial.value if trial.state == TrialState.COMPLETE else None,
+        state="infeasible" if infeasible else STATES[trial.state],
+        value=trial.value if complete else None,
         train=attributes.get(TRAIN, {}),
         params=dict(trial.params),
         course=dict(sorted(trial.intermediate_values.items())),
@@ -151,12 +152,6 @@ def recorded(trial: FrozenTrial) -> TrialRecord:
         ended=_time(trial.datetime_complete),
         seconds=trial.duration.total_seconds() if trial.duration else None,
     )
-
-
-def _state(trial: FrozenTrial) -> State:
-    if trial.state == TrialState.COMPLETE and any(value > 0 for value in trial.constraints.values()):
-        return "infeasible"
-    return STATES[trial.state]
 
 
 def _time(moment: datetime | None) -> str | None:
