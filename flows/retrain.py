@@ -1,6 +1,6 @@
 """The nightly retraining: validate -> train -> version -> evaluate -> gate -> promote.
 
-``train`` goes through the strategies of the plan until one does not fail; when all have, the retraining ends in a diagnosis.
+``train`` tries the strategies of the plan until one does not fail; when all have, the retraining ends in a diagnosis.
 """
 
 import sys

@@ -39,7 +39,7 @@ def agree(tree: Tree, name: str) -> bool:
 
 
 def attributed(faults: Iterable[str], name: str) -> list[str]:
-    """``faults`` found under the strategy ``name``, each once: at the overlay, or else at the section it has changed."""
+    """``faults`` of the strategy ``name``, each once: at the overlay, or else at the section that it changes."""
     faults = list(faults)
     own = [fault for fault in faults if f"strategies.{name}.{fault}" not in faults]
     of_sections = re.compile(rf"(^| )({'|'.join(_SECTIONS)})\b")

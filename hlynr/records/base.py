@@ -57,9 +57,7 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         temporary.write_bytes(content)
         temporary.replace(path)
     except OSError as error:
-        error.filename = str(
-            path
-        )  # a full disk is reported without a name, and the temporary name tells the user nothing
+        error.filename = str(path)  # instead of none, for a full disk, or of the temporary name
         raise
     finally:
         temporary.unlink(missing_ok=True)

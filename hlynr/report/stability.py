@@ -60,8 +60,8 @@ def _page(record: StabilityRecord) -> str:
         "## Every run",
         "![Best and last window of every run, and its best bundle on the held-out engagements](stability.png)",
         tables.markdown(_runs(record)),
-        "Nothing but NaN ends a training of the study, so that its whole course is recorded. *Would have ended*: when the "
-        "strategy's own `monitor.stop_on` would have ended it.",
+        "Nothing but NaN ends a training of the study, so that its whole course is recorded. *Would have ended*: when "
+        "the strategy's own `monitor.stop_on` would have ended it.",
         "## The spread of the actions",
         "![Standard deviation and saturation of the actions over the timesteps](spread.png)",
         "## How it was made",
@@ -86,8 +86,8 @@ def _finding(record: StabilityRecord, group: StabilityGroup) -> str:
     return (
         f"`{group.strategy}` ({text.ALGORITHMS[group.algorithm]}, {text.timesteps(group.timesteps)} timesteps): "
         f"{group.collapsed} of {group.runs} collapsed. Success at the end is "
-        f"{_with_least(group.mean_final_over_peak, group.min_final_over_peak)} of its peak; on the held-out engagements "
-        f"it is {_with_least(group.mean_heldout_success_rate, group.min_heldout_success_rate)}. The monitor's other "
+        f"{_with_least(group.mean_final_over_peak, group.min_final_over_peak)} of its peak; on the held-out "
+        f"engagements it is {_with_least(group.mean_heldout_success_rate, group.min_heldout_success_rate)}. The monitor's other "
         f"alerts: {others}. It would have ended {len(stops)} of them{when}."
     )
 
@@ -95,8 +95,9 @@ def _finding(record: StabilityRecord, group: StabilityGroup) -> str:
 def _origin(record: StabilityRecord) -> str:
     trained = text.listed(sorted({text.commit(run.git_commit, run.git_dirty) for run in record.runs}))
     versions = text.listed(f"{package} {version}" for package, version in record.versions.items())
+    written = text.commit(record.git_commit, record.git_dirty)
     return (
-        f"Written on {record.created[:10]} at commit {text.commit(record.git_commit, record.git_dirty)}; trained at commit {trained}, on the CPU with "
+        f"Written on {record.created[:10]} at commit {written}; trained at commit {trained}, on the CPU with "
         f"one thread each, {text.duration(sum(run.seconds for run in record.runs))} in all. {versions}."
     )
 

@@ -256,7 +256,7 @@ BEYOND_SCHEMA = re.compile(
 )
 
 
-def test_the_json_schema_accepts_what_is_valid_and_refuses_what_is_not(monkeypatch, capsys):
+def test_the_json_schema_accepts_what_is_valid_and_rejects_what_is_not(monkeypatch, capsys):
     jsonschema = pytest.importorskip("jsonschema")
     code, out, _ = _validate(monkeypatch, capsys, "--schema")
     assert code == 0

@@ -48,7 +48,7 @@ def _faults(read, *arguments):
     return []
 
 
-def test_junk_anywhere_is_refused_in_lines_or_accepted():
+def test_junk_anywhere_is_rejected_in_lines_or_accepted():
     """Never another exception, never a line without a key of the file."""
     dice = random.Random(1)
     places = list(_leaves(TREE))

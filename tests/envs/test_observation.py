@@ -81,7 +81,7 @@ def test_stays_blind_to_azimuth_under_the_same_actions(configure: Callable[..., 
     np.testing.assert_allclose(there.observe(), here.observe(), atol=2e-5)
 
 
-def test_a_mirrored_scene_is_seen_mirrored(config: Config) -> None:
+def test_a_mirrored_scene_has_a_mirrored_observation(config: Config) -> None:
     batch = in_flight(config)
     mirrored = batch.observe()
     mirrored[:, [INDEX[name] for name in SIDEWAYS]] *= -1.0

@@ -105,7 +105,7 @@ def test_a_time_out_costs_as_much_as_any_other_miss(configure: Callable[..., Con
         ["reward.effort=1.2"],
     ],
 )
-def test_scales_with_which_steps_could_outweigh_the_outcome_are_refused(
+def test_scales_with_which_steps_could_outweigh_the_outcome_are_rejected(
     configure: Callable[..., Config], overrides: list[str]
 ) -> None:
     with pytest.raises(ConfigError, match="outweigh the outcome"):

@@ -101,7 +101,7 @@ def test_all_rules_pass() -> None:
     )
 
 
-def test_first_champion_needs_nobody_to_beat() -> None:
+def test_the_first_champion_has_no_other_to_beat() -> None:
     decision = judged(comparison=None)
     assert decision.promote
     values = {rule.name: rule.value for rule in decision.rules}
@@ -215,7 +215,7 @@ def test_pair_counts_what_differs() -> None:
         (np.array([1.0, np.nan]), np.ones(2, dtype=bool)),
     ],
 )
-def test_pair_refuses(challenger: np.ndarray, champion: np.ndarray) -> None:
+def test_pair_rejects(challenger: np.ndarray, champion: np.ndarray) -> None:
     with pytest.raises(ValueError, match="outcomes"):
         pair(challenger, champion, 1)
 

@@ -83,7 +83,7 @@ def test_baselines_stay_on_the_radar_estimate(small: Config) -> None:
     assert on_truth.success_rate > reports["pn"].success_rate > reports["random"].success_rate
 
 
-def test_every_seed_set_flies_with_the_configured_batch(small: Config, configure: Callable[..., Config]) -> None:
+def test_every_seed_set_runs_with_the_configured_batch(small: Config, configure: Callable[..., Config]) -> None:
     chosen = heldout_set(small)
     policy = law("pn", small, "reference")
     other = configure("evaluation.batch_size=7")

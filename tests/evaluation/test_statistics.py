@@ -40,7 +40,7 @@ def test_wilson_without_trials_knows_nothing() -> None:
     ("successes", "trials", "confidence"),
     [(-1, 10, 0.95), (11, 10, 0.95), (1, 10, 0.0), (1, 10, 1.0), (1, 10, math.nan)],
 )
-def test_wilson_refuses(successes: int, trials: int, confidence: float) -> None:
+def test_wilson_rejects(successes: int, trials: int, confidence: float) -> None:
     with pytest.raises(ValueError, match="is not in"):
         wilson_interval(successes, trials, confidence)
 
@@ -66,6 +66,6 @@ def test_mcnemar_without_discordance_proves_nothing() -> None:
     assert mcnemar_one_sided(0, 9) == 1.0
 
 
-def test_mcnemar_refuses_negative_counts() -> None:
+def test_mcnemar_rejects_negative_counts() -> None:
     with pytest.raises(ValueError, match="must not be negative"):
         mcnemar_one_sided(-1, 2)

@@ -1,4 +1,4 @@
-"""The use cases beside a retraining: what each accepts, which bundle a target means, and what each refuses in a line."""
+"""The use cases beside a retraining: what each accepts, which bundle a target means, and the errors of one line."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_target_is_the_run_of_a_failed_attempt(project: Project, examined: lis
         ("models:/hlynr-intercept@champion", "no model has been registered yet"),
     ],
 )
-def test_a_target_that_is_nothing_is_refused(project: Project, target: str, words: str) -> None:
+def test_a_target_that_is_nothing_is_rejected(project: Project, target: str, words: str) -> None:
     with pytest.raises(InputError, match=words) as refusal:
         diagnose(project, target)
     assert str(refusal.value).startswith("TARGET: ")
@@ -168,7 +168,7 @@ def test_a_target_that_is_nothing_is_refused(project: Project, target: str, word
 
 
 @pytest.mark.usefixtures("fetched")
-def test_a_run_that_the_store_does_not_know_is_refused(project: Project) -> None:
+def test_a_run_that_the_store_does_not_know_is_rejected(project: Project) -> None:
     with pytest.raises(InputError, match="TARGET: unknown: is no bundle's folder"):
         diagnose(project, "unknown")
 
@@ -177,7 +177,7 @@ def test_a_run_that_the_store_does_not_know_is_refused(project: Project) -> None
     ("options", "words"),
     [({"episodes": 0}, "--episodes: 0"), ({"episodes": 2001}, "--episodes: 2001"), ({"seed": -1}, "--seed: -1")],
 )
-def test_an_option_that_cannot_be_is_refused(project: Project, options: dict[str, int], words: str) -> None:
+def test_an_option_that_cannot_be_is_rejected(project: Project, options: dict[str, int], words: str) -> None:
     with pytest.raises(InputError, match=words):
         diagnose(project, "nowhere", **options)
 

@@ -92,7 +92,7 @@ def test_everything_is_asked_of_a_network(examine: Callable[..., Diagnosis], tmp
     assert (tmp_path / "outputs" / "diagnose" / "diagnosis.html").stat().st_size > 100_000
 
 
-def test_a_bundle_of_another_scenario_is_refused(examine: Callable[..., Diagnosis], config: Config) -> None:
+def test_a_bundle_of_another_scenario_is_rejected(examine: Callable[..., Diagnosis], config: Config) -> None:
     others = {name: scenario for name, scenario in config.scenarios.items() if name != "reference"}
     with pytest.raises(InputError, match="scenario reference, which this configuration does not have"):
         examine(config.model_copy(update={"scenarios": others}))

@@ -165,7 +165,7 @@ def test_a_number_that_another_process_has_been_given(project: Project, make: Ca
     assert state(project, make(process=os.getpid(), updated=LONG_AGO)) == "lost"
 
 
-def test_a_dead_process_that_nobody_has_buried(
+def test_a_zombie_process_is_dead(
     project: Project, make: Callable[..., TrainingStatus], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(monitor, "SILENCE", 0.0)
@@ -196,7 +196,7 @@ def test_a_training_in_another_process(
 # From MLflow
 
 
-def test_a_recorded_run_tells_what_its_status_told(
+def test_a_recorded_run_shows_what_its_status_showed(
     retraining: RetrainedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = TrainingStatus.read(retraining.outputs / "train" / STATUS)

@@ -90,7 +90,7 @@ def test_resume_begins_a_new_retraining_where_none_was_interrupted(
     assert retraining.begin([project], resume=True).lineage.retraining == 1
 
 
-def test_resume_refuses_a_retraining_begun_under_other_settings(project: Project, left: Lineage) -> None:
+def test_resume_rejects_a_retraining_begun_under_other_settings(project: Project, left: Lineage) -> None:
     changed = Project(project.root, projects.config(projects.OURS, "gate.baseline=0.5"))
     with pytest.raises(InputError, match="the configuration has changed since"):
         retraining.begin([changed], resume=True)

@@ -143,7 +143,7 @@ def test_a_child_that_is_gone_before_it_is_asked_has_crashed(project: Project) -
             processes.converse(process, lineage.start(project.config, project.root), [])
 
 
-def test_a_training_that_somebody_stopped_is_no_result(run: Any, project: Project) -> None:
+def test_a_training_stopped_by_a_signal_is_no_result(run: Any, project: Project) -> None:
     _result(project, interrupted=True)
     with pytest.raises(processes.TrainingCrashedError, match="stopped from outside after 10 timesteps"):
         run("pass")
@@ -173,7 +173,7 @@ def test_an_interrupt_waits_for_the_training_to_stop_by_itself(run: Any, tmp_pat
     assert set(psutil.Process().children()) <= before
 
 
-def test_an_orphan_stops_by_itself_with_nobody_listening(project: Project, tmp_path: Path) -> None:
+def test_a_training_whose_parent_is_gone_stops_by_itself(project: Project, tmp_path: Path) -> None:
     body = f"""
     stopped = []
     signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))

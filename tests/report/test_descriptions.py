@@ -11,7 +11,7 @@ from hlynr.report import descriptions
 REFUSED = samples.retraining(promote=False)
 
 
-def test_a_refused_run() -> None:
+def test_a_rejected_run() -> None:
     words = descriptions.run(REFUSED.train, REFUSED.evaluation, REFUSED.decision, REFUSED.promotion)
     for expected in (
         "**Version 2 was not promoted; version 1 stays champion.**\n\nWhy: significantly_better_than_champion is 0.425",
@@ -72,7 +72,7 @@ def test_a_rollback_names_the_champion() -> None:
     assert descriptions.rolled_back(entry) == "Rolled back on 2025-11-02 03:18 UTC: version 1 is champion again."
 
 
-def test_a_retraining_tells_its_attempts_and_what_came_of_it() -> None:
+def test_a_retraining_lists_its_attempts_and_their_results() -> None:
     attempts = [
         _attempt(1, "hasty", "collapse: success fell to 3 %", failed=True),
         _attempt(2, "default", "healthy: success 94.0 %", failed=False),

@@ -99,7 +99,7 @@ def test_nothing_in_it_executes(folder: Path) -> None:
 # Refusals
 
 
-def test_every_changed_byte_of_the_manifest_is_refused(folder: Path) -> None:
+def test_every_changed_byte_of_the_manifest_is_rejected(folder: Path) -> None:
     whole = (folder / MANIFEST).read_bytes()
     for position in range(0, len(whole), 7):
         changed = bytearray(whole)
@@ -111,7 +111,7 @@ def test_every_changed_byte_of_the_manifest_is_refused(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("position", [0, 8, 20, 5000, -1])
-def test_a_changed_byte_of_the_weights_is_refused(folder: Path, position: int) -> None:
+def test_a_changed_byte_of_the_weights_is_rejected(folder: Path, position: int) -> None:
     content = bytearray((folder / WEIGHTS).read_bytes())
     content[position] ^= 0x10
     (folder / WEIGHTS).write_bytes(content)
@@ -122,7 +122,7 @@ def test_a_changed_byte_of_the_weights_is_refused(folder: Path, position: int) -
     ("key", "value"),
     [("seed", 7), ("timesteps", 1), ("selection_success", 0.99), ("scenario", "hard"), ("algorithm", "recurrent_ppo")],
 )
-def test_a_changed_field_is_refused(folder: Path, key: str, value: object) -> None:
+def test_a_changed_field_is_rejected(folder: Path, key: str, value: object) -> None:
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest[key] = value
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
@@ -150,7 +150,7 @@ def test_a_changed_field_is_refused(folder: Path, key: str, value: object) -> No
         (lambda m: m.pop("network"), "do not fit"),
     ],
 )
-def test_another_version_or_network_is_refused(
+def test_another_version_or_network_is_rejected(
     folder: Path, change: Callable[[dict[str, Any]], object], pattern: str
 ) -> None:
     rewritten(folder, change)
@@ -163,7 +163,7 @@ def test_a_recurrent_bundle_is_no_mlp(tiny: Callable[..., Config], tmp_path: Pat
     refused(tmp_path / "b", "do not fit")
 
 
-def test_truncated_weights_are_refused(folder: Path) -> None:
+def test_truncated_weights_are_rejected(folder: Path) -> None:
     content = (folder / WEIGHTS).read_bytes()
     (folder / WEIGHTS).write_bytes(content[: len(content) // 2])
     refused(folder, "was changed")
@@ -179,7 +179,7 @@ def test_a_missing_file_is_named(folder: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", '"text"', "\x00"])
-def test_a_manifest_that_is_none_is_refused(folder: Path, text: str) -> None:
+def test_a_manifest_that_is_none_is_rejected(folder: Path, text: str) -> None:
     (folder / MANIFEST).write_text(text)
     refused(folder, "not valid JSON|bundle format")
 

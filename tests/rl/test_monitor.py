@@ -51,12 +51,12 @@ def share_with(status: str, runs: list[list[float]], settings: Monitor) -> float
 
 
 @pytest.mark.parametrize("rate", [0.22, 0.50])
-def test_a_flat_run_raises_no_false_alarm(settings: Monitor, rate: float) -> None:
+def test_a_flat_run_raises_no_false_alert(settings: Monitor, rate: float) -> None:
     assert share_with("collapse", drawn([rate] * LENGTH, seed=1), settings) <= 0.01
     assert share_with("abort", drawn([rate] * LENGTH, seed=2), settings) == 0.0
 
 
-def test_false_alarms_stay_rare_with_the_fewest_engagements_allowed(settings: Monitor) -> None:
+def test_false_alerts_stay_rare_with_the_fewest_engagements_allowed(settings: Monitor) -> None:
     assert share_with("collapse", drawn([0.22] * LENGTH, seed=3, episodes=100), settings) <= 0.01
 
 

@@ -210,7 +210,7 @@ def test_an_action_does_not_depend_on_the_batch(tiny: Tiny, algorithm: str, coun
     assert np.ptp(whole, axis=0).min() > 0.1
 
 
-def test_flights_do_not_depend_on_the_batch(tiny: Tiny, algorithm: str) -> None:
+def test_episodes_do_not_depend_on_the_batch(tiny: Tiny, algorithm: str) -> None:
     config = tiny(f"train.algorithm={algorithm}")
     policy = network_policy(config)
     one, other = (

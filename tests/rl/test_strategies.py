@@ -110,7 +110,7 @@ def test_every_strategy_trains_to_its_end(configure: Configure, strategy: str, t
     assert policy.recurrent == (config.train.algorithm == "recurrent_ppo")
 
 
-def test_two_phases_are_seen_in_the_logged_curves(configure: Configure, tmp_path: Path) -> None:
+def test_two_phases_show_in_the_logged_curves(configure: Configure, tmp_path: Path) -> None:
     """Across the boundary, in a training small enough to reach it."""
     small = ("train.n_envs=128", "train.n_steps=32", "train.batch_size=4096", "train.n_epochs=1")
     config = configure("run.strategy=two-phase", *BRIEF, *small, "train.timesteps=221184", "monitor.interval=200000")

@@ -166,7 +166,7 @@ def test_ctrl_c_before_the_first_step_loses_nothing(ppo: Finished, tmp_path: Pat
 # Checkpoints that cannot be gone on from
 
 
-def test_a_checkpoint_of_another_configuration_is_refused(
+def test_a_checkpoint_of_another_configuration_is_rejected(
     ppo: Finished, brief: Callable[..., Config], tmp_path: Path
 ) -> None:
     finish(brief(), tmp_path)
@@ -192,7 +192,9 @@ def test_what_does_not_touch_the_training_may_change(brief: Callable[..., Config
 
 
 @pytest.mark.parametrize("damage", ["truncated", "empty", "text", "other format", "other pickle"])
-def test_a_damaged_checkpoint_is_refused_in_one_line(brief: Callable[..., Config], tmp_path: Path, damage: str) -> None:
+def test_a_damaged_checkpoint_is_rejected_in_one_line(
+    brief: Callable[..., Config], tmp_path: Path, damage: str
+) -> None:
     config = brief("train.timesteps=2048")
     finish(config, tmp_path)
     path = tmp_path / "checkpoints" / checkpoint.FILE
@@ -368,7 +370,7 @@ def test_the_best_checkpoint_is_the_best_not_the_last(
 
 
 @pytest.mark.parametrize("name", ["ppo", "recurrent_ppo"])
-def test_the_bundle_flies_as_its_selection_says(name: str, request: pytest.FixtureRequest) -> None:
+def test_the_bundle_does_as_well_as_in_its_selection(name: str, request: pytest.FixtureRequest) -> None:
     run: Finished = request.getfixturevalue(name)
     config = run.config
     best = max(run.result.evaluations, key=lambda point: (point.success_rate, point.mean_reward, -point.timesteps))
@@ -423,7 +425,7 @@ def test_reward_terms_sum_to_the_logged_episode_reward(brief: Callable[..., Conf
     assert total == pytest.approx(values["rollout/ep_rew_mean"], abs=1e-6)
 
 
-def test_progress_is_told_once_per_rollout(ppo: Finished) -> None:
+def test_progress_is_reported_once_per_rollout(ppo: Finished) -> None:
     seen = ppo.witness.progress_seen
     assert [progress.timesteps for progress in seen] == [1024 * k for k in range(8)]
     assert {progress.budget for progress in seen} == {8192}

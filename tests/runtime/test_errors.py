@@ -1,6 +1,6 @@
 """Which errors of libraries a user can remove the cause of, and the line that names it.
 
-What has no class is told apart by its message: those tests fail where another version of the library words it otherwise.
+What has no class is recognised by its message: those tests fail where a library words it differently.
 """
 
 import errno
@@ -58,7 +58,7 @@ def test_a_user_error_stays_what_it_is() -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EACCES, errno.EROFS, errno.EMFILE])
-def test_what_the_operating_system_refuses(number: int) -> None:
+def test_errors_of_the_operating_system(number: int) -> None:
     assert line(raising(OSError(number, os.strerror(number), "x.pt"))) == f"x.pt: {os.strerror(number)}"
     assert line(raising(OSError(number, os.strerror(number)))) == os.strerror(number)
 

@@ -12,7 +12,7 @@ def _axial(*overrides: str, ticks: int = 300) -> tuple[Arena, np.ndarray, np.nda
     return arena, sizes, np.array([state["fuel"] for state in states])
 
 
-def test_free_flight_is_a_parabola():
+def test_motion_without_forces_but_gravity_is_a_parabola():
     arena = Arena("reference", *QUIET, *STEADY, "sim.gravity=9.81", episodes=range(50))
     pos, vel = arena.state["own_pos"].copy(), arena.state["own_vel"].copy()
     target, speed = arena.state["target_pos"].copy(), arena.state["target_vel"].copy()

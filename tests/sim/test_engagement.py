@@ -184,7 +184,7 @@ def test_minimum_distance_is_the_true_minimum():
         assert found == pytest.approx(fine, abs=2e-3)
 
 
-def test_a_fast_pass_between_two_ticks_is_seen():
+def test_a_fast_pass_between_two_ticks_is_detected():
     """Head on at 1,000 m/s with ticks of 0.05 s, 50 m each: sampling at the ticks would miss a radius of 1 m."""
     fast = ("target.speed=[1000, 1000]", "sim.dt=0.05", "capture_radius=1")
     state = Arena("reference", *QUIET, *COLLINEAR, *fast).finish()

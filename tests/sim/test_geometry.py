@@ -51,7 +51,7 @@ def test_frame_of_nothing_is_the_inertial_one():
     np.testing.assert_array_equal(line_of_sight_frame(0.0, 0.0, 0.0), np.eye(3))
 
 
-def test_frame_turns_with_the_scene():
+def test_the_frame_rotates_with_the_scene():
     """Components seen through the frame do not depend on the azimuth: what makes the policy blind to it."""
     for vector, other, angle in zip(RANDOM, RANDOM[::-1], np.linspace(0, 6, len(RANDOM)), strict=True):
         turn = np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0], [0, 0, 1]])

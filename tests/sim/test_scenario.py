@@ -166,7 +166,7 @@ def test_launch_is_never_below_the_lowest_elevation():
     assert 0.2 < np.mean(elevation < 10.0 + 1e-9) < 0.8
 
 
-def test_an_engagement_starts_with_nothing_seen_and_full_fuel(spawned):
+def test_an_engagement_starts_with_no_detection_and_full_fuel(spawned):
     state = spawned.state
     np.testing.assert_array_equal(state["own_pos"][:, :2], 0.0)
     np.testing.assert_array_equal(state["own_pos"][:, 2], spawned.scenario.interceptor.launch_height)

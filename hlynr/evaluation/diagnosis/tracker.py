@@ -154,7 +154,7 @@ def _nis(recording: Recording) -> np.ndarray:
 
 
 def _nees(recording: Recording, delay: int) -> list[np.ndarray]:
-    """After each scan that most engagements live to see, of those that do, (M,). The track is ``delay`` scans behind."""
+    """After each scan that most engagements reach, of those that do, (M,). The track is ``delay`` scans behind."""
     track, truth = recording.states[1 + delay :], recording.states[1 : len(recording.states) - delay]
     position, velocity = truth["target_pos"] - track["track_pos"], truth["target_vel"] - track["track_vel"]
     p00, p01, p11 = track["p00"], track["p01"], track["p11"]

@@ -139,7 +139,7 @@ def test_an_interrupt_lets_the_running_ones_stop_and_starts_no_other(complete: R
     assert set(psutil.Process().children()) <= before
 
 
-def test_a_killed_study_leaves_no_orphans(runs: list[Assignment], command: Callable[[str], list[str]]) -> None:
+def test_a_killed_study_leaves_no_processes(runs: list[Assignment], command: Callable[[str], list[str]]) -> None:
     body = "(run.out / 'process').write_text(str(os.getpid())); time.sleep(60)"
     parent = (
         "import json, sys\n"

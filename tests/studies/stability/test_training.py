@@ -97,7 +97,7 @@ def test_only_a_finished_training_with_its_own_bundle_counts(conclude: Any, chan
         conclude(stability_samples.result(**changes))
 
 
-def test_not_a_number_in_a_weight_is_an_alarm_although_no_evaluation_shows_it(config: Config) -> None:
+def test_not_a_number_in_a_weight_is_an_alert_although_no_evaluation_shows_it(config: Config) -> None:
     verdict = stability_samples.result().verdict.model_copy(update={"status": "nan", "at_timesteps": 77})
     assert first_alerts(stability_samples.result(verdict=verdict), config.monitor)["nan"] == 77
 

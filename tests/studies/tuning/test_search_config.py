@@ -71,7 +71,7 @@ def test_an_empty_space_is_an_error() -> None:
         search_config.load(searches.FILE, emptied)
 
 
-def test_the_command_refuses_and_writes_nothing(tmp_path: Path) -> None:
+def test_the_command_rejects_and_writes_nothing(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_text(FILE.read_text())
     done = projects.run(tmp_path, "hlynr", "tune", "--set", "tune.space.batch_size.choices=[1024, 65536]")
     assert (done.returncode, done.stdout) == (2, "")
