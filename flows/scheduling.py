@@ -33,7 +33,7 @@ LEASE = 60.0
 RETRY = 2.0
 """[s] between two tries to get slot or lock."""
 WAITING = "AwaitingGpu"
-WORKER = "HLYNR_WORKER"
+WORKER_VARIABLE = "HLYNR_WORKER"
 """Environment variable with the process id of the worker, which is the parent of each of its runs."""
 
 
@@ -130,6 +130,6 @@ def end_with_worker() -> None:
 
     Otherwise a run whose worker was killed would go on where it can no longer be cancelled.
     """
-    worker = os.environ.get(WORKER)
+    worker = os.environ.get(WORKER_VARIABLE)
     if worker is not None and threading.current_thread() is threading.main_thread():
         parent.end_with(int(worker))

@@ -12,14 +12,14 @@ from hlynr.records.tuning import TuneRecord
 from hlynr.runtime.errors import as_user_error
 from hlynr.studies.tuning import search_config
 
-WORKER = "tune-worker/tune-worker"
+DEPLOYMENT = "tune-worker/tune-worker"
 """Flow and deployment as `deploy` creates it, of which `tune` starts runs."""
 
 
 @task(name="start workers", cache_policy=NO_CACHE)
 def start_workers(parameters: dict[str, object], count: int) -> list[str]:
     """Queue runs of the deployment in its work pool; each joins the study when a worker takes it."""
-    runs = [run_deployment(WORKER, parameters=parameters, timeout=0) for _ in range(count)]
+    runs = [run_deployment(DEPLOYMENT, parameters=parameters, timeout=0) for _ in range(count)]
     return [str(run.id) for run in runs]  # type: ignore[union-attr]  # no coroutine, as this is synchronous
 
 
@@ -51,9 +51,7 @@ def tune(
     `tune.storage` must then be on PostgreSQL, which all of them reach.
     """
     overrides = overrides or []
-    searched = search_config.load(
-        Path(root, params_file), overrides
-    )  # invalid settings are reported before anything is queued
+    searched = search_config.load(Path(root, params_file), overrides)
     if remote:
         from hlynr.studies.tuning import optuna_study
 
@@ -85,5 +83,5 @@ def deploy(pool: str, root: str = ".") -> None:
     """Let the workers of a work pool take runs of `tune_worker`, in the checkout at ``root`` of each machine."""
     source = tune_worker.from_source(source=str(Path(root).resolve()), entrypoint="flows/tune.py:tune_worker")
     source.deploy(  # type: ignore[union-attr]  # no coroutine, as this is synchronous
-        name=WORKER.partition("/")[2], work_pool_name=pool, print_next_steps=False, ignore_warnings=True
+        name=DEPLOYMENT.partition("/")[2], work_pool_name=pool, print_next_steps=False, ignore_warnings=True
     )

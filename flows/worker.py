@@ -9,7 +9,7 @@ import os
 import sys
 
 from flows import deploy
-from flows.scheduling import WORKER
+from flows.scheduling import WORKER_VARIABLE
 from hlynr.runtime.errors import exit_code
 
 
@@ -17,7 +17,7 @@ def main() -> None:
     """Become the worker."""
     name, root, params_file = sys.argv[1:]
     config = deploy.main(root, params_file)
-    os.environ[WORKER] = str(os.getpid())  # which stays the same below
+    os.environ[WORKER_VARIABLE] = str(os.getpid())  # which stays the same below
     prefect = [sys.executable, "-m", "prefect", "worker", "start"]
     os.execv(sys.executable, [*prefect, "--pool", config.service.pool, "--type", "process", "--name", name])
 
