@@ -33,8 +33,10 @@ def summarise(results: EpisodeResults, config: Config, scenario: str, *, policy:
         mean_reward=float(results.reward.mean()),
         mean_final_distance=float(results.final_distance.mean()),
         miss_distance_quantiles={str(q): float(np.percentile(results.miss_distance, q)) for q in QUANTILES},
-        outcomes={name: int((results.outcome == code).sum()) for code, name in enumerate(OUTCOMES) if code != RUNNING},
-        mean_fuel_left=float(results.fuel.mean()),
+        outcomes={
+            name: int((results.final["outcome"] == code).sum()) for code, name in enumerate(OUTCOMES) if code != RUNNING
+        },
+        mean_fuel_left=float(results.final["fuel"].mean()),
         mean_time_to_intercept=float(results.seconds[success].mean()) if wins else None,
         mean_episode_seconds=float(results.seconds.mean()),
         reward_terms={term: float(results.terms[:, k].mean()) for k, term in enumerate(TERMS)},
@@ -47,10 +49,10 @@ def _slices(results: EpisodeResults, config: Config, scenario: str) -> dict[str,
     settings = config.scenarios[scenario]
     near, far = (settings.spawn.range * (1 + sign * settings.spawn.range_spread) for sign in (-1, 1))
     sliced = {
-        "range": (results.range, (near, far)),
-        "azimuth": (np.degrees(results.azimuth), (0.0, 360.0)),
-        "elevation": (np.degrees(results.elevation), settings.spawn.elevation),
-        "target_speed": (results.target_speed, settings.target.speed),
+        "range": (results.final["spawn_range"], (near, far)),
+        "azimuth": (np.degrees(results.final["spawn_azimuth"]), (0.0, 360.0)),
+        "elevation": (np.degrees(results.final["spawn_elevation"]), settings.spawn.elevation),
+        "target_speed": (results.final["target_speed"], settings.target.speed),
     }
     return {name: _parts(values, bounds, results.success, config) for name, (values, bounds) in sliced.items()}
 

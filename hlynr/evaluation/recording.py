@@ -12,8 +12,8 @@ import numpy as np
 
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.reward import TERMS
-from hlynr.evaluation.rollout import timesteps
-from hlynr.sim.state import INTERCEPT, OUTCOMES, RUNNING, track_position
+from hlynr.evaluation.rollout import EpisodeResults, timesteps
+from hlynr.sim.state import OUTCOMES, RUNNING, track_position
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -81,7 +81,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True)
-class Recording:
+class Recording(EpisodeResults):
     """N engagements over the T timesteps of the longest; what had ended repeats its last state without a reward."""
 
     policy: str
@@ -91,33 +91,11 @@ class Recording:
     """(T, N, SIZE) float32."""
     actions: np.ndarray
     """(T, N, 3), in the line-of-sight frame."""
-    terms: np.ndarray
-    """(N, len(TERMS)) sums of the scaled reward terms."""
-    dt: float
 
     @property
     def running(self) -> np.ndarray:
         """(T, N) bool: whether the engagement was still running when the timestep began."""
         return np.asarray(self.states["outcome"][:-1] == RUNNING)
-
-    @property
-    def final(self) -> np.ndarray:
-        """(N,) of `hlynr.sim.state.STATE`."""
-        return np.asarray(self.states[-1])
-
-    @property
-    def success(self) -> np.ndarray:
-        """(N,) bool."""
-        return np.asarray(self.final["outcome"] == INTERCEPT)
-
-    @property
-    def success_rate(self) -> float:
-        return float(self.success.mean())
-
-    @property
-    def reward(self) -> np.ndarray:
-        """(N,) undiscounted."""
-        return np.asarray(self.terms.sum(axis=1))
 
     @cached_property
     def distance(self) -> np.ndarray:
@@ -161,6 +139,7 @@ def record(policy: Policy, setup: Setup, *, omniscient: bool = False, limit: int
     return Recording(
         policy=policy.name,
         states=np.stack(states),
+        final=states[-1],
         observations=np.stack(observations),
         actions=np.stack(actions),
         terms=terms,

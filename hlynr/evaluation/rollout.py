@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,36 +19,43 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class EpisodeResults:
-    """Results of N engagements; every array has N rows, in the order of the episode numbers."""
+    """The ends of N engagements, in the order of the episode numbers."""
 
-    outcome: np.ndarray
-    """Codes of `hlynr.sim.state.OUTCOMES`."""
-    miss_distance: np.ndarray
-    """Minimum over the episode [m]."""
-    final_distance: np.ndarray
-    """At the end of the episode [m]."""
+    final: np.ndarray
+    """(N,) of `hlynr.sim.state.STATE`."""
     terms: np.ndarray
     """(N, len(TERMS)) sums of the scaled reward terms."""
-    fuel: np.ndarray
-    """Remaining fraction."""
-    seconds: np.ndarray
-    first_detection: np.ndarray
-    """[s]; NaN where there was none."""
-    range: np.ndarray
-    azimuth: np.ndarray
-    elevation: np.ndarray
-    """Of the spawn [m], [rad], [rad]."""
-    target_speed: np.ndarray
+    dt: float
+    """[s] of a tick."""
 
     @property
     def success(self) -> np.ndarray:
         """(N,) bool."""
-        return np.asarray(self.outcome == INTERCEPT)
+        return np.asarray(self.final["outcome"] == INTERCEPT)
+
+    @property
+    def success_rate(self) -> float:
+        return float(self.success.mean())
 
     @property
     def reward(self) -> np.ndarray:
         """(N,) undiscounted."""
         return np.asarray(self.terms.sum(axis=1))
+
+    @property
+    def miss_distance(self) -> np.ndarray:
+        """Minimum over the episode, (N,) [m]."""
+        return np.array(self.final["min_distance"])
+
+    @property
+    def final_distance(self) -> np.ndarray:
+        """At the end of the episode, (N,) [m]."""
+        return np.asarray(np.linalg.norm(self.final["target_pos"] - self.final["own_pos"], axis=1))
+
+    @property
+    def seconds(self) -> np.ndarray:
+        """Duration of the episode, (N,)."""
+        return np.asarray(self.final["tick"] * self.dt)
 
 
 def run_episodes(
@@ -62,22 +69,24 @@ def run_episodes(
     omniscient: bool = False,
 ) -> EpisodeResults:
     """Run episodes 0 .. ``episodes`` - 1 of ``seed``, ``batch_size`` at a time; the results do not depend on it."""
-    parts = [
+    batches = [
         _run_batch(policy, config, scenario, seed, np.arange(first, min(first + batch_size, episodes)), omniscient)
         for first in range(0, episodes, batch_size)
     ]
-    return EpisodeResults(*(np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(EpisodeResults)))
+    final, terms = map(np.concatenate, zip(*batches, strict=True))
+    return EpisodeResults(final, terms, config.sim.dt)
 
 
 def _run_batch(
     policy: Policy, config: Config, scenario: str, seed: int, episodes: np.ndarray, omniscient: bool
-) -> EpisodeResults:
+) -> tuple[np.ndarray, np.ndarray]:
+    """Final states and sums of the reward terms."""
     batch = EngagementBatch(config, scenario, count=len(episodes), seed=seed, omniscient=omniscient)
     batch.start(np.arange(len(episodes)), episodes)
     terms = np.zeros((len(episodes), len(TERMS)))
     for _, _, rewards in timesteps(policy, batch):
         terms += rewards
-    return _ended(batch, terms)
+    return batch.state, terms
 
 
 def timesteps(policy: Policy, batch: EngagementBatch) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -97,21 +106,3 @@ def timesteps(policy: Policy, batch: EngagementBatch) -> Iterator[tuple[np.ndarr
         rewards = batch.step(action)
         first = np.zeros(len(first), dtype=bool)
         yield observation, action, rewards
-
-
-def _ended(batch: EngagementBatch, terms: np.ndarray) -> EpisodeResults:
-    state, dt = batch.state, float(batch.params["dt"][0])
-    detected = state["first_detection_tick"]
-    return EpisodeResults(
-        outcome=state["outcome"].copy(),
-        miss_distance=state["min_distance"].copy(),
-        final_distance=np.linalg.norm(state["target_pos"] - state["own_pos"], axis=1),
-        terms=terms,
-        fuel=state["fuel"].copy(),
-        seconds=state["tick"] * dt,
-        first_detection=np.where(detected >= 0, detected * dt, np.nan),
-        range=state["spawn_range"].copy(),
-        azimuth=state["spawn_azimuth"].copy(),
-        elevation=state["spawn_elevation"].copy(),
-        target_speed=state["target_speed"].copy(),
-    )

@@ -35,8 +35,8 @@ def results(config: Config) -> list[EpisodeResults]:
     ]
 
 
-def term(flight: EpisodeResults, name: str) -> np.ndarray:
-    return flight.terms[:, TERMS.index(name)]
+def term(found: EpisodeResults, name: str) -> np.ndarray:
+    return found.terms[:, TERMS.index(name)]
 
 
 @pytest.mark.parametrize(
@@ -54,31 +54,31 @@ def test_terms_stay_within_their_scales(
     config: Config, results: list[EpisodeResults], name: str, low: int, high: int
 ) -> None:
     scale = getattr(config.reward, name)
-    for flight in results:
-        assert term(flight, name).min() >= low * scale - 1e-12
-        assert term(flight, name).max() <= high * scale + 1e-12
+    for found in results:
+        assert term(found, name).min() >= low * scale - 1e-12
+        assert term(found, name).max() <= high * scale + 1e-12
 
 
 def test_the_outcome_pays_once(config: Config, results: list[EpisodeResults]) -> None:
-    for flight in results:
-        np.testing.assert_array_equal(term(flight, "intercept"), config.reward.intercept * flight.success)
-        np.testing.assert_array_equal(term(flight, "miss"), -config.reward.miss * ~flight.success)
+    for found in results:
+        np.testing.assert_array_equal(term(found, "intercept"), config.reward.intercept * found.success)
+        np.testing.assert_array_equal(term(found, "miss"), -config.reward.miss * ~found.success)
 
 
 def test_terms_are_what_they_say(config: Config, results: list[EpisodeResults]) -> None:
     reward = config.reward
-    for flight in results:
-        np.testing.assert_allclose(term(flight, "effort"), -reward.effort * (1.0 - flight.fuel), atol=1e-12)
-        share = np.minimum(flight.miss_distance / reward.precision_range, 1.0)
-        np.testing.assert_allclose(term(flight, "precision"), -reward.precision * share, atol=1e-12)
-        np.testing.assert_allclose(flight.reward, flight.terms.sum(axis=1), atol=1e-12)
-        detected = np.isfinite(flight.first_detection)
-        np.testing.assert_array_equal(term(flight, "tracking") > 0.0, detected)
+    for found in results:
+        np.testing.assert_allclose(term(found, "effort"), -reward.effort * (1.0 - found.final["fuel"]), atol=1e-12)
+        share = np.minimum(found.miss_distance / reward.precision_range, 1.0)
+        np.testing.assert_allclose(term(found, "precision"), -reward.precision * share, atol=1e-12)
+        np.testing.assert_allclose(found.reward, found.terms.sum(axis=1), atol=1e-12)
+        detected = found.final["first_detection_tick"] >= 0
+        np.testing.assert_array_equal(term(found, "tracking") > 0.0, detected)
 
 
 def test_the_worst_intercept_is_worth_more_than_the_best_miss(config: Config, results: list[EpisodeResults]) -> None:
-    worst = min(flight.reward[flight.success].min() for flight in results if flight.success.any())
-    best = max(flight.reward[~flight.success].max() for flight in results if not flight.success.all())
+    worst = min(found.reward[found.success].min() for found in results if found.success.any())
+    best = max(found.reward[~found.success].max() for found in results if not found.success.all())
     assert worst > best
     reward = config.reward
     assert worst >= reward.intercept - reward.precision - reward.effort
@@ -89,9 +89,9 @@ def test_a_time_out_costs_as_much_as_any_other_miss(configure: Callable[..., Con
     hurried = configure("scenarios.reference.time_limit=5.0")
     slow = results_of(hurried, "zero")
     other = results_of(configure(), "zero")
-    ended = slow.outcome == TIMEOUT
+    ended = slow.final["outcome"] == TIMEOUT
     assert ended.sum() > 100
-    assert set(np.unique(other.outcome)) <= {GROUND, TARGET_IMPACT, INTERCEPT}
+    assert set(np.unique(other.final["outcome"])) <= {GROUND, TARGET_IMPACT, INTERCEPT}
     np.testing.assert_array_equal(term(slow, "miss")[ended], -hurried.reward.miss)
     np.testing.assert_array_equal(term(other, "miss")[~other.success], -hurried.reward.miss)
 

@@ -63,8 +63,8 @@ def test_baselines_meet_the_same_engagements(judged: tuple[EvaluationReport, dic
     assert set(results) == {"policy", *BASELINES}
     for name in BASELINES:
         assert report.baselines[name].seed == report.heldout.seed
-        np.testing.assert_array_equal(results[name].range, results["policy"].range)
-        np.testing.assert_array_equal(results[name].azimuth, results["policy"].azimuth)
+        np.testing.assert_array_equal(results[name].final["spawn_range"], results["policy"].final["spawn_range"])
+        np.testing.assert_array_equal(results[name].final["spawn_azimuth"], results["policy"].final["spawn_azimuth"])
 
 
 def test_a_law_judged_as_a_policy_equals_itself_as_a_baseline(

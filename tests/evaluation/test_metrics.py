@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,9 +46,9 @@ def test_means_and_interval(report: PolicyReport, results: EpisodeResults, confi
     assert report.success_rate_ci == wilson_interval(wins, 500, config.gate.confidence)
     assert report.mean_reward == pytest.approx(results.terms.sum() / 500)
     assert report.mean_final_distance == pytest.approx(results.final_distance.mean())
-    assert report.mean_fuel_left == pytest.approx(results.fuel.mean())
+    assert report.mean_fuel_left == pytest.approx(results.final["fuel"].mean())
     assert report.mean_episode_seconds == pytest.approx(results.seconds.mean())
-    assert report.mean_time_to_intercept == pytest.approx(results.seconds[results.outcome == INTERCEPT].mean())
+    assert report.mean_time_to_intercept == pytest.approx(results.seconds[results.final["outcome"] == INTERCEPT].mean())
     assert (report.policy, report.scenario, report.seed) == ("pn", "reference", 17)
     assert report.capture_radius == config.scenarios["reference"].capture_radius
 
@@ -55,6 +56,12 @@ def test_means_and_interval(report: PolicyReport, results: EpisodeResults, confi
 def test_reward_terms_sum_to_the_mean_reward(report: PolicyReport) -> None:
     assert tuple(report.reward_terms) == TERMS
     assert sum(report.reward_terms.values()) == pytest.approx(report.mean_reward)
+
+
+def altered(results: EpisodeResults, column: str, values: Any) -> EpisodeResults:
+    final = results.final.copy()
+    final[column] = values
+    return replace(results, final=final)
 
 
 def test_quantiles_are_ordered(report: PolicyReport, results: EpisodeResults) -> None:
@@ -74,7 +81,8 @@ def test_slices_partition_the_engagements(
     for left, right in pairwise(parts):
         assert left.high == right.low
         assert right.high - right.low == pytest.approx(left.high - left.low)
-    values = getattr(results, name) if name in ("range", "target_speed") else np.degrees(getattr(results, name))
+    values = results.final["target_speed" if name == "target_speed" else f"spawn_{name}"]
+    values = np.degrees(values) if name in ("azimuth", "elevation") else values
     assert parts[0].low <= values.min()
     assert values.max() <= parts[-1].high
     for part in parts:
@@ -88,20 +96,20 @@ def test_slices_partition_the_engagements(
 def test_values_on_the_outer_edges_are_counted(results: EpisodeResults, config: Config) -> None:
     spawn = config.scenarios["reference"].spawn
     edges = np.where(np.arange(500) % 2, spawn.range * (1 - spawn.range_spread), spawn.range * (1 + spawn.range_spread))
-    parts = summary(replace(results, range=edges), config).slices["range"]
+    parts = summary(altered(results, "spawn_range", edges), config).slices["range"]
     assert (parts[0].episodes, parts[-1].episodes) == (250, 250)
 
 
 def test_an_empty_slice_and_a_quantity_without_range(results: EpisodeResults, configure: Callable[..., Config]) -> None:
     fixed = configure("scenarios.reference.target.speed=[200.0, 200.0]", "evaluation.slices=4")
-    parts = summary(replace(results, target_speed=np.full(500, 200.0)), fixed).slices["target_speed"]
+    parts = summary(altered(results, "target_speed", 200.0), fixed).slices["target_speed"]
     assert [part.episodes for part in parts] == [0, 0, 0, 500]
     assert parts[0].success_rate == 0.0
     assert parts[0].success_rate_ci == (0.0, 1.0)
 
 
 def test_no_intercept_has_no_time_to_intercept(results: EpisodeResults, config: Config) -> None:
-    none = summary(replace(results, outcome=np.full(500, TARGET_IMPACT)), config)
+    none = summary(altered(results, "outcome", TARGET_IMPACT), config)
     assert none.mean_time_to_intercept is None
     assert none.success_rate == 0.0
     assert none.success_rate_ci[0] == 0.0

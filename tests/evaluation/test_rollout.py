@@ -51,9 +51,9 @@ def test_rows_are_the_episodes_in_order(config: Config) -> None:
     results = run_episodes(Counting(), config, "reference", seed=3, episodes=10, batch_size=4)
     batch = EngagementBatch(config, "reference", count=10, seed=3)
     batch.start(np.arange(10), np.arange(10))
-    np.testing.assert_array_equal(results.range, batch.state["spawn_range"])
-    np.testing.assert_array_equal(results.azimuth, batch.state["spawn_azimuth"])
-    np.testing.assert_array_equal(results.target_speed, batch.state["target_speed"])
+    np.testing.assert_array_equal(results.final["spawn_range"], batch.state["spawn_range"])
+    np.testing.assert_array_equal(results.final["spawn_azimuth"], batch.state["spawn_azimuth"])
+    np.testing.assert_array_equal(results.final["target_speed"], batch.state["target_speed"])
 
 
 def test_figures_are_consistent(config: Config) -> None:
@@ -61,12 +61,12 @@ def test_figures_are_consistent(config: Config) -> None:
     radius = config.scenarios["reference"].capture_radius
     np.testing.assert_array_equal(results.success, results.miss_distance <= radius)
     assert (results.final_distance >= results.miss_distance - 1e-6).all()
-    assert ((results.fuel >= 0.0) & (results.fuel <= 1.0)).all()
+    assert ((results.final["fuel"] >= 0.0) & (results.final["fuel"] <= 1.0)).all()
     assert (results.seconds <= config.scenarios["reference"].time_limit + 1e-9).all()
-    seen = np.isfinite(results.first_detection)
-    assert 0.5 < seen.mean() <= 1.0
-    assert (results.first_detection[seen] <= results.seconds[seen]).all()
-    assert not (results.outcome == OUTCOMES.index("running")).any()
+    first = results.final["first_detection_tick"]
+    assert 0.5 < (first >= 0).mean() <= 1.0
+    assert (first <= results.final["tick"]).all()
+    assert not (results.final["outcome"] == OUTCOMES.index("running")).any()
 
 
 def test_another_seed_is_another_set_of_engagements(config: Config) -> None:
@@ -74,7 +74,7 @@ def test_another_seed_is_another_set_of_engagements(config: Config) -> None:
         run_episodes(law("zero", config, "reference"), config, "reference", seed=seed, episodes=50, batch_size=50)
         for seed in (1, 2)
     )
-    assert not np.intersect1d(one.range, other.range).size
+    assert not np.intersect1d(one.final["spawn_range"], other.final["spawn_range"]).size
 
 
 def test_the_blind_law_commands_in_inertial_axes(configure: Callable[..., Config]) -> None:
@@ -94,7 +94,7 @@ def test_a_recording_has_the_results_of_the_same_episodes(config: Config, name: 
     for episode in (7, 2, 11):
         path = recording.trajectory(episode)
         assert (path.policy, path.episode) == (name, episode)
-        assert path.outcome == OUTCOMES[results.outcome[episode]]
+        assert path.outcome == OUTCOMES[results.final["outcome"][episode]]
         assert path.miss_distance == results.miss_distance[episode]
         assert path.time[-1] == pytest.approx(results.seconds[episode])
         assert len(path.time) == len(path.target) == len(path.own) == len(path.estimate)

@@ -355,7 +355,8 @@ def test_the_best_checkpoint_is_the_best_not_the_last(
         results = original(policy, *args, **kwargs)
         rate = rates[len(seen)]
         seen.append({name: tensor.clone() for name, tensor in policy._network.state_dict().items()})
-        results.outcome[:] = np.where(np.arange(len(results.outcome)) < rate * len(results.outcome), 1, 2)
+        outcome = results.final["outcome"]
+        outcome[:] = np.where(np.arange(len(outcome)) < rate * len(outcome), 1, 2)
         return results
 
     monkeypatch.setattr(callbacks, "run_episodes", told)

@@ -264,7 +264,7 @@ def test_ranking_counts_pairs(reward: list[float], success: list[bool], expected
 def test_a_recording_has_the_results_of_the_rollout(setup: Setup, pn: Policy) -> None:
     recording = record(pn, setup)
     results = run_episodes(pn, setup.config, "reference", seed=9, episodes=EPISODES, batch_size=EPISODES)
-    np.testing.assert_array_equal(recording.final["outcome"], results.outcome)
+    np.testing.assert_array_equal(recording.final["outcome"], results.final["outcome"])
     np.testing.assert_array_equal(recording.terms, results.terms)
     np.testing.assert_array_equal(recording.distance[-1], results.final_distance)
     assert (recording.running.sum(axis=0) * 0.1 >= results.seconds - 1e-9).all()
