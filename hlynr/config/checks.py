@@ -17,19 +17,7 @@ from hlynr.runtime.suggestions import not_one_of
 
 if TYPE_CHECKING:
     from hlynr.config.scenarios import Scenario
-    from hlynr.config.sections import (
-        Evaluation,
-        Gate,
-        Monitor,
-        Retrain,
-        Run,
-        Sim,
-        Stability,
-        Strategy,
-        Train,
-        Tune,
-    )
-
+    from hlynr.config.sections import Evaluation, Gate, Monitor, Retrain, Run, Sim, Stability, Strategy, Train, Tune
 
 HORIZON_FRACTION = 1 / 5
 """Least part of the time limit that the discount must see; gamma 0.99 at 100 Hz is one second."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import suppress
 from typing import Any
 
 from ruamel.yaml import YAML
@@ -51,6 +52,9 @@ def dump(tree: Any) -> str:
     return out.getvalue()
 
 
+_TEXT, _INTEGER, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int", "float"))
+
+
 class _Composer(Composer):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.parser.peek_event()
@@ -64,7 +68,7 @@ class _Constructor(SafeConstructor):
         for key, _ in node.value:
             if not isinstance(key, ScalarNode):
                 raise _error("a key must be a word", key.start_mark)
-            key.tag = "tag:yaml.org,2002:str"  # as written: the key 1 and the key "1" are one key
+            key.tag = _TEXT  # as written: the key 1 and the key "1" are one key
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Node) -> str:
@@ -73,28 +77,22 @@ class _Constructor(SafeConstructor):
             raise _error("half a surrogate pair is no text", node.start_mark)
         return text
 
-    def integer(self, node: ScalarNode) -> int | float | str:
-        text = self.construct_scalar(node)
-        if not re.fullmatch(r"[-+]?(0|[1-9][0-9_]*)", text):
-            return text
-        digits = text.replace("_", "")
-        # Python refuses to convert thousands of digits; what is too large for a float is too large for any setting.
-        return int(digits) if len(digits) <= 300 else float(digits)
-
-    def real(self, node: ScalarNode) -> float | str:
+    def construct_number(self, node: ScalarNode) -> int | float | str:
+        """Text where ruamel or Python have another opinion of a number than a person: 0x10, 010, thousands of digits."""
         text = self.construct_scalar(node)
         digits = text.replace("_", "").lower()
-        try:
-            return float(digits.replace(".inf", "inf").replace(".nan", "nan")) + 0.0  # makes -0.0 the zero it equals
-        except ValueError:
-            return text
+        with suppress(ValueError):
+            if re.fullmatch(r"[-+]?(0|[1-9][0-9_]*)", text):
+                return int(digits)
+            if node.tag == _FLOAT:
+                return float(digits.replace(".inf", "inf").replace(".nan", "nan")) + 0.0  # -0.0 is the zero it equals
+        return text
 
 
-_TAG = "tag:yaml.org,2002:"
-_Constructor.add_constructor(f"{_TAG}int", _Constructor.integer)
-_Constructor.add_constructor(f"{_TAG}float", _Constructor.real)
-_Constructor.add_constructor(f"{_TAG}timestamp", _Constructor.construct_scalar)
-_Constructor.add_constructor(None, _Constructor.construct_scalar)
+_Constructor.add_constructor(_INTEGER, _Constructor.construct_number)
+_Constructor.add_constructor(_FLOAT, _Constructor.construct_number)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_scalar)
+_Constructor.add_constructor(None, _Constructor.construct_scalar)  # all else
 
 
 def _yaml() -> YAML:
