@@ -60,6 +60,8 @@ class _Composer(Composer):
         event = self.parser.peek_event()
         if event.anchor or getattr(event, "tag", None):
             raise _error("anchors, aliases and tags are not allowed", event.start_mark)
+        if self.depth >= DEPTH_LIMIT:
+            raise _error(f"nested more than {DEPTH_LIMIT} levels deep", event.start_mark)
         return super().compose_node(parent, index)
 
 
@@ -78,7 +80,7 @@ class _Constructor(SafeConstructor):
         return text
 
     def construct_number(self, node: ScalarNode) -> int | float | str:
-        """Text where ruamel or Python have another opinion of a number than a person: 0x10, 010, thousands of digits."""
+        """Text where it is no decimal number, like 0x10 and 010, or has too many digits for Python."""
         text = self.construct_scalar(node)
         digits = text.replace("_", "").lower()
         with suppress(ValueError):
@@ -98,7 +100,6 @@ _Constructor.add_constructor(None, _Constructor.construct_scalar)  # all else
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
     yaml.Composer, yaml.Constructor = _Composer, _Constructor
-    yaml.max_depth = DEPTH_LIMIT
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     yaml.representer.ignore_aliases = lambda _: True
