@@ -1,4 +1,4 @@
-"""Looking in at a training from outside: where its status is to be found, and whether anybody still trains."""
+"""Watching a training from another process: where its status is, and whether its process still runs."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ def begun(project: Project, given: Lineage | None, out: Path) -> Lineage | None:
 
 
 def _interrupted(projects: Sequence[Project], decided: set[str]) -> tuple[Lineage, tuple[Attempt, ...]] | None:
-    """The current attempt of a retraining without a decision, and those before it; None if there is no such retraining."""
+    """The current attempt of a retraining without a decision, and those before it; None if there is none."""
     earlier = plan.earlier(projects[0])
     if earlier and earlier[-1].lineage.retraining_id in decided:
         earlier = ()

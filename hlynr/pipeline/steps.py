@@ -200,8 +200,8 @@ def conclude(
             "report/success_rate": report.report.success_rate,
             **tracking_metrics.prefixed("heldout", tracking_metrics.merits(report.heldout)),
         }
-        told = descriptions.retraining(attempts, promotion, decision, report)
-        runs.conclude_retraining(opened, result.lineage.mlflow_parent_run_id, promotion.action, figures, told)
+        description = descriptions.retraining(attempts, promotion, decision, report)
+        runs.conclude_retraining(opened, result.lineage.mlflow_parent_run_id, promotion.action, figures, description)
     return record
 
 
@@ -253,8 +253,8 @@ def reported_retraining(project: Project, lineage: Lineage) -> AbstractContextMa
     from hlynr.ops.tracking import runs, store
 
     opened = store.open_store(project.config, project.root)
-    told, own = "Ended without a decision", PlanFailedError
-    return runs.closed_on_error(opened, [lineage.mlflow_parent_run_id], told, unless=own)
+    reason, own = "Ended without a decision", PlanFailedError
+    return runs.closed_on_error(opened, [lineage.mlflow_parent_run_id], reason, unless=own)
 
 
 def _log_evaluation(project: Project, report: EvaluationReport, figures: Sequence[Path]) -> None:

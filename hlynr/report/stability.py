@@ -87,8 +87,8 @@ def _finding(record: StabilityRecord, group: StabilityGroup) -> str:
         f"`{group.strategy}` ({text.ALGORITHMS[group.algorithm]}, {text.timesteps(group.timesteps)} timesteps): "
         f"{group.collapsed} of {group.runs} collapsed. Success at the end is "
         f"{_with_least(group.mean_final_over_peak, group.min_final_over_peak)} of its peak; on the held-out "
-        f"engagements it is {_with_least(group.mean_heldout_success_rate, group.min_heldout_success_rate)}. The monitor's other "
-        f"alerts: {others}. It would have ended {len(stops)} of them{when}."
+        f"engagements it is {_with_least(group.mean_heldout_success_rate, group.min_heldout_success_rate)}. The "
+        f"monitor's other alerts: {others}. It would have ended {len(stops)} of them{when}."
     )
 
 

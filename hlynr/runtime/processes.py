@@ -143,7 +143,7 @@ class MessageChannel:
         self.send(ProgressMessage(progress=progress))
 
     def send(self, message: ProgressMessage | ErrorMessage) -> None:
-        """An orphan must still write its checkpoint, so a parent that no longer listens is no error."""
+        """A process must still write its checkpoint when its parent is gone, so a closed pipe is no error."""
         with suppress(BrokenPipeError):
             print(message.model_dump_json(), file=self._stream, flush=True)
 
