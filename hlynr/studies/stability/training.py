@@ -44,7 +44,7 @@ def train_and_judge(run: Assignment, observer: ProgressObserver) -> None:
     result = _result(run) or _train(run, observer)
     if result.interrupted:
         raise KeyboardInterrupt
-    conclude_run(run)
+    judge_run(run, result)
 
 
 def _train(run: Assignment, observer: ProgressObserver) -> TrainResult:
@@ -85,20 +85,16 @@ def _checkpoint_lineage(run: Assignment) -> Lineage | None:
         return None
 
 
-def conclude_run(run: Assignment) -> StabilityRun:
-    """Judge the best bundle of the training that has ended in the run's folder; writes the record there.
+def judge_run(run: Assignment, result: TrainResult) -> StabilityRun:
+    """Judge the best bundle in the run's folder, and write the record there.
 
     Raises:
-        OSError: if there is no training.
-        InputError: if it was interrupted, or the bundle is not the training's or cannot be trusted.
+        InputError: if the bundle is not the training's or cannot be trusted.
     """
     from hlynr.evaluation import judge
     from hlynr.rl import bundle as bundles
 
     config, bundle = run.config, run.out / "bundle"
-    result = TrainResult.read(run.out / RESULT)
-    if result.interrupted:
-        raise InputError(f"{run.out}: the training was interrupted after {result.timesteps:,} timesteps")
     if bundles.digest(bundle) != result.bundle_sha256:
         raise InputError(f"{bundle}: is not the bundle of the training beside it")
     policy = bundles.load_policy(bundle, threads=config.train.torch_threads)
