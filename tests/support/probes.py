@@ -18,8 +18,7 @@ from hlynr.envs.observation import SIZE
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation import gate, judge, laws
 from hlynr.evaluation.rollout import run_episodes
-from hlynr.ops.retention import dvc_objects, inventory, prune
-from hlynr.ops.retention import survey as retention_survey
+from hlynr.ops.retention import dvc_objects, prune
 from hlynr.ops.tracking import store
 from hlynr.ops.versioning import experiments
 from hlynr.pipeline import diagnosis, steps
@@ -422,7 +421,7 @@ def pruned(config):
 
     def survey(_, folder, before):
         seen.update({"older than": before})
-        return retention_survey.Survey()
+        return prune.Survey()
 
     def collect(*_, remote, **__):
         seen.update(remote=remote)
@@ -430,9 +429,8 @@ def pruned(config):
 
     project, silent = Project(ROOT, config), lambda *_: SimpleNamespace(lineage=LINEAGE)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "open_existing", lambda *_: object())
-        patch.setattr(inventory, "database", lambda _: None)
-        patch.setattr(retention_survey, "survey", survey)
+        patch.setattr(prune, "open_existing", lambda *_: object())
+        patch.setattr(prune, "survey", survey)
         patch.setattr(dvc_objects, "collect", collect)
         prune.prune(project, dry_run=True, now=datetime(2026, 11, 23, tzinfo=UTC))
         patch.setattr(module, "validate", lambda *_: Retraining((project,), LINEAGE, ()))

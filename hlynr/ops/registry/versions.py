@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Alias = Literal["champion", "challenger", "previous_champion"]
 SHA_TAG = "hlynr.bundle_sha256"
 MODEL_ID_TAG = "hlynr.model_id"
+"""A version's logged model: MLflow's own field stays empty on SQLite."""
 VERDICT_TAG = "hlynr.gate"
 SUCCESS_TAGS = ("hlynr.success_rate", "hlynr.success_rate_low", "hlynr.success_rate_high")
 LINEAGE_TAGS = tuple(f"hlynr.lineage.{key}" for key in ("id", "retraining", "git_commit", "dvc_experiment"))
@@ -44,16 +45,12 @@ class RegistryError(EnvironmentNotReady):
 
 @dataclass(frozen=True)
 class VersionInfo:
-    """One registered version. ``model_id`` comes from a tag: MLflow's own field stays empty on SQLite."""
+    """One registered version."""
 
     name: str
     version: int
     run_id: str | None
     tags: Mapping[str, str]
-
-    @property
-    def model_id(self) -> str | None:
-        return self.tags.get(MODEL_ID_TAG)
 
     @property
     def bundle_sha256(self) -> str | None:
@@ -232,9 +229,9 @@ def _download(store: Store, version: ModelVersion, folder: Path) -> Path:
     from mlflow.exceptions import MlflowException
 
     location = store.client.get_model_version_download_uri(version.name, version.version)
-    for place in BUNDLE_PATHS:
+    for path in BUNDLE_PATHS:
         try:
-            uri = f"{location.rstrip('/')}/{place}"
+            uri = f"{location.rstrip('/')}/{path}"
             return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri))
         except (MlflowException, OSError) as found:
             error = found

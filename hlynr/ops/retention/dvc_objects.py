@@ -105,4 +105,4 @@ def _sweep(
         return {}, (f"DVC's objects are kept: {error}",)
     fault = answer.pop("remote_fault")
     faults = (f"DVC's remote is kept as it is: {fault}",) if fault else ()
-    return {place: Objects(**found) for place, found in answer.items()}, faults
+    return {kind: Objects(**found) for kind, found in answer.items()}, faults

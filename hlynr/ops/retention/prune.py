@@ -6,16 +6,14 @@ from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 from hlynr.config.project import Project
+from hlynr.ops.retention import dvc_objects, removal
+from hlynr.ops.retention.dvc_objects import Collected
+from hlynr.ops.retention.survey import Survey, survey
+from hlynr.ops.tracking.store import Store, open_existing
 from hlynr.records.service import KeptCount, PrunedItem, PruneRecord
 from hlynr.runtime import locks
-
-if TYPE_CHECKING:
-    from hlynr.ops.retention.dvc_objects import Collected
-    from hlynr.ops.retention.survey import Survey
-    from hlynr.ops.tracking.store import Store
 
 DAY = 86_400.0  # [s]
 ASK_THE_SERVER = "the runs are only marked as deleted; on the machine of the MLflow server, mlflow gc erases them"
@@ -34,15 +32,11 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
         hlynr.ops.versioning.experiments.VersioningError: if a save does not end in time, or git fails; nothing has
             gone then.
     """
-    from hlynr.ops.retention import survey
-    from hlynr.ops.tracking import store
-
-    settings, now = project.config.retention, now or datetime.now(UTC)
-    before = now - timedelta(days=settings.days)
+    now = now or datetime.now(UTC)
+    before = now - timedelta(days=project.config.retention.days)
     with nullcontext() if dry_run else locks.one_at_a_time(project.root, "pruning"):
-        opened, found = store.open_existing(project.config, project.root), survey.Survey()
-        if opened is not None:
-            found = survey.survey(opened, project.train, round(1000 * before.timestamp()))
+        opened = open_existing(project.config, project.root)
+        found = survey(opened, project.train, round(1000 * before.timestamp())) if opened else Survey()
         collected = _collected(project, found, before, dry_run)
         # A run that went before its experiment would leave nothing that lets the experiment go later.
         found = replace(found, going=tuple(each for each in found.going if not each.experiments & collected.young))
@@ -52,7 +46,7 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
     return PruneRecord(
         dry_run=dry_run,
         when=now,
-        days=settings.days,
+        days=project.config.retention.days,
         items=tuple(items),
         kept=tuple(
             KeptCount.model_validate({"kind": kind, "reason": reason, "count": count})
@@ -67,8 +61,6 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
 
 def _collected(project: Project, found: Survey, before: datetime, dry_run: bool) -> Collected:
     """What leaves DVC: nothing where retrainings are not saved with it."""
-    from hlynr.ops.retention import dvc_objects
-
     if not project.config.versioning.enabled:
         return dvc_objects.Collected()
     remote = project.config.retention.remote
@@ -77,8 +69,6 @@ def _collected(project: Project, found: Survey, before: datetime, dry_run: bool)
 
 def _removed(opened: Store, found: Survey) -> Iterator[str]:
     """Remove one family after another; yields a line for each that could not be, which keeps no other one back."""
-    from hlynr.ops.retention import removal
-
     for family in found.going:
         try:
             removal.remove(opened, family)
@@ -87,8 +77,6 @@ def _removed(opened: Store, found: Survey) -> Iterator[str]:
 
 
 def _runs(found: Survey, now: datetime) -> Iterator[PrunedItem]:
-    from hlynr.ops.retention import removal
-
     for family in found.going:
         children = len(family.runs) - 1
         yield PrunedItem(
@@ -106,7 +94,7 @@ def _dvc(collected: Collected, now: datetime) -> Iterator[PrunedItem]:
         yield PrunedItem(kind="experiment", name=each.name, reason="its retraining goes", age_days=age, bytes=None)
     for name in collected.worktrees:
         yield PrunedItem(kind="worktree", name=name, reason="left by a killed save", age_days=None, bytes=None)
-    for place, objects in collected.objects.items():
+    for kind, objects in collected.objects.items():
         if objects.count:
-            name = f"{objects.count} object{'s' if objects.count > 1 else ''} of DVC's {place}"
+            name = f"{objects.count} object{'s' if objects.count > 1 else ''} of DVC's {kind}"
             yield PrunedItem(kind="objects", name=name, reason="nothing uses them", age_days=None, bytes=objects.bytes)

@@ -41,7 +41,7 @@ class Database:
     rows: Any
 
     def deleted_runs(self, before: int) -> set[str]:
-        """Runs deleted before that time [ms since the epoch], a time that no public call returns."""
+        """Runs deleted before that time [ms since the epoch], for which there is no public call."""
         return set(self.rows._get_deleted_runs(older_than=round(1000 * time.time()) - before))
 
     def deleted_models(self) -> Iterator[Any]:

@@ -68,15 +68,15 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
             expected = snapshot.located(root, config.run.outputs, BUNDLE)
             raise VersioningError(f"nothing to save: {expected} and its files are not complete; train first")
         outs = [out for stage in done for out in stage.outs]
-        with lock(root), snapshot.worktree(root, root / WORKTREES, head, config, done) as place:
+        with lock(root), snapshot.worktree(root, root / WORKTREES, head, config, done) as worktree:
             request = {"root": str(root), "stages": [stage.name for stage in done], "outs": outs, "push": push}
-            answer = ask("commit", place, request)
-            revision = snapshot.commit(place, f"dvc: commit experiment {name}")
+            answer = ask("commit", worktree, request)
+            revision = snapshot.commit(worktree, f"dvc: commit experiment {name}")
             _point(root, name, head, revision)
             if answer["push_fault"]:
                 raise VersioningError(f"{name} is saved, but only locally: {answer['push_fault']}")
             if push:
-                _verify(root, name, revision, place, outs)
+                _verify(root, name, revision, worktree, outs)
     return VersionRecord(experiment=name, revision=revision, pushed=push, verified=push)
 
 
@@ -187,7 +187,7 @@ def default_remote(root: Path) -> str:
         raise VersioningError("DVC has no default remote; add one with `dvc remote add --default NAME URL`")
     if "://" not in url:
         folder = (root / ".dvc" / url).resolve()
-        existing = next(place for place in (folder, *folder.parents) if place.exists())
+        existing = next(path for path in (folder, *folder.parents) if path.exists())
         if not os.access(existing, os.W_OK):
             raise VersioningError(f"DVC remote {name}: {existing} is not writable")
     return f"{name} ({url})"
@@ -214,7 +214,7 @@ def _point(root: Path, name: str, head: str, revision: str) -> None:
     git.run(root, "update-ref", "--stdin", stdin="\n".join(commands) + "\n")  # all or nothing
 
 
-def _verify(root: Path, name: str, revision: str, place: Path, outs: list[str]) -> None:
+def _verify(root: Path, name: str, revision: str, worktree: Path, outs: list[str]) -> None:
     """Read all outs back from the remote and compare their bytes with what was saved."""
     with tempfile.TemporaryDirectory(prefix="hlynr-verify-") as folder:
         back, cache = Path(folder) / "back", Path(folder) / "cache"
@@ -224,7 +224,7 @@ def _verify(root: Path, name: str, revision: str, place: Path, outs: list[str]) 
         except VersioningError as error:
             raise VersioningError(f"{name} is saved, but does not come back from the remote: {error}") from error
         for out in outs:
-            if _sha256(place / out) != _sha256(back / out):
+            if _sha256(worktree / out) != _sha256(back / out):
                 raise VersioningError(f"{name} is saved, but {out} comes back from the remote with other bytes")
 
 

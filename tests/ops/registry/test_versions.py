@@ -14,6 +14,7 @@ from support import stores
 from hlynr.ops.registry.journal import HISTORY_TAG, SHOWN_HISTORY_TAG, history
 from hlynr.ops.registry.promotion import apply_decision, rollback
 from hlynr.ops.registry.versions import (
+    MODEL_ID_TAG,
     RegistryError,
     VersionInfo,
     by_alias,
@@ -57,7 +58,7 @@ def test_registering_makes_a_tagged_challenger(store: Store, project: Path) -> N
     found = find(store, version)
     assert (version, found.run_id) == (1, run_id)
     assert found.bundle_sha256 == bundle.digest(project / "outputs" / "bundle-0")
-    assert found.model_id is not None
+    assert MODEL_ID_TAG in found.tags
     assert found.success == pytest.approx((0.94, 0.9235, 0.9531), abs=1e-4)
     assert found.lineage_id == stores.lineage().id
     assert found.tags["hlynr.lineage.git_commit"] == stores.lineage().git_commit
@@ -71,7 +72,7 @@ def test_a_version_carries_few_tags_and_its_model_leads_to_it(store: Store, proj
     lineage = {"id", "retraining", "git_commit"}
     figures = {"success_rate", "success_rate_low", "success_rate_high", "bundle_sha256", "model_id"}
     assert set(found.tags) == {f"hlynr.lineage.{key}" for key in lineage} | {f"hlynr.{key}" for key in figures}
-    made = store.client.get_logged_model(str(found.model_id)).tags["mlflow.modelVersions"]
+    made = store.client.get_logged_model(found.tags[MODEL_ID_TAG]).tags["mlflow.modelVersions"]
     assert json.loads(made) == [{"name": store.model, "version": "1"}]
 
 
