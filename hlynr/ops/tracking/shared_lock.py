@@ -15,7 +15,7 @@ again, and no other process can delete between that and the deletion.
 
 What remains: `confirm` leaves a holder at least two thirds of the lease for the write that follows. A process that
 freezes in between for longer, or a request that takes longer, still writes under a lock that it no longer holds; only
-a store that checks a token with every write could refuse that.
+a store that checks a token with every write could prevent that.
 """
 
 from __future__ import annotations

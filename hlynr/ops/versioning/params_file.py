@@ -23,8 +23,8 @@ def align(path: Path, config: Config) -> bool:
     """Make the file hold ``config``; returns whether it had to change.
 
     Comments, order and each scenario's ``extends`` survive: only differing values are replaced, and what the followed
-    strategy sets stays in the strategy. A file that is missing, broken, or too different for that (other scenarios, say) is
-    written anew, without comments.
+    strategy sets stays in the strategy. A file that is missing, broken, or too different for that (other scenarios,
+    say) is written anew, without comments.
     """
     before = _read(path)
     if before == config:

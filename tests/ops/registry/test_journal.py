@@ -135,7 +135,7 @@ def test_a_promotion(line: Line, tmp_path: Path) -> None:
     assert {find(line.store, entry.version).tags["hlynr.gate"] for entry in history(line.store)} == {"promoted"}
 
 
-def test_a_refusal(line: Line, tmp_path: Path) -> None:
+def test_a_decision_not_to_promote(line: Line, tmp_path: Path) -> None:
     def begin() -> tuple[Callable[[Store], Promotion], Registry]:
         version, now = line.contender(), look(line.store)
         return lambda store: line.decide(store, version, stores.decision(False, now.champion)), now
@@ -173,7 +173,7 @@ def test_a_registration(line: Line) -> None:
     assert lives > 3
 
 
-def test_whoever_comes_next_finishes_what_was_begun(line: Line) -> None:
+def test_the_next_change_completes_an_interrupted_one(line: Line) -> None:
     """The promotion of a machine that does not come back, found by the retraining of another one."""
     version, other = line.contender(), line.contender()
     with pytest.raises(Killed):

@@ -152,7 +152,7 @@ def test_a_damaged_one_stays_away(champions: Reigns, file: str) -> None:
     path.write_bytes(sound)
 
 
-def test_a_promotion_during_the_flight_is_noticed(champions: Reigns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_during_the_check_is_noticed(champions: Reigns, monkeypatch: pytest.MonkeyPatch) -> None:
     run: Callable[..., Any] = rerunning.run_seed_set
 
     def meanwhile(*arguments: Any) -> Any:

@@ -134,7 +134,7 @@ def test_of_two_promotions_at_once_one_wins(machines: Machines, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("machines", ["server", POSTGRESQL], indirect=True)
-def test_a_machine_that_is_gone_holds_nobody_up(
+def test_a_machine_that_is_gone_blocks_no_other(
     machines: Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the middle of a promotion, it leaves a champion; the other machine completes what it began."""

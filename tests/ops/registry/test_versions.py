@@ -126,7 +126,7 @@ def swap_for_another(folder: Path) -> None:
     ("damage", "message"),
     [(change_a_byte, "is damaged"), (swap_for_another, "was registered"), (shutil.rmtree, "its bundle is not in")],
 )
-def test_a_bundle_that_is_not_the_registered_one_is_refused(
+def test_a_bundle_that_is_not_the_registered_one_is_rejected(
     store: Store, project: Path, damage: Callable[[Path], object], message: str
 ) -> None:
     stores.retraining(store, project)
@@ -179,7 +179,7 @@ def test_a_better_challenger_follows_and_a_worse_one_does_not(store: Store, proj
     ]
 
 
-def test_a_decision_against_another_champion_is_refused(store: Store, project: Path) -> None:
+def test_a_decision_against_another_champion_is_rejected(store: Store, project: Path) -> None:
     dynasty(store, project, 2)
     version, run_id = stores.retraining(store, project, 2)
     for outdated, judged in ((stores.decision(champion=1), "version 1"), (stores.decision(), "no champion")):

@@ -243,7 +243,7 @@ def _weights(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.is_file() and path.stat().st_size == 4096]
 
 
-def test_what_came_to_nothing_is_gone(once: Once) -> None:
+def test_what_has_no_decision_is_gone(once: Once) -> None:
     world, before, after, record = once.world, once.before, once.after, once.record
     assert after["runs"] == world.runs.keys() - GOES
     gone = {world.runs[name] for name in GOES} | (before["models"] - after["models"])
@@ -412,7 +412,7 @@ def test_the_verb(
     assert "left by a killed save" in shown
 
 
-def test_a_pruning_that_fails_is_told_and_does_not_fail_the_retraining(
+def test_a_pruning_that_fails_is_reported_and_does_not_fail_the_retraining(
     world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from flows import retrain

@@ -143,7 +143,7 @@ def test_the_history_keeps_what_it_names_even_deleted_runs(store: Store, project
     assert found.experiments == frozenset()
 
 
-def test_an_experiment_goes_only_if_no_other_run_tells_of_it(store: Store) -> None:
+def test_an_experiment_goes_only_if_no_other_run_names_it(store: Store) -> None:
     shared = {tracking_runs.LINEAGE_TAG: "20260102-000000-abcdef"}
     _run(store, ALONE)
     _run(store, shared)
@@ -175,7 +175,7 @@ def test_a_server_only_marks_as_deleted(store: Store, monkeypatch: pytest.Monkey
     assert _look(store).going == ()  # nothing more to do from here
 
 
-def test_only_what_is_told_is_erased(store: Store) -> None:
+def test_only_what_is_named_is_deleted(store: Store) -> None:
     """`mlflow gc --run-ids` would erase other things that were deleted in the UI a moment ago, too."""
     chosen, spared = _run(store, ALONE), _run(store, {})
     models = [store.client.create_logged_model(store.experiment_id, "policy", run_id) for run_id in (chosen, spared)]

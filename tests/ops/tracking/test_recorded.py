@@ -60,7 +60,9 @@ def test_what_identifies_no_run_is_an_error(store: Store, run_id: str, wanted: s
     assert "\n" not in str(error.value)
 
 
-def test_a_beginning_that_two_runs_share_is_refused(store: Store, run_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_beginning_that_two_runs_share_is_rejected(
+    store: Store, run_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     other = start_run(store, stores.lineage(1), stores.config())
     found = [store.client.get_run(run) for run in (run_id, other)]
     monkeypatch.setattr(store.client, "search_runs", lambda *_, **__: found)
@@ -68,7 +70,7 @@ def test_a_beginning_that_two_runs_share_is_refused(store: Store, run_id: str, m
         tracking_recorded.find(store, run_id[:6])
 
 
-def test_a_retraining_s_run_stands_for_its_newest_attempt(store: Store) -> None:
+def test_the_run_of_a_retraining_means_its_newest_attempt(store: Store) -> None:
     first = stores.lineage()
     parent = start_retraining(store, first, ["default", "large-mlp"])
     with pytest.raises(InputError, match="a retraining in which no training has begun yet"):
@@ -95,7 +97,7 @@ def test_a_training_comes_back_as_it_was_logged(store: Store, run_id: str, tmp_p
     assert recorded.poisoned_at is None
 
 
-def test_an_evaluation_made_again_counts_as_it_came_out_last(store: Store, run_id: str) -> None:
+def test_of_two_evaluations_the_newer_counts(store: Store, run_id: str) -> None:
     again = POINTS[1].model_copy(update={"success_rate": 0.5})
     log(store, run_id, again, store.client.get_run(run_id).info.start_time + 600_000)
     assert tracking_recorded.read(store, run_id).points == (POINTS[0], again, POINTS[2])
@@ -118,7 +120,7 @@ def test_a_run_before_its_first_evaluation(store: Store) -> None:
     assert (recorded.started, recorded.device) == (recorded.newest, None)
 
 
-def test_somebody_else_s_run_is_no_training(store: Store) -> None:
+def test_a_foreign_run_is_no_training(store: Store) -> None:
     run = store.client.create_run(store.experiment_id)
     with pytest.raises(ValueError, match="Lineage"):
         tracking_recorded.read(store, run.info.run_id)

@@ -84,7 +84,7 @@ def test_it_is_there_only_while_it_is_held(client: MlflowClient) -> None:
     assert locks(client) == []
 
 
-def test_it_is_given_back_by_whoever_fails(client: MlflowClient) -> None:
+def test_it_is_released_after_an_error(client: MlflowClient) -> None:
     with pytest.raises(ValueError, match="in between"), hold(client, NAME):
         raise ValueError("in between")
     assert locks(client) == []
@@ -105,7 +105,7 @@ def in_turn(client: MlflowClient, count: int) -> Iterator[str]:
     yield from reports
 
 
-def test_many_at_once_take_turns(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_at_once_go_one_by_one(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_lock, "POLL", 0.02)
     assert list(in_turn(client, 4)) == ["in", "out"] * 4
     assert locks(client) == []
@@ -195,7 +195,7 @@ def test_a_holder_notices_that_another_one_took_over(client: MlflowClient, clock
     assert locks(client) == []
 
 
-def test_an_answer_that_got_lost_is_no_refusal(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lost_answer_is_no_rejection(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     """MLflow asks a server again that has already made the lock."""
     create = client.create_registered_model
 
@@ -209,7 +209,7 @@ def test_an_answer_that_got_lost_is_no_refusal(client: MlflowClient, monkeypatch
     assert locks(client) == []
 
 
-def test_what_is_no_refusal_is_an_error(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_no_rejection_is_an_error(client: MlflowClient, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*arguments: Any) -> None:
         raise MlflowException("no space left on device")
 

@@ -68,7 +68,7 @@ def test_artifacts_lie_in_the_project(store: Store, project: Path) -> None:
     assert [path.read_text() for path in (project / "mlruns" / "artifacts").rglob("note.txt")] == ["found"]
 
 
-def test_a_moved_project_is_told_apart(store: Store, project: Path, tmp_path: Path) -> None:
+def test_a_moved_project_is_recognised(store: Store, project: Path, tmp_path: Path) -> None:
     moved = tmp_path / "moved"
     shutil.copytree(project, moved)
     with pytest.raises(StoreError, match="cannot be moved with its folder") as caught:
@@ -138,7 +138,7 @@ def test_a_retry_goes_on_in_its_run(store: Store) -> None:
     assert start_run(store, stores.lineage(1), stores.config()) != run_id
 
 
-def test_a_retry_with_other_parameters_is_refused(store: Store) -> None:
+def test_a_retry_with_other_parameters_is_rejected(store: Store) -> None:
     start_run(store, stores.lineage(), stores.config())
     with pytest.raises(StoreError, match="was begun with other parameters"):
         start_run(store, stores.lineage(params_digest="other"), stores.config("train.seed=5"))

@@ -333,7 +333,7 @@ def test_a_commit_between_the_saves_leaves_one_experiment(project: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "-a", "a..b", "a.lock", "a.", "a~1", "nächtlich"])
-def test_refuses_what_git_would_not_take_as_a_name(project: Path, name: str) -> None:
+def test_rejects_what_git_does_not_take_as_a_name(project: Path, name: str) -> None:
     with pytest.raises(VersioningError, match="no name for an experiment"):
         experiments.save(project, name, _config(project), push=False)
 
