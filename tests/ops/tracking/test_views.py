@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from support import stores
 
+from hlynr.ops.tracking import store as store_module
 from hlynr.ops.tracking import views
 from hlynr.ops.tracking.store import Store, open_store
 
@@ -21,7 +23,10 @@ def test_the_experiment_brings_its_view_along(store: Store) -> None:
     assert carried["mlflow.experimentKind"] == "custom_model_development"
 
 
-def test_an_older_experiment_gets_what_it_lacks_and_keeps_what_people_wrote(store: Store, project: Path) -> None:
+def test_an_older_experiment_gets_what_it_lacks_and_keeps_what_people_wrote(
+    store: Store, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_module, "_opened", {})  # the next process opens it
     store.client.set_experiment_tag(store.experiment_id, views.NOTE_TAG, "Ours.")
     store.client.delete_experiment_tag(store.experiment_id, views.VIEW_TAG)
     open_store(stores.config(), project)
