@@ -35,7 +35,7 @@ def _worth_repeating(task: Task[..., Any], run: TaskRun, state: State[Any]) -> b
     error = state.result(raise_on_failure=False)
     if as_user_error(error) is not None and not isinstance(error, processes.TrainingCrashedError):
         return False
-    _tell(f"{task.name} again, after {error!r}")
+    _say(f"{task.name} again, after {error!r}")
     return True
 
 
@@ -45,7 +45,7 @@ def validate(
 ) -> retraining.Retraining:
     """Read the configuration under every strategy of the plan, check the machine, number the retraining.
 
-    Unattended, an interrupted retraining that cannot be gone on with is given up.
+    Unattended, an interrupted retraining that cannot be resumed is abandoned.
     """
     folder = Path(root).resolve()
     projects = [Project(folder, config) for config in params.load_plan(folder / params_file, overrides)]
@@ -56,7 +56,7 @@ def validate(
     except InputError as error:
         if not unattended:
             raise
-        _tell(f"a new retraining, since {error}")
+        _say(f"a new retraining, since {error}")
         return retraining.begin(projects, flow_run_id)
 
 
@@ -140,13 +140,13 @@ def _retraining(root: str, params_file: str, overrides: list[str], resume: bool,
 
 
 def _pruned(project: Project) -> None:
-    """Prune; the retraining has its decision and stands by it, whatever comes of this."""
+    """Prune; the decision of the retraining holds even if this fails."""
     try:
         faults = _timed({}, "prune", prune, project).faults
     except Exception as error:  # whatever the stores, git and the disk raise
         faults = (str(error),)
     for fault in faults:
-        _tell(f"prune: {fault}")
+        _say(f"prune: {fault}")
 
 
 def _trained(
@@ -157,7 +157,7 @@ def _trained(
     for project in retraining.projects[len(attempts) :]:
         if len(attempts) > len(retraining.earlier):
             lineage = plan.following(retraining.projects, attempts)
-            _tell(f"attempt {lineage.attempt} of {len(retraining.projects)}, {lineage.strategy}: {lineage.reason}")
+            _say(f"attempt {lineage.attempt} of {len(retraining.projects)}, {lineage.strategy}: {lineage.reason}")
         settings = project.config.retrain
         training = train.with_options(retries=settings.retries, retry_delay_seconds=settings.retry_delay)
         try:
@@ -175,7 +175,7 @@ def _trained(
 
 def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args: Any) -> Any:
     """Run a step, say so, and add its wall time."""
-    _tell(step)
+    _say(step)
     start = time.monotonic()
     try:
         return run(*args)
@@ -183,6 +183,6 @@ def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args:
         seconds[step] = seconds.get(step, 0.0) + time.monotonic() - start
 
 
-def _tell(line: str) -> None:
+def _say(line: str) -> None:
     """Print a line to standard error."""
     print(f"{line} ...", file=sys.stderr, flush=True)

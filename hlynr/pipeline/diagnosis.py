@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hlynr.evaluation.recording import World
 
 MOST_EPISODES = 2000
-"""Every one is kept whole in memory, several times over: 2 GB."""
+"""They are kept in memory several times over: 2 GB."""
 BUDGET = 200_000
 """Timesteps of the brief training on the truth; a sound set-up reaches 99 % with them."""
 

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
     from hlynr.report.training import Look, TrainingView
 
 STATES: dict[str, TrainingState] = {"FINISHED": "finished", "KILLED": "interrupted", "FAILED": "failed"}
-"""What MLflow's word for an ended run means here; by any other it is running."""
+"""By MLflow's status of a run; any other one is running."""
 SILENCE = 10.0
-"""[s] without a word before it is asked whether the training's process is still there."""
+"""[s] without an update after which the process of the training is looked for."""
 
 
 def look(project: Project, run: str | None) -> TrainingStatus:
-    """How a training stands at this moment.
+    """The present status of a training.
 
     Args:
         run: a training's folder, or what `hlynr.ops.tracking.recorded.find` takes; by default the newest training.
 
     Raises:
-        InputError: if there is no such training, or what it left cannot be read.
+        InputError: if there is no such training, or its status is invalid.
     """
     return _first(project, run, _source(project, run))
 
@@ -65,7 +65,7 @@ def follow(project: Project, run: str | None) -> None:
 
 def _source(project: Project, run: str | None) -> Look:
     if run is None:
-        return lambda: max(_left_in(project), key=lambda status: status.updated, default=None)
+        return lambda: max(_statuses_in(project), key=lambda status: status.updated, default=None)
     if Path(run).is_dir():
         return lambda: _read(Path(run))
     return _recorded(project, run)
@@ -80,8 +80,8 @@ def _first(project: Project, run: str | None, source: Look) -> TrainingStatus:
     raise InputError(f"RUN: {run}: holds no {STATUS}, which every training writes into its folder")
 
 
-def _left_in(project: Project) -> list[TrainingStatus]:
-    """Of the newest training, and of those before it that a retraining's plan has put aside."""
+def _statuses_in(project: Project) -> list[TrainingStatus]:
+    """Of the newest training, and of the failed attempts before it."""
     folders = [project.train, *project.attempts.glob("*")]
     return [status for folder in folders if (status := _read(folder))]
 
@@ -105,7 +105,7 @@ def _read(folder: Path) -> TrainingStatus | None:
 
 
 def _brief(error: ValueError) -> str:
-    """The first complaint, on one line."""
+    """The first of pydantic's complaints, on one line."""
     if not isinstance(error, ValidationError):
         return str(error)
     first = error.errors(include_url=False)[0]
@@ -113,7 +113,7 @@ def _brief(error: ValueError) -> str:
 
 
 def _lost(status: TrainingStatus) -> bool:
-    """Whether the process that should train is gone; a silent one on another machine has the benefit of the doubt."""
+    """Whether the training's process on this machine is gone."""
     silent = (datetime.now(UTC) - status.updated).total_seconds() > SILENCE
     if status.state != "running" or not silent or status.process is None or status.machine != platform.node():
         return False
@@ -121,7 +121,7 @@ def _lost(status: TrainingStatus) -> bool:
 
 
 def _recorded(project: Project, run: str) -> Look:
-    """A run of the project's store; read from its folder where that is still there, which is newer and knows more."""
+    """A run of the project's store; its folder, if it still exists, is newer and has more figures."""
     from hlynr.ops.tracking import recorded as tracking_recorded
     from hlynr.ops.tracking import store
 
@@ -134,7 +134,7 @@ def _recorded(project: Project, run: str) -> Look:
     def source() -> TrainingStatus:
         with suppress(InputError, OSError):
             there = _read(trained_in) if trained_in else None
-            for status in ([there] if there else []) + _left_in(project):
+            for status in ([there] if there else []) + _statuses_in(project):
                 if status.lineage.mlflow_run_id == run_id:
                     return status
         return _rebuilt(opened, run_id, project.config.monitor)
@@ -143,7 +143,7 @@ def _recorded(project: Project, run: str) -> Look:
 
 
 def _rebuilt(opened: Store, run_id: str, fallback: Monitor) -> TrainingStatus:
-    """A training's status from what its run tells, judged under the settings it was made with."""
+    """A training's status from what its run logged, judged under the run's own settings."""
     from hlynr.ops.tracking import recorded as tracking_recorded
 
     try:
@@ -169,7 +169,7 @@ def _rebuilt(opened: Store, run_id: str, fallback: Monitor) -> TrainingStatus:
 
 
 def _judged(recorded: RecordedTraining, fallback: Monitor) -> tuple[Monitor, MonitorVerdict]:
-    """The settings the run was made with, or the present ones where those are of another version, and the verdict."""
+    """The run's own settings, or the present ones where those are of another version, and the verdict."""
     from hlynr.config.sections import Monitor
     from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 
@@ -188,7 +188,7 @@ def _judged(recorded: RecordedTraining, fallback: Monitor) -> tuple[Monitor, Mon
 
 def _progress(recorded: RecordedTraining, train: dict[str, Any]) -> TrainProgress:
     newest = recorded.points[-1] if recorded.points else None
-    left, rate = max(train["timesteps"] - recorded.timesteps, 0), recorded.timesteps_per_second
+    remaining, rate = max(train["timesteps"] - recorded.timesteps, 0), recorded.timesteps_per_second
     return TrainProgress(
         device=recorded.device or train["device"],
         timesteps=recorded.timesteps,
@@ -197,5 +197,5 @@ def _progress(recorded: RecordedTraining, train: dict[str, Any]) -> TrainProgres
         best_success=max((point.success_rate for point in recorded.points), default=None),
         mean_reward=newest.mean_reward if newest else None,
         timesteps_per_second=rate,
-        eta_seconds=0.0 if recorded.status in STATES else left / rate if rate > 0 else math.inf,
+        eta_seconds=0.0 if recorded.status in STATES else remaining / rate if rate > 0 else math.inf,
     )

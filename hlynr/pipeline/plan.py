@@ -52,7 +52,7 @@ def conclude(project: Project, lineage: Lineage, ended: TrainResult | TrainingEr
     opened = store.open_store(project.config, project.root)
     attempt = _attempt(project, lineage, ended)
     if attempt.failed:
-        _put_aside(project, attempt)
+        _move(project, attempt)
     run_id = runs.run_id_of(opened, attempt.lineage)
     if run_id:
         bundle = project.root / attempt.bundle if attempt.bundle else None
@@ -65,7 +65,7 @@ def _attempt(project: Project, lineage: Lineage, ended: TrainResult | TrainingEr
         outcome = str(ended)
         return Attempt(lineage=lineage, status="failed", outcome=outcome, failed=True, best_success=None, bundle=None)
     verdict = ended.verdict
-    folder = _aside(project, ended.lineage) if verdict.failed else project.train
+    folder = _attempt_folder(project, ended.lineage) if verdict.failed else project.train
     return Attempt(
         lineage=ended.lineage,
         status=verdict.status,
@@ -76,12 +76,12 @@ def _attempt(project: Project, lineage: Lineage, ended: TrainResult | TrainingEr
     )
 
 
-def _aside(project: Project, lineage: Lineage) -> Path:
+def _attempt_folder(project: Project, lineage: Lineage) -> Path:
     return project.attempts / f"{lineage.attempt}-{lineage.strategy}"
 
 
-def _put_aside(project: Project, attempt: Attempt) -> None:
-    folder = _aside(project, attempt.lineage)
+def _move(project: Project, attempt: Attempt) -> None:
+    folder = _attempt_folder(project, attempt.lineage)
     shutil.rmtree(folder, ignore_errors=True)
     attempt.write(project.train / RECORD)
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -90,7 +90,7 @@ def _put_aside(project: Project, attempt: Attempt) -> None:
 
 
 def earlier(project: Project) -> tuple[Attempt, ...]:
-    """The failed attempts that lie aside, in their order; one that cannot be read ends them."""
+    """The failed attempts in their order, up to one that cannot be read."""
     found = []
     for number in range(1, 100):
         records = sorted(project.attempts.glob(f"{number}-*/{RECORD}"))
@@ -102,12 +102,12 @@ def earlier(project: Project) -> tuple[Attempt, ...]:
 
 
 def clear(project: Project) -> None:
-    """Forget the failed attempts of an earlier retraining; MLflow has their bundles."""
+    """Remove the failed attempts of an earlier retraining; MLflow has their bundles."""
     shutil.rmtree(project.attempts, ignore_errors=True)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt | None:
-    """The attempt whose bundle did best; None if none left a bundle."""
+    """The attempt with the best bundle; None if none has one."""
     with_bundle = [attempt for attempt in attempts if attempt.bundle]
     return max(with_bundle, key=lambda attempt: attempt.best_success or 0.0, default=None)
 

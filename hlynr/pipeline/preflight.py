@@ -1,4 +1,4 @@
-"""The checklist before a training: is this machine ready?"""
+"""The checks before a training: whether this machine is ready."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from hlynr.records.retraining import Check
 from hlynr.runtime.errors import EnvironmentNotReady, as_user_error
 
 FREE_BYTES = 2 * 1024**3
-"""Free disk that a retraining may need for checkpoints, artifacts and caches."""
+"""Of free disk, for the checkpoints, artifacts and caches of a retraining."""
 
 
 def examine(project: Project) -> list[Check]:
@@ -44,7 +44,7 @@ def require_ready(project: Project) -> None:
 
 
 def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
-    """Run one look; what it raises is the finding."""
+    """Run one check; its error is the detail."""
     try:
         return Check(name=name, ok=True, required=required, detail=look())
     except Exception as error:
@@ -70,7 +70,7 @@ def _writable(project: Project) -> str:
 
 
 def _require_writable(folder: Path) -> None:
-    """A folder that does not exist yet can be made where the nearest one above it can be written to."""
+    """A missing folder can be made if the nearest existing parent is writable."""
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise EnvironmentNotReady(f"{existing} is not a writable folder")

@@ -75,7 +75,7 @@ def train(
     runs.set_lineage(opened, run_id, result.lineage)
     runs.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", descriptions.run(result))
     if result.interrupted and lineage.mlflow_parent_run_id:
-        runs.finish_run(opened, lineage.mlflow_parent_run_id, "KILLED", "Interrupted; it can be gone on with.")
+        runs.finish_run(opened, lineage.mlflow_parent_run_id, "KILLED", "Interrupted; --resume goes on with it.")
     return result
 
 

@@ -1,4 +1,4 @@
-"""What the use cases hand to each other: frozen records, JSON both ways.
+"""Frozen records, to and from JSON.
 
 Only these and paths cross the borders between tasks, stages and processes, never models or arrays.
 Rates are fractions in [0, 1], distances in metres, times in seconds unless a name says otherwise.
@@ -22,7 +22,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", ser_json_inf_nan="constants")
 
     def write(self, path: Path) -> Path:
-        """Write as JSON, atomically, with the folders above it."""
+        """Write as JSON, atomically; makes missing folders."""
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, self.model_dump_json(indent=2) + "\n")
         return path

@@ -1,4 +1,4 @@
-"""What a diagnosis hands on."""
+"""The records of a diagnosis."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 from hlynr.records.base import Record
 
 Cause = Literal["tracker", "frame", "task", "reward", "observation", "policy"]
-"""Where a fault can lie, most upstream first: what is wrong there spoils everything after it."""
+"""Where a fault can be, the most upstream first: it affects everything after it."""
 
 
 FindingStatus = Literal["ok", "warning", "fault", "skipped"]
@@ -23,7 +23,7 @@ class Finding(Record):
     """Where the fault or the warning lies; None if all is well."""
     finding: str
     figures: dict[str, float]
-    """Finite ones only; what could not be measured is left out."""
+    """Finite ones only; without what could not be measured."""
 
 
 class SampledEpisode(Record):

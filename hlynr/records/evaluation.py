@@ -1,4 +1,4 @@
-"""What an evaluation and the gate hand on."""
+"""The records of an evaluation and of the gate."""
 
 from __future__ import annotations
 
@@ -85,14 +85,14 @@ class PairedComparison(Record):
     champion_success: float
     challenger_success: float
     challenger_only: int
-    """Engagements that only the challenger won."""
+    """Engagements with success of the challenger alone."""
     champion_only: int
     p_value: float
     """Exact one-sided McNemar: how likely so many are under equal policies."""
 
 
 class GateRule(Record):
-    """One named condition with what was found, what was demanded and the verdict."""
+    """One named condition: the value, its bound, and whether it passed."""
 
     name: str
     value: str

@@ -1,4 +1,4 @@
-"""What a retraining hands on: attempts, saved version, decision in the registry, the whole of it."""
+"""The records of a retraining: attempts, saved version, decision in the registry, and the whole."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Attempt(Record):
     best_success: float | None
     """On the selection seeds; None where the training ended before it had made a usable policy."""
     bundle: str | None
-    """Folder of the best bundle, relative to the project; a failed attempt's is kept aside."""
+    """Folder of the best bundle, relative to the project; a failed attempt's is in the attempts folder."""
 
 
 class RetrainRecord(Record):
@@ -75,7 +75,7 @@ class RetrainRecord(Record):
 
 
 class Check(Record):
-    """One line of the doctor's checklist."""
+    """One line of the checklist of `hlynr doctor`."""
 
     name: str
     ok: bool

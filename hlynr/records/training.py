@@ -1,4 +1,4 @@
-"""What a training hands on: lineage, progress, evaluations, the monitor's verdict, the result."""
+"""The records of a training: lineage, progress, evaluations, the monitor's verdict, the result."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hlynr.records.base import Record
 
 
 class Lineage(Record):
-    """One id that ties together everything one retraining left behind."""
+    """One id for everything that belongs to a retraining: runs, commit, parameters, experiment, bundle."""
 
     id: str
     created: str
@@ -30,7 +30,7 @@ class Lineage(Record):
     mlflow_parent_run_id: str | None = Field(
         default=None, validation_alias=AliasChoices("mlflow_parent_run_id", "mlflow_night_id")
     )
-    """The run above those of the retraining's attempts; None for a training that is no part of a retraining."""
+    """The parent run of the retraining's attempts; None for a training outside a retraining."""
     dvc_experiment: str | None = None
     dvc_revision: str | None = None
     bundle_sha256: str | None = None
@@ -41,7 +41,7 @@ class Lineage(Record):
         return self.id.removesuffix(f"-{self.attempt}") if self.attempt > 1 else self.id
 
     def tags(self) -> dict[str, str]:
-        """Flat ``hlynr.*`` names for MLflow; what is not known yet is left out."""
+        """Flat ``hlynr.*`` names for MLflow; without what is not known yet."""
         fields = self.model_dump(exclude_none=True)
         texts = {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in fields.items()}
         return {f"hlynr.lineage.{key}": text for key, text in texts.items()}
@@ -141,7 +141,7 @@ class TrainResult(Record):
 
 
 class TrainProgress(Record):
-    """Where a training stands; rates are fractions, None before the first evaluation."""
+    """The progress of a training; rates are fractions, None before the first evaluation."""
 
     device: str
     """What ``train.device`` was resolved to."""
@@ -155,7 +155,7 @@ class TrainProgress(Record):
 
     @classmethod
     def at_end(cls, result: TrainResult) -> Self:
-        """Where a training stands that has ended."""
+        """Of a training that has ended."""
         return cls(
             device=result.device,
             timesteps=result.timesteps,
@@ -186,7 +186,7 @@ STATUS = "status.json"
 
 
 class TrainingStatus(Record):
-    """A training as it stands, written into its folder for those who look in from outside."""
+    """The present status of a training, written into its folder for other processes."""
 
     lineage: Lineage
     strategy: str

@@ -44,7 +44,7 @@ class TrialRecord(Record):
     runs: tuple[TrialRun, ...]
     """The trainings that have ended."""
     constraints: dict[str, float]
-    """Feasible if none is above zero."""
+    """Feasible if none is positive."""
     retry_of: int | None
     """The first trial that this one retries."""
     place: str | None
