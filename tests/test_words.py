@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 
 import pytest
 from support import ROOT
@@ -16,7 +17,7 @@ INSTEAD = {
     r"keepers?|minders?": "process supervisor, process guard",
     r"alarms?|silenced|orphans?": "alerts, lost runs",
     r"crews?|conduct(?:s|ed|ing)?": "worker pool, run",
-    r"holdings?|garbage(?![ _]collect)|housekeeping|erasing": "inventory, garbage collection, retention, deletion",
+    r"holdings?|garbage(?![\s_]collect)|housekeeping|erasing": "inventory, garbage collection, retention, deletion",
     r"(?:un)?crown(?:s|ed)?|reigns?|corpses?": "champion alias, dead process",
     r"canar(?:y|ies)|training_sound": "evaluator_check, training_healthy",
     r"flights?|flown|fl(?:y|ies|ew)|earned|seen": "episodes, reward, observation",
@@ -48,7 +49,7 @@ CODE = [path for package in ("hlynr", "flows") for path in (ROOT / package).rglo
 READ = {str(path.relative_to(ROOT)): path for path in [*PAGES, *CODE]}
 
 
-def _banned(text: str, allowed: set[str] = frozenset()) -> list[str]:
+def _banned(text: str, allowed: Collection[str] = ()) -> list[str]:
     found = [(match.group(), better) for words, better in BANNED.items() for match in words.finditer(text)]
     return [f"{word}: {better}" for word, better in found if word.lower() not in allowed]
 

@@ -34,8 +34,8 @@ def create_tables(uri: str, artifacts: str) -> None:
 class Database:
     """MLflow's database reached without a server: only there can rows be erased.
 
-    ``mlflow gc`` does the same with these calls, but also erases every experiment and logged model that anybody has
-    ever deleted in the UI, however recently.
+    ``mlflow gc`` does the same with these calls, but also erases every experiment and logged model that was ever
+    deleted in the UI, however recently.
     """
 
     rows: Any

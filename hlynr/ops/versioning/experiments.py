@@ -56,7 +56,7 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
     default remote and every byte is read back from it alone.
 
     Raises:
-        VersioningError: if there is nothing to save, git or DVC refuse, another save does not end in time, or what
+        VersioningError: if there is nothing to save, git or DVC fails, another save does not end in time, or what
             comes back is not what was saved; in the last case the experiment exists, but only locally.
     """
     root = root.resolve()
