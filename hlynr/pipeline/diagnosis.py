@@ -50,7 +50,7 @@ def examine(
     from hlynr.evaluation.recording import Setup
     from hlynr.report import diagnosis as page
     from hlynr.rl import bundle as bundles
-    from hlynr.rl.exploring import ExploringPolicy
+    from hlynr.rl.diagnosis_policies import ExploringPolicy
 
     manifest, config = bundles.read_manifest(bundle), project.config
     scenario = manifest["scenario"]
@@ -72,7 +72,7 @@ def examine(
 
 def _learner(config: Config, manifest: dict[str, Any], budget: int) -> Callable[[], Policy]:
     """Trains a network like the bundle's."""
-    from hlynr.rl.sanity import learn_on_truth
+    from hlynr.rl.diagnosis_policies import learn_on_truth
 
     network = {key: value for key, value in manifest["network"].items() if value is not None}
     network["net_arch"] = tuple(network["net_arch"])

@@ -32,8 +32,7 @@ UNUSED = {
     "hlynr/config/project.py",
     "hlynr/envs/single_env.py",
     "hlynr/rl/inference/served.py",  # for MLflow's server
-    "hlynr/rl/exploring.py",  # a lesson of the diagnosis
-    "hlynr/rl/sanity.py",
+    "hlynr/rl/diagnosis_policies.py",
     "hlynr/sim/guidance.py",
 }
 """Modules of listed folders that a stage does not load: a change of theirs trains again for nothing."""

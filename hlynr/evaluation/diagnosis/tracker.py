@@ -58,74 +58,51 @@ class _Consistency:
         return f"{self.mean:.2f} (95 % bounds {self.low:.2f} to {self.high:.2f}, expected {self.freedom})"
 
 
-@dataclass(frozen=True)
-class _Measured:
-    """The measurements on which the verdict rests."""
-
-    coasting: float
-    updating: float
-    filterpy: float
-    nis: _Consistency
-    nees: _Consistency
-    position_error: float
-    velocity_error: float
-
-    @property
-    def figures(self) -> dict[str, float]:
-        return {
-            "prediction_share_coasting": self.coasting,
-            "prediction_share_updating": self.updating,
-            "filterpy_difference": self.filterpy,
-            **{"nis": self.nis.mean, "nis_low": self.nis.low, "nis_high": self.nis.high},
-            **{"nees": self.nees.mean, "nees_low": self.nees.low, "nees_high": self.nees.high},
-            "median_position_error": self.position_error,
-            "median_velocity_error": self.velocity_error,
-        }
-
-    def __str__(self) -> str:
-        apart = f"{self.filterpy:,.0f}" if self.filterpy >= SAME_TRACK else f"{self.filterpy:.1g}"
-        return (
-            f"The track moves {percent(self.coasting)} of the predicted way between measurements and "
-            f"{percent(self.updating)} before an update. filterpy's KalmanFilter on the same measurements "
-            f"is at most {apart} m away from it. Where the target moves as assumed, NIS is {self.nis} and NEES "
-            f"{self.nees}. After the first detection the median error is {self.position_error:.0f} m and "
-            f"{self.velocity_error:.0f} m/s."
-        )
-
-
 def check(setup: Setup) -> tuple[Finding, tuple[ScanFigures, ...]]:
     """The finding, and the consistency scan by scan where the target moves as the filter assumes."""
     assumed, delay = _record_as_assumed(setup), setup.config.scenarios[setup.scenario].radar.delay
-    nees = _nees(assumed, delay)
+    nees_by_scan = _nees(assumed, delay)
     pn = _by_scan(setup, PN_EPISODES)
     recording = record(law("pn", pn.config, pn.scenario), pn)
     coasting, updating = _prediction_shares(recording, pn)
     position_error, velocity_error = _errors(recording)
-    measured = _Measured(
-        coasting=coasting,
-        updating=updating,
-        filterpy=_difference_from_filterpy(recording, pn, _most_detected(recording)),
-        nis=_Consistency.of(_nis(assumed), 3),
-        nees=_Consistency.of(nees[-1] if nees else np.empty(0), 6),
-        position_error=position_error,
-        velocity_error=velocity_error,
+    nis = _Consistency.of(_nis(assumed), 3)
+    nees = _Consistency.of(nees_by_scan[-1] if nees_by_scan else np.empty(0), 6)
+    figures = {
+        "prediction_share_coasting": coasting,
+        "prediction_share_updating": updating,
+        "filterpy_difference": _difference_from_filterpy(recording, pn, _most_detected(recording)),
+        **{"nis": nis.mean, "nis_low": nis.low, "nis_high": nis.high},
+        **{"nees": nees.mean, "nees_low": nees.low, "nees_high": nees.high},
+        "median_position_error": position_error,
+        "median_velocity_error": velocity_error,
+    }
+    return _judge(figures, nis, nees), _curve(assumed, nees_by_scan, delay)
+
+
+def _judge(figures: dict[str, float], nis: _Consistency, nees: _Consistency) -> Finding:
+    coasting, updating = figures["prediction_share_coasting"], figures["prediction_share_updating"]
+    difference = figures["filterpy_difference"]
+    metres = f"{difference:,.0f}" if difference >= SAME_TRACK else f"{difference:.1g}"
+    numbers = (
+        f"The track moves {percent(coasting)} of the predicted way between measurements and {percent(updating)} before "
+        f"an update. filterpy's KalmanFilter on the same measurements is at most {metres} m away from it. Where the "
+        f"target moves as assumed, NIS is {nis} and NEES {nees}. After the first detection the median error is "
+        f"{figures['median_position_error']:.0f} m and {figures['median_velocity_error']:.0f} m/s."
     )
-    return _judge(measured), _curve(assumed, nees, delay)
-
-
-def _judge(found: _Measured) -> Finding:
-    if found.coasting < 0.5 or found.updating < 0.5:  # NaN where there was no scan of that kind
-        return finding(NAME, "fault", "tracker", f"The tracker does not predict. {found}", **found.figures)
-    if not found.filterpy <= SAME_TRACK:
-        text = f"The track is not that of a Kalman filter on the same measurements. {found}"
-        return finding(NAME, "fault", "tracker", text, **found.figures)
-    if found.nis.absurd or found.nees.absurd:
-        text = f"The tracker's covariance does not describe its error. {found}"
-        return finding(NAME, "fault", "tracker", text, **found.figures)
-    if found.nis.odd or found.nees.odd:
-        text = f"The tracker predicts, but its covariance is mistuned. {found}"
-        return finding(NAME, "warning", "tracker", text, **found.figures)
-    return finding(NAME, "ok", None, f"The tracker predicts and is consistent. {found}", **found.figures)
+    fault = ""
+    if coasting < 0.5 or updating < 0.5:  # NaN where there was no scan of that kind
+        fault = "The tracker does not predict."
+    elif not difference <= SAME_TRACK:
+        fault = "The track is not that of a Kalman filter on the same measurements."
+    elif nis.absurd or nees.absurd:
+        fault = "The tracker's covariance does not describe its error."
+    if fault:
+        return finding(NAME, "fault", "tracker", f"{fault} {numbers}", **figures)
+    if nis.odd or nees.odd:
+        text = f"The tracker predicts, but its covariance is mistuned. {numbers}"
+        return finding(NAME, "warning", "tracker", text, **figures)
+    return finding(NAME, "ok", None, f"The tracker predicts and is consistent. {numbers}", **figures)
 
 
 def _record_as_assumed(setup: Setup) -> Recording:

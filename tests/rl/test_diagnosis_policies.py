@@ -11,9 +11,8 @@ import torch
 from hlynr.config.config import Config
 from hlynr.envs.observation import SIZE
 from hlynr.evaluation.recording import Setup, record
-from hlynr.rl.exploring import ExploringPolicy
+from hlynr.rl.diagnosis_policies import ROLLOUT, ExploringPolicy, learn_on_truth
 from hlynr.rl.network import NetworkPolicy, build, policy_settings
-from hlynr.rl.sanity import ROLLOUT, learn_on_truth
 
 SEEN = np.random.default_rng(0).uniform(-2.0, 2.0, (3000, SIZE)).astype(np.float32)
 
