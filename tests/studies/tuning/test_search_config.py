@@ -1,6 +1,5 @@
 """The configuration of a search: invalid ones are reported before the first trial, by name."""
 
-
 from __future__ import annotations
 
 from pathlib import Path
