@@ -169,8 +169,7 @@ class TrainProgress(Record):
 
     def line(self) -> str:
         """One line for a log."""
-        success = "-" if self.success_rate is None else f"{self.success_rate:.1%}"
-        best = "-" if self.best_success is None else f"{self.best_success:.1%}"
+        success, best = percent(self.success_rate), percent(self.best_success)
         return (
             f"{self.timesteps:>10,} / {self.budget:,} timesteps  success {success:>6}  best {best:>6}  "
             f"{self.timesteps_per_second:,.0f} timesteps/s on {self.device}  ETA {clock(self.eta_seconds)}"
@@ -206,6 +205,11 @@ class TrainingStatus(Record):
     """Evaluations that the monitor averages."""
     verdict: MonitorVerdict
     evaluations: tuple[EvaluationPoint, ...]
+
+
+def percent(rate: float | None) -> str:
+    """``12.3%``; ``-`` when unknown."""
+    return "-" if rate is None else f"{rate:.1%}"
 
 
 def clock(seconds: float) -> str:

@@ -6,12 +6,12 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, TextIO
 
-from hlynr.records.training import TrainProgress, clock
+from hlynr.records.training import TrainProgress, clock, percent
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress
 
 LINE_INTERVAL = 30.0
 """[s] between lines where there is no terminal."""
@@ -46,37 +46,16 @@ class LineObserver:
 class BarObserver:
     """A progress bar with success, best, timesteps/s and ETA; for terminals."""
 
-    def __init__(self) -> None:
-        self._progress: Progress | None = None
-        self._task: TaskID | None = None
-
-    def __enter__(self) -> Self:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.percentage:>3.0f} %  {task.fields[figures]}"),
-            console=Console(stderr=True),
-        )
-        self._progress.start()
-        self._task = self._progress.add_task("training", total=None, figures="starting")
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        if self._progress:
-            self._progress.stop()
+    def __init__(self, bar: Progress) -> None:
+        self._bar = bar
+        self._task = bar.add_task("training", total=None, figures="starting")
 
     def progress(self, progress: TrainProgress) -> None:
-        if self._progress is None or self._task is None:
-            raise RuntimeError("the bar is used as a context manager")
-        success = "-" if progress.success_rate is None else f"{progress.success_rate:.1%}"
-        best = "-" if progress.best_success is None else f"{progress.best_success:.1%}"
         figures = (
-            f"success {success}  best {best}  {progress.timesteps_per_second:,.0f}/s  ETA {clock(progress.eta_seconds)}"
+            f"success {percent(progress.success_rate)}  best {percent(progress.best_success)}  "
+            f"{progress.timesteps_per_second:,.0f}/s  ETA {clock(progress.eta_seconds)}"
         )
-        self._progress.update(
+        self._bar.update(
             self._task,
             description=f"training on {progress.device}",
             total=progress.budget,
@@ -88,8 +67,14 @@ class BarObserver:
 @contextmanager
 def console() -> Iterator[ProgressObserver]:
     """The observer for standard error: a bar on a terminal, lines in a file."""
-    if sys.stderr.isatty():
-        with BarObserver() as bar:
-            yield bar
-    else:
+    if not sys.stderr.isatty():
         yield LineObserver(sys.stderr)
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    share = TextColumn("{task.percentage:>3.0f} %  {task.fields[figures]}")
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(bar_width=20), share, console=Console(stderr=True)
+    ) as bar:
+        yield BarObserver(bar)

@@ -8,7 +8,7 @@ from statistics import fmean
 from typing import Literal
 
 from hlynr.records.stability import StabilityRun
-from hlynr.records.training import TrainProgress, clock
+from hlynr.records.training import TrainProgress, clock, percent
 from hlynr.report import text
 from hlynr.runtime.errors import UserError
 from hlynr.studies.live_board import LiveBoard
@@ -49,8 +49,8 @@ class Row:
             "run": self.run.name,
             "state": self.state,
             "trained": f"{1 - self.remaining / budget:.0%} of {text.timesteps(budget)}",
-            "success": "-" if success is None else f"{success:.1%}",
-            "best": "-" if best is None else f"{best:.1%}",
+            "success": percent(success),
+            "best": percent(best),
             "timesteps/s": f"{self.speed:,.0f}" if self.speed else "-",
             "ETA": "-" if eta is None else clock(eta),
         }
