@@ -50,7 +50,7 @@ class Page:
     folder: Path
 
     def open(self, address: str) -> None:
-        """Afresh: with a change behind the # alone the page before would stand until the new one is made."""
+        """By way of an empty page: if only the part behind the # changed, the page would first show what it had."""
         self.browser.get("about:blank")
         self.browser.get(f"{self.server}/#{address.partition('#')[2] or address}")
 
@@ -139,23 +139,23 @@ def opened(retraining: RetrainedProject) -> store.Store:
     return store.open_store(retraining.project.config, retraining.root)
 
 
-def test_the_list_shows_the_retraining_and_its_attempts_below_it(
+def test_the_list_shows_the_retraining_and_its_attempts(
     page: Page, retraining: RetrainedProject, opened: store.Store
 ) -> None:
     lineage, rate = retraining.record.lineage, retraining.record.evaluation.heldout.success_rate
-    above = opened.client.get_run(str(lineage.mlflow_parent_run_id)).info.run_name
-    below = opened.client.get_run(str(lineage.mlflow_run_id)).info.run_name
-    assert above.startswith("#0 · promoted · ")
+    parent = opened.client.get_run(str(lineage.mlflow_parent_run_id)).info.run_name
+    attempt = opened.client.get_run(str(lineage.mlflow_run_id)).info.run_name
+    assert parent.startswith("#0 · promoted · ")
     page.open(views.address("", opened.experiment_id))
-    page.shows(above, "heldout/success_rate", "One run per retraining")
-    assert below not in page.text()
+    page.shows(parent, "heldout/success_rate", "One run per retraining")
+    assert attempt not in page.text()
     cells = page.all("[role=gridcell][col-id='metrics.`heldout/success_rate`']")
     assert f"{rate:.3g}" in [cell.text for cell in cells]
-    page.browser.find_element(By.XPATH, f"//*[@role='gridcell'][.//a[.='{above}']]//button").click()
-    page.shows(below)
+    page.browser.find_element(By.XPATH, f"//*[@role='gridcell'][.//a[.='{parent}']]//button").click()
+    page.shows(attempt)
 
 
-def test_the_attempts_page_tells_the_verdict_its_figures_and_every_rule(
+def test_the_attempts_page_shows_its_result_its_metrics_and_every_rule(
     page: Page, retraining: RetrainedProject, opened: store.Store
 ) -> None:
     record = retraining.record
@@ -192,7 +192,7 @@ def test_figures_are_shown(page: Page, retraining: RetrainedProject, opened: sto
     page.until(f"the picture {figure}", lambda: page.browser.execute_script(wide))
 
 
-def test_the_models_page_tells_who_is_champion(page: Page, opened: store.Store) -> None:
+def test_the_models_page_shows_the_champion(page: Page, opened: store.Store) -> None:
     champion = versions.champion(opened)
     assert champion is not None
     assert champion.success is not None
