@@ -20,7 +20,6 @@ from hlynr.pipeline import steps
 from hlynr.pipeline.plan import PlanFailedError
 from hlynr.records.evaluation import EvaluationReport, HeldoutSuccess, PairedComparison
 from hlynr.records.retraining import VersionRecord
-from hlynr.records.training import MonitorVerdict
 from hlynr.rl import bundle
 from hlynr.runtime.errors import DONE, INTERRUPTED, TRAINING_FAILED
 
@@ -41,16 +40,8 @@ from hlynr.runtime.errors import DONE, INTERRUPTED, TRAINING_FAILED
     ],
 )
 def test_exit_codes_of_a_training(status: Any, interrupted: bool, code: int) -> None:
-    verdict = MonitorVerdict(
-        status=status,
-        reason="as it went",
-        stopped=False,
-        at_timesteps=1000,
-        peak_success=0.5,
-        peak_timesteps=1000,
-        final_success=0.5,
-    )
-    result: Any = SimpleNamespace(verdict=verdict, interrupted=interrupted)
+    verdict = samples.training().verdict.model_copy(update={"status": status})
+    result = samples.training(verdict=verdict, interrupted=interrupted)
     assert steps.exit_code(result) == code
 
 

@@ -11,12 +11,12 @@ from typing import Any
 
 import psutil
 import pytest
-from support import projects
+from support import projects, samples
 
 from hlynr.config.project import Project
 from hlynr.ops.tracking import lineage
 from hlynr.pipeline import training_process
-from hlynr.records.training import MonitorVerdict, TrainProgress, TrainResult
+from hlynr.records.training import TrainProgress, TrainResult
 from hlynr.runtime import processes
 from hlynr.runtime.errors import EnvironmentNotReady, InputError, TrainingError
 
@@ -70,34 +70,8 @@ def run(project: Project, witness: Witness, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def _result(project: Project, interrupted: bool) -> TrainResult:
-    verdict = MonitorVerdict(
-        status="healthy",
-        reason="",
-        stopped=False,
-        at_timesteps=10,
-        peak_success=0.5,
-        peak_timesteps=10,
-        final_success=0.5,
-    )
-    result = TrainResult(
-        lineage=lineage.start(project.config, project.root),
-        algorithm="ppo",
-        scenario="reference",
-        seed=1,
-        device="cpu",
-        timesteps=10,
-        budget=10,
-        interrupted=interrupted,
-        resumed_from=None,
-        seconds=1.0,
-        timesteps_per_second=10.0,
-        best_timesteps=10,
-        best_success=0.5,
-        verdict=verdict,
-        bundle="",
-        bundle_sha256="",
-        evaluations=(),
-    )
+    begun = lineage.start(project.config, project.root)
+    result = samples.training(lineage=begun, timesteps=10, interrupted=interrupted)
     result.write(project.train / "result.json")
     return result
 
