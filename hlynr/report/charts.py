@@ -21,9 +21,9 @@ BRAILLE = 0x2800
 DOTS = np.array([(0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80)])
 """The bit of each dot of a braille character, by row and column. Source: Unicode chart U2800."""
 MARGIN = 5
-"""Least columns for the labels, so that charts one above the other have one time axis."""
+"""Least columns for the labels, so that stacked charts share their time axis."""
 LEAST_SPAN = 0.1
-"""Of the vertical axis; two decimals of a label can tell its ends apart."""
+"""Of the vertical axis; two decimals of a label distinguish its ends."""
 BARS = "▁▂▃▄▅▆▇█"
 
 

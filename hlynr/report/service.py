@@ -67,7 +67,7 @@ def _pruned_items(record: PruneRecord) -> list[dict[str, str]]:
 
 
 def _section(title: str, rows: list[dict[str, str]]) -> list[RenderableType]:
-    """The title above the table, not in it: there it would wrap where the table ends."""
+    """The title before the table, not in it: there it would wrap at the width of the table."""
     from rich.text import Text
 
     return [Text(title, style="bold"), grid("", rows) if rows else ""]

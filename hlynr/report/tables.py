@@ -25,12 +25,11 @@ def summary(record: RetrainRecord, config: Config) -> RenderableType:
     """The result of a retraining, the reason, and where its records are."""
     from rich.console import Group
 
-    decision = record.decision
     return Group(
         _banner(record, config.tracking.model),
         *([grid("The plan", attempt_rows(record.attempts))] if len(record.attempts) > 1 else []),
         _comparison(record),
-        grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_rows(decision)),
+        _gate(record.decision),
         grid(f"Report on {record.evaluation.report.episodes:,} episodes", report_rows(record.evaluation)),
         _split(record.seconds),
         _next(config.run.outputs),
@@ -89,7 +88,7 @@ def decision_summary(decision: GateDecision, promotion: Promotion) -> Renderable
     from rich.console import Group
 
     title = f"{text.headline(promotion)}: {text.reason(promotion.reason)}"
-    return Group(title, grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_rows(decision)))
+    return Group(title, _gate(decision))
 
 
 def history(promotions: Sequence[Promotion], model: str = "") -> RenderableType:
@@ -129,6 +128,10 @@ def diagnosis(found: Diagnosis) -> RenderableType:
         for finding in found.findings
     ]
     return grid(f"{found.subject}: {found.verdict.partition('. ')[0].rstrip('.')}.", rows)
+
+
+def _gate(decision: GateDecision) -> RenderableType:
+    return grid(f"Gate: {'passed' if decision.promote else 'not passed'}", gate_rows(decision))
 
 
 def gate_rows(decision: GateDecision) -> list[dict[str, str]]:

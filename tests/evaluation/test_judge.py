@@ -92,7 +92,7 @@ def test_every_seed_set_runs_with_the_configured_batch(small: Config, configure:
     )
 
 
-def test_targets_stand_beside_the_three_figures(judged: tuple[EvaluationReport, dict[str, EpisodeResults]]) -> None:
+def test_targets_of_the_three_figures(judged: tuple[EvaluationReport, dict[str, EpisodeResults]]) -> None:
     report, _ = judged
     rows = {row.metric: row for row in report.targets}
     assert list(rows) == ["success rate", "mean reward", "average final distance"]

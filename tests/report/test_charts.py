@@ -30,7 +30,7 @@ def body(row: str) -> str:
 
 
 @pytest.mark.parametrize("glyphs", [ASCII, BRAILLES], ids=["ascii", "braille"])
-def test_a_point_stands_where_its_value_says(glyphs: Glyphs) -> None:
+def test_a_point_is_where_its_value_says(glyphs: Glyphs) -> None:
     for where, value in [(0, 0.0), (0, 1.0), (1000, 0.0), (1000, 1.0), (500, 0.5)]:
         rows = [body(row) for row in drawn([(where, value)], glyphs=glyphs)]
         hits = [(row.index(row.strip()), k) for k, row in enumerate(rows) if row.strip()]
@@ -60,7 +60,7 @@ def test_what_is_no_number_leaves_a_gap() -> None:
     assert row[int(0.72 * columns) :].strip("*") == ""
 
 
-def test_level_and_mark_stand_in_the_row_of_their_value() -> None:
+def test_level_and_mark_are_in_the_row_of_their_value() -> None:
     for glyphs in (ASCII, BRAILLES):
         rows = drawn([(0, 0.1), (1000, 0.1)], glyphs=glyphs, level=0.33, mark=(400, 0.8))
         level = next(k for k, row in enumerate(rows) if body(row).count(glyphs.level) > 40)

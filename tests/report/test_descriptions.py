@@ -48,7 +48,7 @@ def test_a_version_begins_with_the_verdict_and_has_every_rule() -> None:
         assert f"| {rule.name} &emsp; | {rule.value} &emsp; | {rule.bound} &emsp; | {verdict} |" in words
 
 
-def test_the_model_tells_who_is_who_and_how_to_load_it() -> None:
+def test_the_model_page_has_roles_and_how_to_load_the_champion() -> None:
     history = [samples.promotion(first=True), samples.promotion(), samples.promotion(version=3, champion_after=3)]
     words = descriptions.model("hlynr-intercept", {"champion": 3, "previous_champion": 2}, history)
     assert "| `champion` &emsp; | **3** &emsp; | 94.1 % (92.5-95.4) &emsp; | the one in use |" in words

@@ -108,7 +108,7 @@ def written(diagnosis: Diagnosis, folder: Path, paths: int = 3) -> str:
 
 
 @pytest.mark.parametrize("make", [diagnosed, empty])
-def test_the_page_stands_alone(make: type[Diagnosis], tmp_path: Path) -> None:
+def test_the_page_needs_no_other_file(make: type[Diagnosis], tmp_path: Path) -> None:
     loads = Loads()
     loads.feed(written(make(), tmp_path))
     assert not loads.open
@@ -117,7 +117,7 @@ def test_the_page_stands_alone(make: type[Diagnosis], tmp_path: Path) -> None:
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["diagnosis.html", "diagnosis.json"]
 
 
-def test_the_page_says_what_was_found(tmp_path: Path) -> None:
+def test_the_page_has_the_findings(tmp_path: Path) -> None:
     content = written(diagnosed(), tmp_path)
     words = re.sub(r"<[^>]*>", " ", content.partition("<body>")[2])
     assert "Most upstream fault: tracker. " in words
@@ -143,7 +143,7 @@ def test_without_a_fault_none_is_named(tmp_path: Path) -> None:
     assert '<p class="verdict">' in content
 
 
-def test_the_terminal_tells_faults_in_full() -> None:
+def test_the_terminal_shows_faults_in_full() -> None:
     from rich.console import Console
 
     console = Console(width=80)

@@ -143,7 +143,7 @@ def test_miss_distance_counts_within_the_radius(drawn: list[Figure], tmp_path: P
     assert "policy, n = 3" in words
 
 
-def test_trajectories_tell_outcomes_and_mark_closest_approach(drawn: list[Figure], tmp_path: Path) -> None:
+def test_trajectories_name_outcomes_and_mark_closest_approach(drawn: list[Figure], tmp_path: Path) -> None:
     sample = samples.trajectory(4, "target_impact", 212.0)
     figures.trajectories([sample], tmp_path / "x.png")
     assert "policy #4: target impact, 212 m" in _texts(drawn[0])

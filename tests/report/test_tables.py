@@ -48,7 +48,7 @@ def test_summary_fits_80_columns_without_colour(retraining: RetrainRecord) -> No
     assert "\x1b" not in printed
 
 
-def test_summary_of_the_first_retraining_names_champion_and_standing() -> None:
+def test_summary_of_the_first_retraining_names_the_champion_and_its_results() -> None:
     printed = one_line(shown(tables.summary(RETRAININGS["first"], CONFIG)))
     assert "hlynr-intercept version 1 is the first champion." in printed
     for expected in (
@@ -113,7 +113,7 @@ def test_a_judgement_without_engagements() -> None:
     assert "nan" not in words.lower()
 
 
-def test_history_marks_the_champion_and_tells_reasons() -> None:
+def test_history_marks_the_champion_and_has_reasons() -> None:
     entries = [
         samples.promotion(first=True),
         samples.promotion(),
@@ -145,7 +145,7 @@ def test_history_after_a_rollback_marks_the_old_version() -> None:
     assert text.headline(back) == "Version 1 is champion again after a rollback from v2."
 
 
-def test_checks_tell_failures_from_warnings() -> None:
+def test_checks_distinguish_failures_from_warnings() -> None:
     found = [
         Check(name="python", ok=True, required=True, detail="3.11.9"),
         Check(name="gpu", ok=False, required=False, detail="none"),

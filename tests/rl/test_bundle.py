@@ -76,7 +76,7 @@ def test_the_same_training_gives_the_same_digest(tiny: Callable[..., Config], fo
     assert digest(tmp_path / "other") != digest(folder)
 
 
-def test_the_manifest_tells_what_the_policy_is(tiny: Callable[..., Config], folder: Path) -> None:
+def test_the_manifest_describes_the_policy(tiny: Callable[..., Config], folder: Path) -> None:
     manifest = read_manifest(folder)
     assert manifest["algorithm"] == "ppo"
     assert manifest["timesteps"] == 1234

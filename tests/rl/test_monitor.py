@@ -196,5 +196,5 @@ def test_the_trend_is_that_of_the_newest_window() -> None:
 
 
 @pytest.mark.parametrize("rates", [[], [0.4], [0.4, float("nan"), 0.5]])
-def test_where_there_is_no_trend_to_tell(rates: list[float]) -> None:
+def test_too_few_evaluations_have_no_trend(rates: list[float]) -> None:
     assert trend(stream(rates), 3) is None

@@ -33,7 +33,7 @@ def poisoned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(BoundedPPO, "train", poison)
 
 
-def test_a_finished_training_says_so(ppo: Finished) -> None:
+def test_a_finished_training_has_that_state(ppo: Finished) -> None:
     status = TrainingStatus.read(ppo.out / STATUS)
     assert (status.state, status.process, status.seed) == ("finished", os.getpid(), ppo.config.train_seed)
     assert (status.evaluations, status.verdict) == (ppo.result.evaluations, ppo.result.verdict)
@@ -41,7 +41,7 @@ def test_a_finished_training_says_so(ppo: Finished) -> None:
     assert status.progress.timesteps == ppo.result.timesteps
 
 
-def test_a_running_training_says_how_far_it_is(
+def test_a_running_training_reports_its_progress(
     tiny: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(callbacks, "STATUS_INTERVAL", 0.0)
