@@ -135,8 +135,14 @@ class Service:
         request = Request(
             f"{self.state.prefect_api}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
         )
-        with urlopen(request, timeout=60) as response:
-            return json.loads(response.read() or b"null")
+        for attempt in range(10):
+            try:
+                with urlopen(request, timeout=60) as response:
+                    return json.loads(response.read() or b"null")
+            except HTTPError as error:
+                if error.code != 503 or attempt == 9:  # its database is locked; Prefect's client repeats that, too
+                    raise
+            time.sleep(1.0)
 
     def get(self, path: str) -> Any:
         with urlopen(f"{self.state.prefect_api}{path}", timeout=60) as response:
