@@ -92,6 +92,7 @@ def test_it_is_done_once(former: Store, project: Path, monkeypatch: pytest.Monke
     before = everything(store)
     experiment = store.client.get_experiment(store.experiment_id)
     assert mortal.survives(lambda dying: migrate(dying.client, experiment), store, 0)
+    monkeypatch.setattr(store_module, "_opened", {})  # the next process opens it again
     open_store(stores.config(), project)
     assert everything(store) == before
 

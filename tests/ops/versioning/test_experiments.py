@@ -149,7 +149,7 @@ def retraining(template: Path, tmp_path_factory: pytest.TempPathFactory) -> Retr
     (root / "staged.txt").write_text("staged\n")
     _git(root, "add", "notes.md", "staged.txt")
     (root / "notes.md").write_text("staged, then edited\n")
-    (root / "hlynr" / "config.py").write_text(DIRTY)
+    (root / "hlynr" / "config" / "__init__.py").write_text(DIRTY)
     (root / "hlynr" / "rl" / "fresh.py").write_text("untracked = True\n")
     (root / "private.txt").write_text("untracked, and no dependency of a stage\n")
     config = _config(root, "run.retraining=3", "scenarios.precision.time_limit=31")
@@ -190,7 +190,7 @@ def test_records_the_code_and_params_that_ran(retraining: Retraining) -> None:
     def recorded(name: str) -> str:
         return _git(retraining.root, "show", f"{retraining.second.revision}:{name}")
 
-    assert recorded("hlynr/config/config.py") == DIRTY
+    assert recorded("hlynr/config/__init__.py") == DIRTY
     assert recorded("hlynr/rl/fresh.py") == "untracked = True\n"
     assert recorded("notes.md") == "staged, then edited\n"
     assert recorded("staged.txt") == "staged\n"
@@ -217,7 +217,7 @@ def test_nothing_to_do_after_exp_apply(copied: Path) -> None:
     assert "up to date" in status
     assert "Running stage" not in dry
     assert dry.count("didn't change, skipping") == 2
-    assert (copied / "hlynr" / "config.py").read_text() == DIRTY
+    assert (copied / "hlynr" / "config" / "__init__.py").read_text() == DIRTY
 
 
 def test_exp_show_compares_retrainings(retraining: Retraining) -> None:
