@@ -14,7 +14,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from urllib.request import urlopen
 
 import psutil
@@ -211,14 +211,14 @@ def test_retrain_is_busy_before_anything_is_started(root: Path, hlynr: Hlynr, mo
 
 
 def test_a_full_disk_is_one_line_and_leaves_no_part(root: Path, hlynr: Hlynr, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = Path.write_text
+    write = Path.write_bytes
 
-    def half(path: Path, text: str, **options: Any) -> int:
-        write(path, text[: len(text) // 2], **options)
+    def half(path: Path, content: bytes) -> int:
+        write(path, content[: len(content) // 2])
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
     before = projects.files(root)
-    monkeypatch.setattr(Path, "write_text", half)
+    monkeypatch.setattr(Path, "write_bytes", half)
     answer = hlynr(root, *PN, "--episodes", "10", "--json", "pn.json")
     assert answer.code == NOT_READY
     assert len(answer.lines) == 1
