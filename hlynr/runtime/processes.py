@@ -122,13 +122,13 @@ def kill(child: subprocess.Popen[str]) -> None:
         child.wait()
 
 
-def is_running(pid: int, begun_by: float) -> bool:
-    """Whether the process is alive that had begun by then [s since the epoch]; its id may by now be another one's."""
+def is_running(pid: int, begun_by: float, begun_from: float = 0.0) -> bool:
+    """Whether the process is alive that began in this time [s since the epoch]; its id may by now be another one's."""
     import psutil
 
     try:
         process = psutil.Process(pid)
-        return bool(process.create_time() <= begun_by and process.status() != psutil.STATUS_ZOMBIE)
+        return bool(begun_from <= process.create_time() <= begun_by and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 

@@ -42,5 +42,5 @@ class ServicePaths:
 
 
 def lives(state: ServiceState) -> bool:
-    """Whether the process that wrote this still runs."""
-    return processes.is_running(state.pid, state.born + 1.0)
+    """Whether the process that wrote this still runs; `down` must not stop another one, even if a clock was set."""
+    return processes.is_running(state.pid, state.born + 1.0, state.born - 1.0)

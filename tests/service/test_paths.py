@@ -35,6 +35,14 @@ def test_the_state_of_an_earlier_version_is_read_and_written_alike(tmp_path: Pat
     assert json.loads(paths.state_file.read_text()) == EARLIER
 
 
+def test_a_process_that_began_at_another_time_is_not_the_service(tmp_path: Path) -> None:
+    paths = ServicePaths(tmp_path)
+    paths.folder.mkdir(parents=True)
+    for seconds in (-60.0, 60.0):
+        paths.state_file.write_text(json.dumps(EARLIER | {"born": psutil.Process().create_time() + seconds}))
+        assert paths.running() is None
+
+
 def test_a_state_that_cannot_be_read_is_that_of_no_service(tmp_path: Path) -> None:
     paths = ServicePaths(tmp_path)
     paths.folder.mkdir(parents=True)
