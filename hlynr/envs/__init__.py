@@ -2,4 +2,4 @@
 
 import gymnasium
 
-gymnasium.register(id="Hlynr/Intercept-v0", entry_point="hlynr.envs.single_env:InterceptEnv")
+gymnasium.register(id="Hlynr/Intercept-v0", entry_point="hlynr.envs.environments:InterceptEnv")

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hlynr.envs.observation import SIZE, observe
-from hlynr.envs.reward import RewardFunction, Snapshot
+from hlynr.envs.reward import COMPARED, reward_terms
 from hlynr.sim.engagement import advance, into_line_of_sight
 from hlynr.sim.scenario import parameters
 from hlynr.sim.spawn import initial
-from hlynr.sim.state import RUNNING, fresh
+from hlynr.sim.state import RUNNING, STATE
 
 if TYPE_CHECKING:
     from hlynr.config.config import Config
@@ -25,9 +25,9 @@ class EngagementBatch:
 
     def __init__(self, config: Config, scenario: str, *, count: int, seed: int, omniscient: bool = False) -> None:
         self.params = parameters(config, scenario, omniscient=omniscient)
-        self.state = fresh(count)
+        self.state = np.zeros(count, dtype=STATE)
         self.seed = seed
-        self._reward = RewardFunction(config.reward, self.params)
+        self._reward = config.reward
 
     def start(self, index: np.ndarray, episodes: np.ndarray) -> None:
         """Rows ``index`` (M,) become episodes ``episodes`` (M,) of the seed."""
@@ -35,9 +35,9 @@ class EngagementBatch:
 
     def step(self, action: np.ndarray) -> np.ndarray:
         """Advance one timestep under ``action`` (N, 3); returns the reward terms (N, len(TERMS))."""
-        before = Snapshot(self.state)
+        before = {name: self.state[name].copy() for name in COMPARED}
         advance(self.state, np.ascontiguousarray(action, dtype=np.float64), self.params)
-        return self._reward(before, self.state)
+        return reward_terms(self._reward, self.params, before, self.state)
 
     def from_inertial(self, command: np.ndarray) -> np.ndarray:
         """Commands (N, 3) given along east, north, up as the actions that `step` takes."""

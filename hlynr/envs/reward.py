@@ -7,6 +7,7 @@ rejects scales with which they could outweigh the outcome. A time-out costs as m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,37 +20,26 @@ if TYPE_CHECKING:
 TERMS = ("intercept", "miss", "precision", "progress", "tracking", "effort")
 
 
-class RewardFunction:
-    """Computes the terms of one timestep from the states at its two ends."""
-
-    def __init__(self, reward: Reward, params: np.ndarray) -> None:
-        p = params[0]
-        self._reward = reward
-        self._scans = float(p["time_limit"] / p["radar_interval"])
-
-    def __call__(self, before: Snapshot, state: np.ndarray) -> np.ndarray:
-        """Scaled terms, (N, len(TERMS)) float64; rows that had ended before this timestep are zero."""
-        reward = self._reward
-        outcome = state["outcome"]
-        ended = (outcome != RUNNING) & (before.outcome == RUNNING)
-        intercept = ended & (outcome == INTERCEPT)
-        terms = np.empty((len(state), len(TERMS)))
-        terms[:, 0] = reward.intercept * intercept
-        terms[:, 1] = -reward.miss * (ended & ~intercept)
-        terms[:, 2] = -reward.precision * ended * np.minimum(state["min_distance"] / reward.precision_range, 1.0)
-        terms[:, 3] = reward.progress * (before.min_distance - state["min_distance"]) / state["spawn_range"]
-        terms[:, 4] = reward.tracking * (state["detections"] - before.detections) / self._scans
-        terms[:, 5] = -reward.effort * (before.fuel - state["fuel"])
-        return terms
+COMPARED = ("detections", "fuel", "min_distance", "outcome")
+"""The columns of a state that the reward compares over one timestep."""
 
 
-class Snapshot:
-    """The columns of a state that the reward compares over one timestep."""
+def reward_terms(reward: Reward, params: np.ndarray, before: Mapping[str, np.ndarray], state: np.ndarray) -> np.ndarray:
+    """Scaled terms of one timestep, (N, len(TERMS)) float64; rows that had ended before it are zero.
 
-    __slots__ = ("detections", "fuel", "min_distance", "outcome")
-
-    def __init__(self, state: np.ndarray) -> None:
-        self.outcome = state["outcome"].copy()
-        self.min_distance = state["min_distance"].copy()
-        self.detections = state["detections"].copy()
-        self.fuel = state["fuel"].copy()
+    Args:
+        before: the columns `COMPARED` at its start, (N,) each.
+        state: at its end, (N,).
+    """
+    p, outcome = params[0], state["outcome"]
+    ended = (outcome != RUNNING) & (before["outcome"] == RUNNING)
+    intercept = ended & (outcome == INTERCEPT)
+    terms = np.empty((len(state), len(TERMS)))
+    terms[:, 0] = reward.intercept * intercept
+    terms[:, 1] = -reward.miss * (ended & ~intercept)
+    terms[:, 2] = -reward.precision * ended * np.minimum(state["min_distance"] / reward.precision_range, 1.0)
+    terms[:, 3] = reward.progress * (before["min_distance"] - state["min_distance"]) / state["spawn_range"]
+    scans = float(p["time_limit"] / p["radar_interval"])
+    terms[:, 4] = reward.tracking * (state["detections"] - before["detections"]) / scans
+    terms[:, 5] = -reward.effort * (before["fuel"] - state["fuel"])
+    return terms

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.envs.reward import TERMS
-from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.sim.state import INTERCEPT, RUNNING
 
 _NOTHING: dict[str, Any] = {}

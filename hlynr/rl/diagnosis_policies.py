@@ -9,7 +9,7 @@ import torch
 from scipy.special import ndtri
 from stable_baselines3.common.logger import Logger
 
-from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.evaluation.policy import Frame
 from hlynr.rl import algorithms
 from hlynr.rl.adapter import InterceptVecEnv

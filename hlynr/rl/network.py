@@ -10,7 +10,7 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
-from hlynr.envs.vector_env import action_space, observation_space
+from hlynr.envs.environments import action_space, observation_space
 from hlynr.evaluation.policy import Frame
 from hlynr.rl.inference.actor import ACTIVATIONS, Actor, LstmState
 from hlynr.rl.sequences import Sequences

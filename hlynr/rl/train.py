@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
-from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.records.base import write_csv
 from hlynr.records.training import STATUS, Lineage, TrainProgress, TrainResult
 from hlynr.rl import algorithms, checkpoint

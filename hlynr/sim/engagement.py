@@ -12,8 +12,7 @@ import math
 import numpy as np
 
 from hlynr.sim import rng
-from hlynr.sim.atmosphere import gust_step
-from hlynr.sim.dynamics import drag_acceleration, lagged, weave_acceleration
+from hlynr.sim.dynamics import drag_acceleration, gust_step, lagged, weave_acceleration
 from hlynr.sim.geometry import into_frame, line_of_sight_frame, norm, out_of_frame, segment_distance_squared
 from hlynr.sim.jit import inlined, kernel
 from hlynr.sim.sensing import draw_jink, scan

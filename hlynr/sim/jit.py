@@ -31,22 +31,17 @@ def _cache_folder() -> str:
 _FOLDER = _cache_folder()
 
 
-def _compiled(function: Callable[..., Any], **options: Any) -> Any:
+def kernel(function: F, **options: Any) -> F:
     """Numba's ``njit`` with fastmath off, the GIL released, and this package's cache folder."""
     settings: Any = numba.config
     before = settings.CACHE_DIR
     settings.CACHE_DIR = _FOLDER
     try:
-        return numba.njit(cache=True, nogil=True, **options)(function)
+        return cast(F, numba.njit(cache=True, nogil=True, **options)(function))
     finally:
         settings.CACHE_DIR = before
 
 
-def kernel(function: F) -> F:
-    """A compiled function."""
-    return cast(F, _compiled(function))
-
-
 def inlined(function: F) -> F:
     """A small compiled function, spliced into its callers."""
-    return cast(F, _compiled(function, inline="always"))
+    return kernel(function, inline="always")

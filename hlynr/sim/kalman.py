@@ -2,7 +2,7 @@
 
 A constant-velocity filter in three dimensions. The measurement noise is the same on every axis and so is the
 initial uncertainty, hence the 6 x 6 covariance is three copies of one 2 x 2 block: the filter carries three
-numbers (p00, p01, p11) instead of 36 and loses nothing. `tests/sim/test_tracking.py` replays recorded
+numbers (p00, p01, p11) instead of 36 and loses nothing. `tests/sim/test_kalman.py` replays recorded
 measurements through filterpy's six-state filter and demands the same track.
 
 Source: Bar-Shalom, Li and Kirubarajan, "Estimation with Applications to Tracking and Navigation" (2001),

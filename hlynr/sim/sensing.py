@@ -1,4 +1,4 @@
-"""A radar scan: detection, delivery, tracking, the ground cue.
+"""A scan of the interceptor's radar: detection, delivery, tracking, the ground cue.
 
 The track has the time of the measurement it processes, so a late measurement updates the state it belongs to;
 `hlynr.sim.state.estimated_relative` carries the track forward to the present.
@@ -10,10 +10,27 @@ import numpy as np
 
 from hlynr.sim import rng
 from hlynr.sim.geometry import norm
-from hlynr.sim.jit import kernel
+from hlynr.sim.jit import inlined, kernel
 from hlynr.sim.kalman import gains, predict_covariance, update_covariance
-from hlynr.sim.radar import detection_probability, measurement_variance
 from hlynr.sim.state import MAX_DELAY, Row, relative
+
+
+@inlined
+def detection_probability(distance: float, peak: float, reference_range: float) -> float:
+    """Probability of a detection in one scan of a target inside the beam.
+
+    ``peak * exp(-(r / R)^4)``: signal power falls with the fourth power of the range (the radar equation).
+    """
+    ratio = distance / reference_range
+    ratio2 = ratio * ratio
+    return peak * math.exp(-ratio2 * ratio2)
+
+
+@inlined
+def measurement_variance(distance: float, floor: float, fraction: float) -> float:
+    """Variance [m^2] of each component of a position measurement at ``distance`` [m]."""
+    scaled = fraction * distance
+    return floor * floor + scaled * scaled
 
 
 @kernel

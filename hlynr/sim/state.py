@@ -110,8 +110,3 @@ def track_position(states: np.ndarray, dt: float) -> np.ndarray:
     """The track carried forward to each state's tick, (..., 3) [m]; as in `estimated_relative`, for arrays (...,)."""
     ahead = (states["tick"] - states["track_tick"]) * dt
     return np.asarray(states["track_pos"] + ahead[..., None] * states["track_vel"])
-
-
-def fresh(count: int) -> np.ndarray:
-    """An uninitialised-but-zeroed state of ``count`` engagements; call `initial` before `advance`."""
-    return np.zeros(count, dtype=STATE)

@@ -12,10 +12,9 @@ from support.scenes import in_flight
 import hlynr.envs
 from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
+from hlynr.envs.environments import InterceptEnv, InterceptVectorEnv
 from hlynr.envs.observation import decode
 from hlynr.envs.reward import TERMS
-from hlynr.envs.single_env import InterceptEnv
-from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.sim.state import OUTCOMES
 

@@ -7,8 +7,8 @@ import pytest
 from support.scenes import MIRROR, VECTORS, in_flight, rotation, seen_through
 
 from hlynr.config.config import Config
+from hlynr.envs.environments import observation_space
 from hlynr.envs.observation import INDEX, LIMIT, SCHEMA, SIZE, decode
-from hlynr.envs.vector_env import observation_space
 from hlynr.sim.state import STATE
 
 SIDEWAYS = ("relative_velocity_2", "own_velocity_2", "own_acceleration_2", "target_acceleration_2", "los_rate_2",

@@ -30,7 +30,6 @@ NO_EFFECT_SECTIONS = {
 
 UNUSED = {
     "hlynr/config/project.py",
-    "hlynr/envs/single_env.py",
     "hlynr/rl/inference/served.py",  # for MLflow's server
     "hlynr/rl/diagnosis_policies.py",
     "hlynr/sim/guidance.py",

@@ -9,8 +9,8 @@ import pytest
 from stable_baselines3 import PPO
 
 from hlynr.config.config import Config
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.envs.reward import TERMS
-from hlynr.envs.vector_env import InterceptVectorEnv
 from hlynr.rl.adapter import InterceptVecEnv
 
 

@@ -15,7 +15,7 @@ from torch import nn
 
 from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
-from hlynr.envs.vector_env import InterceptVectorEnv, action_space, observation_space
+from hlynr.envs.environments import InterceptVectorEnv, action_space, observation_space
 from hlynr.evaluation.rollout import run_episodes
 from hlynr.rl import algorithms, sb3_private
 from hlynr.rl.adapter import InterceptVecEnv

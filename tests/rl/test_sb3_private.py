@@ -16,7 +16,7 @@ from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 from support import ROOT
 
 from hlynr.config.config import Config
-from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.rl import algorithms, sb3_private
 from hlynr.rl.adapter import InterceptVecEnv
 

@@ -12,7 +12,7 @@ from rl.test_monitor import stream
 from support.trainings import finish
 
 from hlynr.config.config import Config
-from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.rl import algorithms, sb3_private
 from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.bundle import load_policy

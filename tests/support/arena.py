@@ -8,7 +8,7 @@ from hlynr.config import params
 from hlynr.config.config import Config
 from hlynr.sim import engagement, scenario
 from hlynr.sim.spawn import initial
-from hlynr.sim.state import RUNNING, fresh
+from hlynr.sim.state import RUNNING, STATE
 from support import ROOT
 
 # Scenarios already resolved, so that an override reaches a leaf that a scenario inherits.
@@ -58,7 +58,7 @@ class Arena:
         self.scenario = self.config.scenarios[name]
         self.params = scenario.parameters(self.config, name, omniscient=omniscient)
         self.episodes = np.fromiter(episodes, np.int64)
-        self.state = fresh(len(self.episodes))
+        self.state = np.zeros(len(self.episodes), dtype=STATE)
         initial(self.state, np.arange(len(self.episodes)), self.episodes, seed, self.params)
 
     @property

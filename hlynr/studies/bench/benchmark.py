@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hlynr.config.config import Config
-from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.evaluation import judge
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.rollout import run_episodes

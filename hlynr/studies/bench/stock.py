@@ -16,7 +16,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import hlynr.envs  # noqa: F401  (registers the single environment)
-from hlynr.envs.vector_env import InterceptVectorEnv
+from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.records.training import Lineage
 from hlynr.rl import algorithms, bundle, sb3_private
 from hlynr.rl.adapter import InterceptVecEnv
