@@ -23,9 +23,11 @@ if TYPE_CHECKING:
 
 def show(renderable: RenderableType | None, record: Writable, json: Path | None) -> None:
     """Write the record to the file ``json``, and print for people unless it went to standard output."""
-    from hlynr.records.base import as_json, write_text
+    from pydantic_core import to_jsonable_python
 
-    text = encoder.dumps(as_json(record), indent=2)
+    from hlynr.records.base import write_text
+
+    text = encoder.dumps(to_jsonable_python(record), indent=2)
     if json == Path("-"):
         print(text)
         return

@@ -4,14 +4,12 @@ Only these and paths cross the borders between tasks, stages and processes, neve
 Rates are fractions in [0, 1], distances in metres, times in seconds unless a name says otherwise.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -61,14 +59,3 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def as_json(value: Any) -> Any:
-    """A record, or a list or mapping of records, as plain JSON data."""
-    if isinstance(value, Record):
-        return value.model_dump(mode="json")
-    if isinstance(value, dict):
-        return {key: as_json(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [as_json(item) for item in value]
-    return value

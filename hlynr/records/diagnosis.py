@@ -1,14 +1,11 @@
 """The records of a diagnosis."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from hlynr.records.base import Record
 
 Cause = Literal["tracker", "frame", "task", "reward", "observation", "policy"]
 """Where a fault can be, the most upstream first: it affects everything after it."""
-
 
 FindingStatus = Literal["ok", "warning", "fault", "skipped"]
 """A fault is a reason for a policy to fail, a warning is none by itself; a skipped check does not apply."""
@@ -20,7 +17,6 @@ class Finding(Record):
     check: str
     status: FindingStatus
     cause: Cause | None
-    """Where the fault or the warning lies; None if all is well."""
     finding: str
     figures: dict[str, float]
     """Finite ones only; without what could not be measured."""
@@ -37,7 +33,7 @@ class SampledEpisode(Record):
     reward: float
     fuel_left: float
     first_detection: float | None
-    """[s]; None if there was none."""
+    """[s]"""
     detections: int
     rejections: int
     """Measurements that the tracker's gate rejected."""
@@ -67,7 +63,7 @@ class ScanFigures(Record):
 
 
 class Diagnosis(Record):
-    """One finding per check, and the most upstream fault among them."""
+    """One finding per check, and the most upstream fault among them; the interval is Wilson's."""
 
     subject: str
     scenario: str
@@ -75,10 +71,8 @@ class Diagnosis(Record):
     episodes: int
     success_rate: float
     success_rate_ci: tuple[float, float]
-    """Wilson interval at the configured confidence."""
     verdict: str
     cause: Cause | None
-    """None where there is no fault."""
     findings: tuple[Finding, ...]
     sampled: tuple[SampledEpisode, ...]
     channels: tuple[ChannelFigures, ...]

@@ -1,7 +1,5 @@
 """The records of an evaluation and of the gate."""
 
-from __future__ import annotations
-
 from hlynr.records.base import Record
 from hlynr.records.training import Lineage
 
@@ -17,7 +15,7 @@ class Slice(Record):
 
 
 class PolicyReport(Record):
-    """One policy on one seed set. Means are over all engagements unless said otherwise."""
+    """One policy on one seed set. Means are over all engagements unless said otherwise; intervals are Wilson's."""
 
     policy: str
     scenario: str
@@ -26,7 +24,6 @@ class PolicyReport(Record):
     capture_radius: float
     success_rate: float
     success_rate_ci: tuple[float, float]
-    """Wilson interval at the configured confidence."""
     mean_reward: float
     mean_final_distance: float
     miss_distance_quantiles: dict[str, float]
@@ -34,7 +31,7 @@ class PolicyReport(Record):
     outcomes: dict[str, int]
     mean_fuel_left: float
     mean_time_to_intercept: float | None
-    """Over intercepts; None if there was none."""
+    """Over intercepts."""
     mean_episode_seconds: float
     reward_terms: dict[str, float]
     """Mean contribution of each reward term to the episode's reward."""
@@ -65,7 +62,6 @@ class EvaluationReport(Record):
     report: PolicyReport
     heldout: PolicyReport
     baselines: dict[str, PolicyReport]
-    """Random, pursuit and PN on the held-out engagements."""
     targets: tuple[TargetRow, ...]
 
 
@@ -85,7 +81,6 @@ class PairedComparison(Record):
     champion_success: float
     challenger_success: float
     challenger_only: int
-    """Engagements with success of the challenger alone."""
     champion_only: int
     p_value: float
     """Exact one-sided McNemar: how likely so many are under equal policies."""

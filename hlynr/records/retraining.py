@@ -1,7 +1,5 @@
 """The records of a retraining: attempts, saved version, decision in the registry, and the whole."""
 
-from __future__ import annotations
-
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator
@@ -27,7 +25,7 @@ def _present_action(action: str) -> str:
 
 
 class Promotion(Record):
-    """One entry of the registry's history."""
+    """One entry of the registry's history; success is that on the held-out engagements."""
 
     when: str
     """UTC, ISO 8601."""
@@ -39,7 +37,6 @@ class Promotion(Record):
     lineage_id: str
     mlflow_run_id: str | None
     success_rate: float | None
-    """On the held-out engagements."""
     success_rate_ci: tuple[float, float] | None
 
 
@@ -50,7 +47,6 @@ class Attempt(Record):
     status: str
     """The monitor's verdict; ``failed`` where there was no policy to judge."""
     outcome: str
-    """Status and reason in words."""
     failed: bool
     """Whether the plan goes on to the next strategy."""
     best_success: float | None

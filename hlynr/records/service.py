@@ -1,7 +1,5 @@
 """What `hlynr up`, `hlynr status` and `hlynr prune` hand on: components, retrainings, load, disk, what was removed."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from pydantic import AliasChoices, AwareDatetime, Field
@@ -11,8 +9,6 @@ from hlynr.records.retraining import Promotion
 
 ComponentState = Literal["starting", "healthy", "not answering", "down", "elsewhere"]
 """``elsewhere``: another machine's server that is used from here."""
-
-
 _COMPONENTS: Any = Field(validation_alias=AliasChoices("components", "parts"), serialization_alias="parts")
 """Scripts read them as ``parts``."""
 
@@ -23,7 +19,6 @@ class ComponentStatus(Record):
     name: str
     state: ComponentState
     url: str | None
-    """Where people open it."""
     pid: int | None
     restarts: int = 0
     log: str | None
@@ -43,7 +38,7 @@ class ServiceState(Record, serialize_by_alias=True):
     since: AwareDatetime
     prefect_api: str
     took: float | None = None
-    """[s] until all components were healthy for the first time; None before that."""
+    """[s] until all components were healthy for the first time."""
     components: tuple[ComponentStatus, ...] = _COMPONENTS
 
     @property
@@ -57,11 +52,9 @@ class RetrainingRun(Record):
     id: str
     name: str
     state: str
-    """As Prefect names it."""
     began: AwareDatetime | None
     seconds: float | None
     verdict: str
-    """Its result in a line."""
 
 
 class DiskUse(Record):
@@ -86,18 +79,16 @@ class ServiceStatus(Record, serialize_by_alias=True):
 
     healthy: bool
     reason: str
-    """Why it is healthy or not, in a line."""
     components: tuple[ComponentStatus, ...] = _COMPONENTS
     since: AwareDatetime | None
     took: float | None
-    """[s] from the start until all components were healthy; None before that."""
+    """[s] from the start until all components were healthy."""
     load: Load | None
     next_run: AwareDatetime | None
     schedule: str
     runs: tuple[RetrainingRun, ...]
     """The newest first."""
     champion: Promotion | None
-    """The decision that made it."""
     review: str | None
     """Where the retrainings are listed in MLflow's UI; None while that is not up."""
     disk: tuple[DiskUse, ...]
@@ -137,7 +128,6 @@ class PruneRecord(Record):
     items: tuple[PrunedItem, ...]
     kept: tuple[KeptCount, ...]
     bytes: int
-    """Of all items together."""
     notes: tuple[str, ...]
     """What has to be done by hand."""
     faults: tuple[str, ...]

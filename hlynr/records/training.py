@@ -1,7 +1,5 @@
 """The records of a training: lineage, progress, evaluations, the monitor's verdict, the result."""
 
-from __future__ import annotations
-
 from typing import Literal, Self
 
 from pydantic import AliasChoices, AwareDatetime, Field
@@ -19,9 +17,7 @@ class Lineage(Record):
     """Its number; records of earlier versions call it night."""
     strategy: str = "default"
     attempt: int = 1
-    """Which try of the retraining's plan this is."""
     reason: str | None = None
-    """Why the plan made it."""
     params_digest: str
     git_commit: str | None = None
     git_dirty: bool | None = None
@@ -75,12 +71,9 @@ class EvaluationPoint(Record):
 SIGNS = ("training_radius", "std", "action_saturation", "value_loss", "approx_kl", "explained_variance")
 """The fields of an `EvaluationPoint` that come from the training, not from the evaluation; most foretell its course."""
 
-
 AlertKind = Literal[
     "nan", "exploding_loss", "abort", "collapse", "reward_farming", "runaway_std", "action_saturation", "plateau"
 ]
-
-
 FATAL: tuple[AlertKind, ...] = ("nan", "exploding_loss", "abort", "collapse")
 """The alerts that fail a training, though its best bundle is kept; the gate promotes after none of them.
 
@@ -98,10 +91,8 @@ class MonitorVerdict(Record):
     """What the monitor made of a training."""
 
     status: AlertKind | Literal["healthy"]
-    """The gravest alert."""
     reason: str
     stopped: bool
-    """Whether an alert ended the training before its budget."""
     alerts: tuple[MonitorAlert, ...] = ()
     """All that hold, the gravest first."""
     at_timesteps: int
@@ -111,7 +102,6 @@ class MonitorVerdict(Record):
 
     @property
     def failed(self) -> bool:
-        """Whether the training counts as failed."""
         return self.status in FATAL
 
 
@@ -128,7 +118,7 @@ class TrainResult(Record):
     budget: int
     interrupted: bool
     resumed_from: int | None
-    """Timesteps of the checkpoint the training went on from, if it did."""
+    """Timesteps of that checkpoint."""
     seconds: float
     timesteps_per_second: float
     best_timesteps: int
@@ -179,7 +169,6 @@ class TrainProgress(Record):
 TrainingState = Literal["running", "interrupted", "finished", "failed", "lost"]
 """The file of a killed process still says ``running``; a reader that finds no process shows ``lost``."""
 
-
 STATUS = "status.json"
 """Name of the `TrainingStatus` in a training's folder."""
 
@@ -194,9 +183,8 @@ class TrainingStatus(Record):
     seed: int
     state: TrainingState
     process: int | None = None
-    """Its id on the machine that trains, where that is known."""
+    """Its id on the machine that trains."""
     machine: str | None = None
-    """The name of that machine."""
     updated: AwareDatetime
     seconds: float
     """Wall time, including what came before a resume."""

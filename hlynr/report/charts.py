@@ -1,19 +1,14 @@
 """Curves as text for terminals and logs: braille dots, or ASCII where the output has nothing else."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import numpy as np
+from rich.text import Text
 
 from hlynr.report import text
-
-if TYPE_CHECKING:
-    from rich.text import Text
 
 ChartPoint = tuple[float, float]
 
@@ -164,8 +159,6 @@ def _patterns(points: Sequence[ChartPoint], edges: Edges, columns: int, rows: in
 def _assembled(
     lines: Sequence[str], labels: dict[int, str], margin: int, columns: int, right: int, glyphs: Glyphs
 ) -> Text:
-    from rich.text import Text
-
     styles = {glyphs.level: "yellow", glyphs.mark: "bold green", " ": ""}
     drawn = Text(no_wrap=True)
     for row, line in enumerate(lines):

@@ -3,8 +3,6 @@
 MLflow shows the beginning of a description until it is unfolded, so verdict and reason come first.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 from hlynr.records.diagnosis import Diagnosis
@@ -46,7 +44,8 @@ def _figures(train: TrainResult, evaluation: EvaluationReport | None, decision: 
         text.judgement(evaluation) if evaluation else "",
         _gate(decision) if decision else "",
         _report(evaluation) if evaluation else "",
-        *_headed("Training", text.training(train)),
+        "**Training**",
+        text.training(train),
         _origin(evaluation or train),
     ]
 
@@ -67,11 +66,11 @@ def model(name: str, roles: Mapping[str, int], history: Sequence[Promotion]) -> 
         "Policies of a scheduled retraining. A gate compares each new one with the champion on engagements that no "
         "training uses; its version's page has every rule.",
         _spaced([_role(alias, number, history) for alias in ROLES if (number := roles.get(alias)) is not None]),
-        *_headed("Load the champion"),
+        "**Load the champion**",
         f'```python\nmodel = mlflow.pyfunc.load_model("models:/{name}@champion")\n'
         "actions = model.predict(observations)  # histories, float32 of shape (B, T, D)\n```",
         f"Or judge it again: `hlynr evaluate --model models:/{name}@champion`",
-        *_headed("Decisions"),
+        "**Decisions**",
         _spaced([_entry(entry) for entry in reversed(history[-RECENT:])]),
     ]
     if len(history) > RECENT:
@@ -92,7 +91,7 @@ def retraining(
     if decision is not None:
         parts.append(_gate(decision))
     if evaluation is not None:
-        parts += _headed("Judgement", text.judgement(evaluation))
+        parts += ["**Judgement**", text.judgement(evaluation)]
     if diagnosis is not None:
         parts.append(f"Diagnosis of {diagnosis.subject}: {diagnosis.verdict}")
     return _joined(parts)
@@ -105,7 +104,7 @@ def _why(decision: GateDecision | None, promotion: Promotion | None) -> str:
 
 
 def _gate(decision: GateDecision) -> str:
-    parts = [*_headed("Gate"), _spaced(tables.gate_rows(decision))]
+    parts = ["**Gate**", _spaced(tables.gate_rows(decision))]
     if decision.comparison is not None:
         parts.append(text.duel(decision.comparison))
     return _joined(parts)
@@ -113,7 +112,7 @@ def _gate(decision: GateDecision) -> str:
 
 def _report(evaluation: EvaluationReport) -> str:
     rows = tables.report_rows(evaluation)
-    return _joined([*_headed(f"Report on {evaluation.report.episodes:,} episodes"), _spaced(rows)]) if rows else ""
+    return _joined([f"**Report on {evaluation.report.episodes:,} episodes**", _spaced(rows)]) if rows else ""
 
 
 def _role(alias: str, number: int, history: Sequence[Promotion]) -> dict[str, str]:
@@ -128,13 +127,12 @@ def _role(alias: str, number: int, history: Sequence[Promotion]) -> dict[str, st
 
 
 def _entry(entry: Promotion) -> dict[str, str]:
-    stays = text.UNKNOWN if entry.champion_after is None else str(entry.champion_after)
     return {
         "UTC": _minute(entry),
         "version": str(entry.version),
         "decision": entry.action.replace("_", " ") + (" to" if entry.action == "rolled_back" else ""),
         "success on held-out engagements": text.success(entry.success_rate, entry.success_rate_ci),
-        "champion then": stays,
+        "champion then": str(entry.champion_after or text.UNKNOWN),
     }
 
 
@@ -150,10 +148,6 @@ def _origin(source: TrainResult | EvaluationReport) -> str:
         f"Lineage `{lineage.id}`, retraining {lineage.retraining}, attempt {lineage.attempt} ({lineage.strategy}): "
         f"commit {commit}{saved}, bundle sha256 `{source.bundle_sha256[:12]}`."
     )
-
-
-def _headed(title: str, *parts: str) -> list[str]:
-    return [f"**{title}**", *parts]
 
 
 def _spaced(rows: Sequence[dict[str, str]]) -> str:

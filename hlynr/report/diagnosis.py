@@ -1,21 +1,16 @@
 """A diagnosis as one HTML page that needs nothing beside itself."""
 
-from __future__ import annotations
-
 import base64
 import html
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hlynr.evaluation.recording import Trajectory
 from hlynr.records.base import write_text
 from hlynr.records.diagnosis import Diagnosis, Finding, SampledEpisode
 from hlynr.report import diagnosis_figures, text
 from hlynr.report.figures import trajectories
-
-if TYPE_CHECKING:
-    from hlynr.evaluation.recording import Trajectory
 
 RECORD, PAGE = "diagnosis.json", "diagnosis.html"
 SHOWN = 20

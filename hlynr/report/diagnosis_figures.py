@@ -1,7 +1,5 @@
 """Figures of a diagnosis, from its record alone, as PNG files; each says in its title what it shows."""
 
-from __future__ import annotations
-
 from collections import Counter
 from pathlib import Path
 

@@ -3,12 +3,10 @@
 All functions return the path written and draw empty, NaN or single-point data as what it is, without raising.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,12 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogFormatter, PercentFormatter
 
 from hlynr.config.sections import Monitor
+from hlynr.evaluation.recording import Trajectory
 from hlynr.records.evaluation import EvaluationReport, PolicyReport, Slice
 from hlynr.records.training import TrainResult
 from hlynr.report import style, text
-
-if TYPE_CHECKING:
-    from hlynr.evaluation.recording import Trajectory
 
 Projection = Callable[[np.ndarray], np.ndarray]
 

@@ -1,26 +1,20 @@
 """The answers of `hlynr status` and `hlynr prune` for the terminal."""
 
-from __future__ import annotations
-
 from datetime import datetime
-from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.text import Text
 
 from hlynr.records.service import PruneRecord, ServiceStatus
 from hlynr.report import text
 from hlynr.report.tables import grid
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 SIGNS = {"healthy": "ok", "elsewhere": "ok", "starting": "warn", "not answering": "FAIL", "down": "FAIL"}
 
 
 def status(found: ServiceStatus) -> RenderableType:
     """Services, retrainings, champion and disk, each a short table."""
-    from rich.console import Group
-    from rich.padding import Padding
-    from rich.text import Text
-
     blocks = _section(f"{'Healthy' if found.healthy else 'NOT HEALTHY'}: {found.reason}", _components(found))
     upcoming = f"next retraining {_time(found.next_run)}" if found.next_run else "no retraining is scheduled"
     blocks += _section(f"Schedule {found.schedule}, {upcoming}", _retrainings(found))
@@ -32,17 +26,15 @@ def status(found: ServiceStatus) -> RenderableType:
 
 def pruned(record: PruneRecord) -> RenderableType:
     """What `hlynr prune` removed, what stays and why, and what failed."""
-    from rich.console import Group
-    from rich.padding import Padding
-
-    blocks = [grid(headline(record), _pruned_items(record))] if record.items else []
-    kept = [{"kept": str(each.count), "": each.kind, "since": each.reason} for each in record.kept]
-    lines = [
-        *([] if record.items else [headline(record)]),
-        *record.notes,
-        *(f"WARNING: {fault}" for fault in record.faults),
-    ]
-    return Group(*blocks, *([grid("Kept", kept)] if kept else []), *(Padding(line, (0, 1)) for line in lines))
+    blocks: list[RenderableType] = []
+    lines = [*record.notes, *(f"WARNING: {fault}" for fault in record.faults)]
+    if record.items:
+        blocks.append(grid(headline(record), _pruned_items(record)))
+    else:
+        lines.insert(0, headline(record))
+    if record.kept:
+        blocks.append(grid("Kept", [{"kept": str(k.count), "": k.kind, "since": k.reason} for k in record.kept]))
+    return Group(*blocks, *(Padding(line, (0, 1)) for line in lines))
 
 
 def headline(record: PruneRecord) -> str:
@@ -68,8 +60,6 @@ def _pruned_items(record: PruneRecord) -> list[dict[str, str]]:
 
 def _section(title: str, rows: list[dict[str, str]]) -> list[RenderableType]:
     """The title before the table, not in it: there it would wrap at the width of the table."""
-    from rich.text import Text
-
     return [Text(title, style="bold"), grid("", rows) if rows else ""]
 
 

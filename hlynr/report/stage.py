@@ -1,21 +1,16 @@
 """The evaluate stage's output folder: the report, DVC's metrics and plot, figures."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hlynr.config.config import Config
+from hlynr.evaluation.recording import Trajectory
+from hlynr.evaluation.rollout import EpisodeResults
 from hlynr.records.base import write_csv
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import TrainResult
 from hlynr.report import figures
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.evaluation.recording import Trajectory
-    from hlynr.evaluation.rollout import EpisodeResults
 
 
 def write(

@@ -1,7 +1,5 @@
 """A training's status in words: its state, the monitor's verdict, the trend of its success."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """The look that all figures share: colour-blind-safe, readable at 900 px, the same bytes for the same data."""
 
-from __future__ import annotations
-
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path

@@ -23,9 +23,7 @@ UNITS = {"range": "m", "azimuth": "deg", "elevation": "deg", "target_speed": "m/
 
 def summary(record: RetrainRecord, config: Config) -> RenderableType:
     """The result of a retraining, the reason, and where its records are."""
-    from rich.console import Group
-
-    return Group(
+    return _stack(
         _banner(record, config.tracking.model),
         *([grid("The plan", attempt_rows(record.attempts))] if len(record.attempts) > 1 else []),
         _comparison(record),
@@ -38,8 +36,6 @@ def summary(record: RetrainRecord, config: Config) -> RenderableType:
 
 def judgement(report: Judgement) -> RenderableType:
     """One policy on one seed set, with the reference laws on the same engagements."""
-    from rich.console import Group
-
     intercept_time = text.duration(report.mean_time_to_intercept)
     facts = [
         ("engagements", f"{report.episodes:,}, seed {report.seed}, capture radius {report.capture_radius:g} m"),
@@ -53,7 +49,7 @@ def judgement(report: Judgement) -> RenderableType:
         ("time to intercept", f"{intercept_time} (episodes {text.duration(report.mean_episode_seconds)})"),
     ]
     rows = [{"quantity": key, "value": value} for key, value in facts]
-    return Group(
+    return _stack(
         grid(f"{text.title(report.policy)} on {report.scenario}", rows),
         grid("Success by slice", slice_rows(report)),
         grid("On the same engagements", _standings({report.policy: report, **report.baselines})),
@@ -62,10 +58,8 @@ def judgement(report: Judgement) -> RenderableType:
 
 def evaluation_summary(evaluation: EvaluationReport) -> RenderableType:
     """The evaluate stage: held-out engagements beside the laws, report against targets."""
-    from rich.console import Group
-
     heldout = evaluation.heldout
-    return Group(
+    return _stack(
         grid(_heldout_title(heldout), _standings({"policy": heldout, **evaluation.baselines})),
         grid(f"Report on {evaluation.report.episodes:,} episodes", report_rows(evaluation)),
     )
@@ -85,10 +79,7 @@ def training_summary(result: TrainResult) -> RenderableType:
 
 def decision_summary(decision: GateDecision, promotion: Promotion) -> RenderableType:
     """The gate's rules and the decision on the version."""
-    from rich.console import Group
-
-    title = f"{text.headline(promotion)}: {text.reason(promotion.reason)}"
-    return Group(title, _gate(decision))
+    return _stack(f"{text.headline(promotion)}: {text.reason(promotion.reason)}", _gate(decision))
 
 
 def history(promotions: Sequence[Promotion], model: str = "") -> RenderableType:
@@ -189,6 +180,12 @@ def markdown(rows: Sequence[dict[str, str]]) -> str:
         return ""
     cells = [list(rows[0]), ["---"] * len(rows[0]), *([*row.values()] for row in rows)]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in cells)
+
+
+def _stack(*blocks: RenderableType) -> RenderableType:
+    from rich.console import Group
+
+    return Group(*blocks)
 
 
 def _banner(record: RetrainRecord, model: str) -> RenderableType:

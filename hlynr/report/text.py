@@ -3,8 +3,6 @@
 Plain ASCII, so that it reads alike in a log file, a terminal and a web page.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable
 

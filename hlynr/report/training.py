@@ -3,8 +3,6 @@
 At most 80 columns wide; no colour says anything that the words do not say.
 """
 
-from __future__ import annotations
-
 import math
 import sys
 import time
@@ -12,21 +10,21 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
+
+from rich.console import Console, ConsoleOptions, Group, RenderableType
+from rich.constrain import Constrain
+from rich.live import Live
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from hlynr.records.training import TrainingStatus
 from hlynr.report import charts, status, text
 
-if TYPE_CHECKING:
-    from rich.console import Console, ConsoleOptions, RenderableType
-    from rich.text import Text
-
 Look = Callable[[], TrainingStatus | None]
 
 WIDTH = 80
-BAR = 40
-COURSE = 28
-"""Columns."""
+BAR, COURSE = 40, 28
 INTERVAL = 1.0
 """[s] between two looks."""
 PATIENCE = 30.0
@@ -66,9 +64,6 @@ class TrainingView:
         self._training, self._baseline, self._at, self._fit = training, baseline, at, fit
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[RenderableType]:
-        from rich.console import Group
-        from rich.constrain import Constrain
-
         options = options.update(width=min(options.max_width, WIDTH), height=None)
         glyphs = charts.ASCII if options.ascii_only else charts.BRAILLES
         for size in SIZES:
@@ -94,16 +89,12 @@ class TrainingView:
 
 
 def _head(training: TrainingStatus, at: datetime) -> Text:
-    from rich.text import Text
-
     title, state = f"Training {training.lineage.id}: ", status.state(training, at)
     style = STATES.get(training.state, "bold red")
     return Text.assemble((title, "bold"), (state, style), f"\n{status.origin(training)}\n")
 
 
 def _progress(training: TrainingStatus, glyphs: charts.Glyphs) -> Text:
-    from rich.text import Text
-
     progress = training.progress
     done = min(progress.timesteps / max(progress.budget, 1), 1.0)
     bar = f"{charts.bar(done, BAR, glyphs)} {100 * done:.0f} %"
@@ -145,15 +136,10 @@ def _right(training: TrainingStatus) -> int:
 
 
 def _titled(title: str, drawn: Text) -> Text:
-    from rich.text import Text
-
     return Text.assemble("\n", (f"{title}\n", "bold"), drawn)
 
 
 def _signs(signs: Iterable[status.Sign], glyphs: charts.Glyphs) -> RenderableType:
-    from rich.padding import Padding
-    from rich.table import Table
-
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("Leading signs")
     for name in ("now", "lowest", "highest"):
@@ -168,9 +154,6 @@ def _signs(signs: Iterable[status.Sign], glyphs: charts.Glyphs) -> RenderableTyp
 
 def _facts(facts: Iterable[status.Fact]) -> RenderableType:
     """Names, and words that wrap beside them."""
-    from rich.table import Table
-    from rich.text import Text
-
     table = Table.grid(padding=(0, 2, 0, 0))
     for fact in facts:
         table.add_row(Text(fact.name, style="bold"), Text(fact.words, style=fact.style))
@@ -183,8 +166,6 @@ def follow(look: Look, baseline: float) -> None:
     On a terminal the view takes the whole screen and is printed in full at the end; elsewhere it is printed once,
     then a line for every evaluation that follows, and one for the end.
     """
-    from rich.console import Console
-
     console = Console()
     show = _redraw if sys.stdout.isatty() and not console.is_dumb_terminal else _print
     show(console, looks(look), baseline)
@@ -204,8 +185,6 @@ def looks(look: Look) -> Iterator[TrainingStatus]:
 
 
 def _redraw(console: Console, statuses: Iterator[TrainingStatus], baseline: float) -> None:
-    from rich.live import Live
-
     newest = None
     with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         for newest in statuses:

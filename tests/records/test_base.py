@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from hlynr.records.base import Record, as_json, write_bytes, write_text
+from hlynr.records.base import Record, write_bytes, write_text
 
 
 class Example(Record):
@@ -35,8 +35,3 @@ def test_a_write_that_fails_leaves_the_old_file_and_names_it(tmp_path: Path, mon
         write_text(path, "new")
     assert refusal.value.filename == str(path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"some.bin": b"old"}
-
-
-def test_records_among_other_data_as_json() -> None:
-    found = as_json({"one": Example(number=1, rate=0.5), "more": [Example(number=2, rate=0.5)], "text": "x"})
-    assert found == {"one": {"number": 1, "rate": 0.5}, "more": [{"number": 2, "rate": 0.5}], "text": "x"}
