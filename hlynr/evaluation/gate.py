@@ -4,8 +4,6 @@ The point estimate of 100 episodes alone would promote a policy of exactly the b
 hence the bounds on the held-out engagements and the paired test against the champion.
 """
 
-from __future__ import annotations
-
 import math
 import operator
 from collections.abc import Callable

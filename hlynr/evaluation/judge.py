@@ -1,23 +1,18 @@
 """Evaluating a policy beside the laws on the same engagements."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.metrics import summarise
+from hlynr.evaluation.policy import Policy
 from hlynr.evaluation.recording import Setup, Trajectory, record
 from hlynr.evaluation.rollout import EpisodeResults, run_episodes
 from hlynr.records.evaluation import EvaluationReport, PolicyReport, TargetRow
 from hlynr.records.training import Lineage
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.evaluation.policy import Policy
 
 SAMPLES = 6
 """Held-out engagements whose trajectories are drawn."""

@@ -1,20 +1,16 @@
 """Guidance laws as policies, on the same observations as a network."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hlynr.config.config import Config
 from hlynr.envs.observation import decode
 from hlynr.evaluation.policy import Frame
 from hlynr.sim.guidance import augmented_navigation, proportional_navigation, velocity_pursuit, with_axial_remainder
 from hlynr.sim.rng import hashed_uniforms
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
 
 LAWS = ("zero", "random", "pursuit", "heading", "pn", "apn", "inertial")
 

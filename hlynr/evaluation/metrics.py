@@ -1,19 +1,13 @@
 """From results to figures."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from hlynr.config.config import Config
 from hlynr.envs.reward import TERMS
+from hlynr.evaluation.rollout import EpisodeResults
 from hlynr.evaluation.statistics import wilson_interval
 from hlynr.records.evaluation import PolicyReport, Slice
 from hlynr.sim.state import OUTCOMES, RUNNING
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.evaluation.rollout import EpisodeResults
 
 QUANTILES = (5, 25, 50, 75, 95)
 

@@ -1,23 +1,19 @@
 """Recordings: episodes with every state, observation and action kept, in a world that tests can exchange."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
+from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.reward import TERMS
+from hlynr.evaluation.policy import Policy
 from hlynr.evaluation.rollout import EpisodeResults, timesteps
 from hlynr.sim.state import OUTCOMES, RUNNING, track_position
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.evaluation.policy import Policy
 
 
 class World(Protocol):
@@ -38,7 +34,7 @@ class Setup:
     episodes: int
     world: World = EngagementBatch
 
-    def altered(self, changes: Mapping[str, Any], episodes: int | None = None) -> Setup:
+    def altered(self, changes: Mapping[str, Any], episodes: int | None = None) -> Self:
         """The same with settings changed by their dotted names, below ``scenario.`` those of this scenario.
 
         Nothing is validated: a diagnosis also runs configurations that params.yaml could not hold.

@@ -1,17 +1,12 @@
 """Running the 100 report episodes of a retraining again, to see whether its policy still does what is on record."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from hlynr.config.config import Config
+from hlynr.config.sections import Gate
 from hlynr.evaluation.judge import report_set, run_seed_set
+from hlynr.evaluation.policy import Policy
 from hlynr.evaluation.statistics import wilson_interval
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.config.sections import Gate
-    from hlynr.evaluation.policy import Policy
 
 
 @dataclass(frozen=True)

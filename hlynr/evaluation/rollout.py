@@ -1,20 +1,16 @@
 """Running a policy through engagements, and the result of each."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from hlynr.config.config import Config
 from hlynr.envs.batch import EngagementBatch
 from hlynr.envs.reward import TERMS
+from hlynr.evaluation.policy import Policy
 from hlynr.sim.state import INTERCEPT
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.evaluation.policy import Policy
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """What a count of successes proves: about one rate, or about two policies on the same engagements."""
 
-from __future__ import annotations
-
 
 def wilson_interval(successes: int, trials: int, confidence: float) -> tuple[float, float]:
     """Two-sided interval for the rate behind ``successes`` out of ``trials``.

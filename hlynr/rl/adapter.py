@@ -1,7 +1,5 @@
 """The batched environment as a stable-baselines3 VecEnv."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

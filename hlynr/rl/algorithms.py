@@ -1,9 +1,7 @@
 """PPO and RecurrentPPO as this pipeline trains them: subclasses of the stock algorithms, not forks."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,14 +11,12 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.on_policy_algorithm import OnPolicyAlgorithm
 
 from hlynr.config import schedules
+from hlynr.config.config import Config
+from hlynr.config.schedules import ValueSchedule
+from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.network import SequencePolicy, policy_settings
 from hlynr.rl.sb3_private import progress_remaining
 from hlynr.rl.sequences import SequenceBuffer
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.config.schedules import ValueSchedule
-    from hlynr.rl.adapter import InterceptVecEnv
 
 
 class _Bounded:

@@ -1,7 +1,5 @@
 """The work between rollouts: evaluation, best checkpoint, monitor, resumable checkpoint, progress."""
 
-from __future__ import annotations
-
 import os
 import platform
 import time
@@ -9,7 +7,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -17,19 +15,16 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import KVWriter
 from stable_baselines3.common.policies import ActorCriticPolicy
 
+from hlynr.config.config import Config
 from hlynr.envs.reward import TERMS
 from hlynr.evaluation.rollout import run_episodes
 from hlynr.records.training import STATUS, EvaluationPoint, MonitorVerdict, TrainingState, TrainingStatus, TrainProgress
 from hlynr.rl import bundle, checkpoint
+from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.curriculum import RadiusCurriculum
 from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 from hlynr.rl.network import NetworkPolicy
 from hlynr.runtime.progress import MetricObserver, ProgressObserver
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
-    from hlynr.rl.adapter import InterceptVecEnv
-
 
 STATUS_INTERVAL = 2.0
 """[s] between two writes of the status file."""

@@ -3,15 +3,13 @@
 Written between two rollouts, loaded with ``weights_only``: tensors and plain values, nothing that executes.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import pickle
 import random
 import zipfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,11 +18,9 @@ from pydantic import BaseModel, ConfigDict
 from hlynr.records.base import Record, write_bytes
 from hlynr.records.training import EvaluationPoint, Lineage
 from hlynr.rl import sb3_private
+from hlynr.rl.adapter import InterceptVecEnv
+from hlynr.rl.algorithms import Algorithm
 from hlynr.runtime.errors import InputError
-
-if TYPE_CHECKING:
-    from hlynr.rl.adapter import InterceptVecEnv
-    from hlynr.rl.algorithms import Algorithm
 
 FILE, HEADER = "latest.pt", "latest.json"
 _FORMAT = 2

@@ -3,12 +3,9 @@
 Evaluations always use the declared radius: a curriculum can make a training easier, never its evaluation.
 """
 
-from __future__ import annotations
+from typing import Any
 
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
+from hlynr.config.config import Config
 
 
 class RadiusCurriculum:

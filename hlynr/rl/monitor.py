@@ -5,17 +5,13 @@ With window 3, n >= 100 and fraction 0.5 the collapse rule raises a false alert 
 finds a slide from 22 % to 1 % every time (`tests/rl/test_monitor.py` simulates this and every other rule).
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Sequence
 from statistics import NormalDist, fmean, linear_regression, median
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
+from hlynr.config.sections import Monitor
 from hlynr.records.training import AlertKind, EvaluationPoint, MonitorAlert, MonitorVerdict
-
-if TYPE_CHECKING:
-    from hlynr.config.sections import Monitor
 
 Points = Sequence[EvaluationPoint]
 WEIGHT = "a network weight"

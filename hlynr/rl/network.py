@@ -1,8 +1,6 @@
 """Networks: SB3 policies built from settings, and run as the evaluation's policies."""
 
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -10,13 +8,11 @@ from sb3_contrib.common.recurrent.policies import RecurrentActorCriticPolicy
 from stable_baselines3.common.policies import ActorCriticPolicy
 from torch import nn
 
+from hlynr.config.sections import Train
 from hlynr.envs.environments import action_space, observation_space
 from hlynr.evaluation.policy import Frame
 from hlynr.rl.inference.actor import ACTIVATIONS, Actor, LstmState
 from hlynr.rl.sequences import Sequences
-
-if TYPE_CHECKING:
-    from hlynr.config.sections import Train
 
 
 class SequencePolicy(RecurrentActorCriticPolicy):

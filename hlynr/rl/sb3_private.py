@@ -6,8 +6,6 @@ Three methods of theirs are overridden, too, each with its reason where that is 
 tests/rl/test_sb3_private.py names the libraries' versions when one of all these is gone.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -5,8 +5,6 @@ episodes about as long as a rollout that is as much again as the data. Here a mi
 in upstream's order; only the LSTM sees padding, in groups of sequences of similar length.
 """
 
-from __future__ import annotations
-
 from typing import Any, NamedTuple, cast
 
 import numpy as np

@@ -1,7 +1,5 @@
 """One training, from a configuration to the best bundle."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 import shutil
@@ -10,11 +8,12 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
+from hlynr.config.config import Config
 from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.records.base import write_csv
 from hlynr.records.training import STATUS, Lineage, TrainProgress, TrainResult
@@ -24,9 +23,6 @@ from hlynr.rl.callbacks import MetricWriter, TrainingCallback
 from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady, TrainingError
 from hlynr.runtime.progress import MetricObserver, ProgressObserver
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
 
 RESULT = "result.json"
 

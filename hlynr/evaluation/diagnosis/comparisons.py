@@ -1,7 +1,5 @@
 """Comparisons: the same engagements with one thing changed, whose effect on success is measured."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -4,8 +4,6 @@ Every check runs, whatever the others find. The verdict names the most upstream 
 spoils everything after it. The world is an argument, so that a broken one can be diagnosed too.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import get_args

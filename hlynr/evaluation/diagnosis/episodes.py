@@ -1,18 +1,13 @@
 """The cause of each sampled episode's outcome."""
 
-from __future__ import annotations
-
 from collections import Counter
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from hlynr.evaluation.diagnosis.findings import finding
+from hlynr.evaluation.recording import Recording, Setup
 from hlynr.records.diagnosis import Cause, Finding, SampledEpisode
 from hlynr.sim.state import INTERCEPT, OUTCOMES, TIMEOUT
-
-if TYPE_CHECKING:
-    from hlynr.evaluation.recording import Recording, Setup
 
 NAME = "episodes"
 LATE = 2.0

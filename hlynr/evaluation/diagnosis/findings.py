@@ -1,7 +1,5 @@
 """Findings of checks, and how they write figures."""
 
-from __future__ import annotations
-
 import math
 
 from hlynr.records.diagnosis import Cause, Finding, FindingStatus

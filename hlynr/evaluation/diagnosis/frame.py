@@ -4,8 +4,6 @@ The action frame is the line-of-sight frame of the estimate, the observation is 
 orthonormal. So a push along an action axis must show along the same axis of the observation, as much for every axis.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

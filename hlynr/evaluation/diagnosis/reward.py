@@ -3,8 +3,6 @@
 Measured on episodes of the policy and of guidance laws together: a policy that always or never fails ranks nothing.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Observations and actions, as statistics over all timesteps of the sampled episodes."""
 
-from __future__ import annotations
-
 import numpy as np
 
 from hlynr.envs.observation import LIMIT, SCHEMA

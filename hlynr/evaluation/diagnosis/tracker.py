@@ -3,22 +3,18 @@
 Source: Bar-Shalom, Li and Kirubarajan, "Estimation with Applications to Tracking and Navigation" (2001), 5.4.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
 import numpy as np
 from scipy.stats import chi2
 
+from hlynr.config.config import Config
 from hlynr.evaluation.diagnosis.findings import finding, percent
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.recording import Recording, Setup, record
 from hlynr.records.diagnosis import Finding, ScanFigures
 from hlynr.sim.state import MAX_DELAY, RUNNING
-
-if TYPE_CHECKING:
-    from hlynr.config.config import Config
 
 NAME = "tracker"
 ASSUMED_EPISODES, PN_EPISODES, REPLAYED_EPISODES = 400, 100, 8
@@ -39,7 +35,7 @@ class _Consistency:
     freedom: int
 
     @classmethod
-    def of(cls, values: np.ndarray, freedom: int) -> _Consistency:
+    def of(cls, values: np.ndarray, freedom: int) -> Self:
         count = max(values.size, 1)
         low, high = chi2.ppf([0.025, 0.975], freedom * count) / count
         return cls(float(values.mean()) if values.size else float("nan"), float(low), float(high), freedom)

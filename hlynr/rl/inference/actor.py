@@ -1,7 +1,5 @@
 """The part of a policy network that chooses actions."""
 
-from __future__ import annotations
-
 from itertools import pairwise
 from pathlib import Path
 

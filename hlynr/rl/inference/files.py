@@ -1,7 +1,5 @@
 """A bundle's two files, and what must hold before they are used."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from pathlib import Path

@@ -1,7 +1,5 @@
 """The policy as MLflow serves it; the logged model names this module as its loader."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from typing import Any
 
