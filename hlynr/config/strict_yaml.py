@@ -5,8 +5,6 @@ Keys given twice, anchors, aliases and tags are not allowed: scenarios share val
 aliases fill the memory.
 """
 
-from __future__ import annotations
-
 import io
 import re
 from contextlib import suppress
@@ -15,9 +13,11 @@ from typing import Any
 from ruamel.yaml import YAML
 from ruamel.yaml.composer import Composer
 from ruamel.yaml.constructor import SafeConstructor
-from ruamel.yaml.error import MarkedYAMLError, StreamMark
+from ruamel.yaml.error import MarkedYAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 from ruamel.yaml.reader import ReaderError
+from ruamel.yaml.resolver import VersionedResolver
+from ruamel.yaml.tag import Tag
 
 DEPTH_LIMIT = 32
 
@@ -59,24 +59,32 @@ class _Composer(Composer):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.parser.peek_event()
         if event.anchor or getattr(event, "tag", None):
-            raise _error("anchors, aliases and tags are not allowed", event.start_mark)
+            raise MarkedYAMLError(problem="anchors, aliases and tags are not allowed", problem_mark=event.start_mark)
         if self.depth >= DEPTH_LIMIT:
-            raise _error(f"nested more than {DEPTH_LIMIT} levels deep", event.start_mark)
+            raise MarkedYAMLError(problem=f"nested more than {DEPTH_LIMIT} levels deep", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
+
+
+class _Resolver(VersionedResolver):
+    def resolve(self, kind: Any, value: Any, implicit: Any) -> Any:
+        """Also .5e3 is a number, which ruamel knows only with a sign in the exponent."""
+        if kind is ScalarNode and implicit[0] and re.fullmatch(r"[-+]?\.[0-9]+[eE][0-9]+", value):
+            return Tag(suffix=_FLOAT)
+        return super().resolve(kind, value, implicit)
 
 
 class _Constructor(SafeConstructor):
     def construct_mapping(self, node: MappingNode, deep: bool = False) -> Any:
         for key, _ in node.value:
             if not isinstance(key, ScalarNode):
-                raise _error("a key must be a word", key.start_mark)
+                raise MarkedYAMLError(problem="a key must be a word", problem_mark=key.start_mark)
             key.tag = _TEXT  # as written: the key 1 and the key "1" are one key
         return super().construct_mapping(node, deep)
 
     def construct_scalar(self, node: Node) -> str:
         text = str(super().construct_scalar(node))
         if any("\ud800" <= character <= "\udfff" for character in text):
-            raise _error("half a surrogate pair is no text", node.start_mark)
+            raise MarkedYAMLError(problem="half a surrogate pair is no text", problem_mark=node.start_mark)
         return text
 
     def construct_number(self, node: ScalarNode) -> int | float | str:
@@ -99,12 +107,8 @@ _Constructor.add_constructor(None, _Constructor.construct_scalar)  # all else
 
 def _yaml() -> YAML:
     yaml = YAML(typ="safe", pure=True)
-    yaml.Composer, yaml.Constructor = _Composer, _Constructor
+    yaml.Resolver, yaml.Composer, yaml.Constructor = _Resolver, _Composer, _Constructor
     yaml.default_flow_style = False
     yaml.sort_base_mapping_type_on_output = False  # type: ignore[assignment]  # declared as None
     yaml.representer.ignore_aliases = lambda _: True
     return yaml
-
-
-def _error(problem: str, mark: StreamMark) -> MarkedYAMLError:
-    return MarkedYAMLError(None, None, problem, mark)

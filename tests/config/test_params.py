@@ -129,7 +129,20 @@ def test_an_inherited_fault_is_blamed_on_the_scenario_that_wrote_it():
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("1e-4", 1e-4), ("1E3", 1000.0), ("3_000.5", 3000.5), (".5", 0.5), ("2", 2.0), ("+1.", 1.0), ("0.30", 0.3)],
+    [
+        ("1e-4", 1e-4),
+        ("1E3", 1000.0),
+        ("3_000.5", 3000.5),
+        (".5", 0.5),
+        ("2", 2.0),
+        ("+1.", 1.0),
+        ("0.30", 0.3),
+        (".5e3", 500.0),
+        ("+.5E3", 500.0),
+        (".5e+3", 500.0),
+        (".5e-3", 0.0005),
+        ("-.0e0", 0.0),
+    ],
 )
 def test_every_spelling_of_a_number_is_one(text, value):
     read = params.load(FILE, [f"retrain.retry_delay={text}"]).retrain.retry_delay
@@ -137,7 +150,7 @@ def test_every_spelling_of_a_number_is_one(text, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["on", "yes", "1:30", "010", "0x10", "2026-11-23", "'3'", "_1", "1e", "--1", "=", "0b1"]
+    "text", ["on", "yes", "1:30", "010", "0x10", "2026-11-23", "'3'", "_1", "1e", "--1", "=", "0b1", ".e3"]
 )
 def test_what_yaml_1_1_takes_for_numbers_is_text(text):
     with pytest.raises(ConfigError, match=r'^retrain\.retries: "[^"]+" should be a valid integer$'):
@@ -166,7 +179,7 @@ def test_round_trip():
     "tree",
     [
         ["on", "1:30", "010", "0x10", "2026-11-23", "3", "1e4", ".5", "~", "null", "", "=", "<<", "- a", "a: b", "#"],
-        ["é", "a\nb\n", "\u2028", "x" * 200, " ", "'", "%", "!a", "&a", "*a", "\U0001f600", "true", "._", "-_"],
+        ["é", "a\nb\n", "\u2028", "x" * 200, " ", "'", "%", "!a", "&a", "*a", "\U0001f600", "true", "._", "-_", ".5e3"],
         {"1": 1, "on": True, "": None, "<<": {}, "=": [], "a": [[{}]], "f": [1e-7, 1e300, -0.5, 10**200, float("inf")]},
         2 * [["shared"]],
         [first := ["first"], first],
