@@ -53,4 +53,4 @@ def one_at_a_time(root: Path, what: str = "retraining") -> AbstractContextManage
         BusyError: if another process does.
     """
     busy = BusyError(f"{root}: another {what} is going on here; wait for it, or stop it")
-    return hold(root / ".hlynr" / f"{what}.lock", busy=busy, wait=0.0)
+    return hold(root / ".hlynr" / f"{what.replace(' ', '-')}.lock", busy=busy, wait=0.0)

@@ -80,35 +80,26 @@ class LiveBoard:
 
 @contextmanager
 def shown(board: LiveBoard) -> Iterator[Callable[[], None]]:
-    """Show the board on standard error; the caller calls the yielded function repeatedly meanwhile."""
-    if sys.stderr.isatty():
-        from rich.console import Console
-        from rich.live import Live
+    """Show the board on standard error; the caller calls the yielded function repeatedly meanwhile.
 
-        console = Console(stderr=True)
+    A log has a line for every event, one for the whole every half minute, and one at the end.
+    """
+    from rich.console import Console
+    from rich.live import Live
+
+    terminal, following = sys.stderr.isatty(), 0.0
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=not terminal)
+
+    def update() -> None:
+        nonlocal following
+        board.report(console.print)
+        if not terminal and time.monotonic() >= following:
+            following = time.monotonic() + LINE_INTERVAL
+            console.print(board.line())
+
+    if terminal:
         with Live(get_renderable=board.table, console=console, refresh_per_second=2):
-            yield lambda: board.report(lambda note: console.print(note, markup=False, highlight=False))
+            yield update
     else:
-        log = _Log(board)
-        yield log.update
-        log.line()
-
-
-class _Log:
-    """A line for every event, one for the whole every half minute, one at the end."""
-
-    def __init__(self, board: LiveBoard) -> None:
-        self._board, self._next = board, 0.0
-
-    def update(self) -> None:
-        self._board.report(_print)
-        if time.monotonic() >= self._next:
-            self.line()
-
-    def line(self) -> None:
-        self._next = time.monotonic() + LINE_INTERVAL
-        _print(self._board.line())
-
-
-def _print(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+        yield update
+        console.print(board.line())

@@ -18,7 +18,6 @@ from hlynr.runtime import locks
 from hlynr.runtime.errors import InputError
 from hlynr.studies.stability import parallel_runs
 from hlynr.studies.stability.assignments import assignments
-from hlynr.studies.stability.stability_board import StabilityBoard
 
 DOCUMENT = StabilityDocument(
     ticks_per_timestep=10,
@@ -54,7 +53,7 @@ def run(path: Path, overrides: Sequence[str], command: str) -> tuple[StabilityRe
     root = Path(runs[0].root)
     folder = _folder(root / config.stability.folder)
     with locks.one_at_a_time(root, "stability study"):
-        board = StabilityBoard(runs, config.stability.workers or os.cpu_count() or 1)
+        board = parallel_runs.StabilityBoard(runs, config.stability.workers or os.cpu_count() or 1)
         records = parallel_runs.complete(runs, board)
         record = _record(Project(root, runs[0].config), records, board.missing, command)
         return record, page.write(record, folder)

@@ -23,11 +23,6 @@ if TYPE_CHECKING:
 
 COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.stability.training"]
 RESULT = "result.json"
-SAME_IN_RESULT = {
-    "algorithm", "seed", "budget", "timesteps", "seconds", "timesteps_per_second", "best_timesteps", "best_success",
-    "bundle_sha256",
-}  # fmt: skip
-"""Fields of the record that the training's result has too."""
 
 
 def main() -> int:
@@ -113,16 +108,16 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stab
     means = window_means(result.evaluations, config.monitor.window)
     peak = max(means, default=0.0)
     alerts = first_alerts(result, config.monitor)
+    fields = set(StabilityRun.model_fields)
     return StabilityRun(
-        **result.model_dump(include=SAME_IN_RESULT),
+        **result.model_dump(include=fields - {"strategy"}),
         **result.verdict.model_dump(include={"final_success", "peak_success", "peak_timesteps"}),
+        **result.lineage.model_dump(include={"git_commit", "git_dirty"}),
+        **{f"heldout_{name}": value for name, value in heldout.model_dump().items() if f"heldout_{name}" in fields},
         strategy=config.run.strategy,
-        scenario=heldout.scenario,
         capture_radius=heldout.capture_radius,
         digest=training_digest(config),
         lineage_id=result.lineage.id,
-        git_commit=result.lineage.git_commit,
-        git_dirty=result.lineage.git_dirty,
         window=config.monitor.window,
         final_window_success=means[-1] if means else None,
         peak_window_success=max(means) if means else None,
@@ -131,13 +126,7 @@ def _record(run: Assignment, result: TrainResult, heldout: PolicyReport) -> Stab
         alerts=alerts,
         stop_on=run.stop_on,
         stopped_at=min((alerts[kind] for kind in run.stop_on if kind in alerts), default=None),
-        heldout_seed=heldout.seed,
-        heldout_episodes=heldout.episodes,
-        heldout_success_rate=heldout.success_rate,
-        heldout_success_rate_ci=heldout.success_rate_ci,
         confidence=config.gate.confidence,
-        heldout_mean_reward=heldout.mean_reward,
-        heldout_mean_final_distance=heldout.mean_final_distance,
         points=points(result),
     )
 

@@ -18,7 +18,6 @@ from hlynr.runtime import locks
 from hlynr.studies import process_pool
 from hlynr.studies.process_pool import Task
 from hlynr.studies.stability import parallel_runs
-from hlynr.studies.stability.stability_board import StabilityBoard
 from hlynr.studies.tuning import confirm, figures, optuna_study, trial
 from hlynr.studies.tuning.search_board import SearchBoard
 from hlynr.studies.tuning.search_config import SearchConfig
@@ -106,7 +105,7 @@ def _confirmed(
     """The candidates, and by run why it has no record."""
     entries = confirm.entries(chosen)
     runs = confirm.assignments(search, entries)
-    board = StabilityBoard(runs, workers, f"Confirming {search.config.tune.study}")
+    board = parallel_runs.StabilityBoard(runs, workers, f"Confirming {search.config.tune.study}")
     records = parallel_runs.complete(runs, board)
     return confirm.candidates(search, entries, records), board.missing
 

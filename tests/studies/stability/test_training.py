@@ -18,7 +18,7 @@ from hlynr.rl.train import training_digest
 from hlynr.runtime.errors import InputError
 from hlynr.studies.stability import training
 from hlynr.studies.stability.assignments import Assignment
-from hlynr.studies.stability.stability_board import StabilityBoard
+from hlynr.studies.stability.parallel_runs import StabilityBoard
 from hlynr.studies.stability.training import first_alerts, judge_run, train_and_judge
 
 # Falls below half of its peak of 60 % and comes back.
