@@ -27,9 +27,9 @@ def train(
 
     reproduced = None
     if trial:
-        from hlynr.studies.tuning import reproduce
+        from hlynr.studies.tuning.trial import reproduced as reproduced_trial
 
-        reproduced = reproduce.load(params, set_, strategy, trial)
+        reproduced = reproduced_trial(params, set_, strategy, trial)
     project = reproduced.project if reproduced else options.project(params, set_, strategy)
     out = out or (reproduced.out if reproduced else None)
     with console() as terminal:

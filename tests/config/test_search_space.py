@@ -12,7 +12,7 @@ import pytest
 from hlynr.config import search_space
 from hlynr.config.config import Config
 from hlynr.config.schedules import first, scaled
-from hlynr.studies.tuning import space
+from hlynr.studies.tuning import search_config
 
 Configure = Callable[..., Config]
 
@@ -21,7 +21,7 @@ Configure = Callable[..., Config]
 def drawn(config: Config) -> list[dict[str, Any]]:
     """What 200 random trials would change."""
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=1))
-    return [space.draw(config.tune.space, config.train, study.ask()) for _ in range(200)]
+    return [search_config.draw(config.tune.space, config.train, study.ask()) for _ in range(200)]
 
 
 def test_every_searched_setting_is_drawn_and_no_other(config: Config, drawn: list[dict[str, Any]]) -> None:
@@ -85,16 +85,16 @@ def test_the_strategy_itself_is_the_first_trial(configure: Configure) -> None:
     """Moved into the space where it lies outside."""
     config = configure("train.ent_coef=0.0", "train.gamma=0.995", "train.target_kl=0.02", "train.n_epochs=50")
     study = optuna.create_study()
-    study.enqueue_trial(space.point(config.tune.space, config.train))
-    values = space.draw(config.tune.space, config.train, study.ask())
+    study.enqueue_trial(search_config.point(config.tune.space, config.train))
+    values = search_config.draw(config.tune.space, config.train, study.ask())
     expected = {"ent_coef": 1e-6, "gamma": 0.995, "target_kl": 0.015, "n_epochs": 10, "batch_size": 2048}
     assert {name: values[name] for name in expected} == expected
     assert values["learning_rate"] == config.train.learning_rate.model_dump()
-    assert values == space.applied(space.nearest(config.tune.space, config.train), config.train)
+    assert values == search_config.applied(search_config.nearest(config.tune.space, config.train), config.train)
 
 
 def test_two_values_of_one_setting_are_never_paired(config: Config) -> None:
-    found = list(space.pairs(config.tune.space, config.train))
+    found = list(search_config.pairs(config.tune.space, config.train))
     sizes = [len(values) for values in found]
     assert set(sizes) == {1, 2}
     extremes = sum(len(set(entry.extremes())) for entry in config.tune.space.searched(config.train.algorithm).values())

@@ -11,7 +11,7 @@ from rich.console import Console
 from support import searches
 
 from hlynr.report import tuning as page
-from hlynr.studies.tuning import figures
+from hlynr.studies.tuning import tune
 
 
 def printed(renderable: object) -> str:
@@ -58,16 +58,16 @@ def test_the_figures_of_a_study_need_some_trials(tmp_path: Path) -> None:
         trial.set_constraint("collapse", -1.0)
         return trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True) + trial.suggest_int("n_epochs", 1, 9)
 
-    study.optimize(objective, n_trials=figures.MIN_TRIALS - 1)
-    assert figures.write(study, tmp_path) == []
+    study.optimize(objective, n_trials=tune.MIN_TRIALS - 1)
+    assert tune.draw_figures(study, tmp_path) == []
     study.optimize(objective, n_trials=5)
-    assert set(figures.write(study, tmp_path)) == set(page.FIGURES)
+    assert set(tune.draw_figures(study, tmp_path)) == set(page.FIGURES)
     assert all((tmp_path / name).stat().st_size > 10_000 for name in page.FIGURES)
 
 
 def test_optunas_style_does_not_leak_into_other_figures(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
-    study.optimize(lambda trial: trial.suggest_float("gamma", 0.0, 1.0), n_trials=figures.MIN_TRIALS)
-    assert figures.write(study, tmp_path)
+    study.optimize(lambda trial: trial.suggest_float("gamma", 0.0, 1.0), n_trials=tune.MIN_TRIALS)
+    assert tune.draw_figures(study, tmp_path)
     assert dict(matplotlib.rcParams) == before

@@ -21,9 +21,8 @@ from hlynr.config.sections import Tune
 from hlynr.ops.tracking.store import SQLITE, absolute_uri
 from hlynr.runtime import locks
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
-from hlynr.studies.tuning import space
 from hlynr.studies.tuning.retries import TrialRetrier, experimental
-from hlynr.studies.tuning.search_config import SearchConfig
+from hlynr.studies.tuning.search_config import SearchConfig, point
 
 GRACE = 3
 """Missed heartbeats after which a trial is stale."""
@@ -77,7 +76,7 @@ def begin(search: SearchConfig) -> optuna.Study:
         )
         if DEFINITION not in study.user_attrs:
             study.set_user_attr(DEFINITION, search.definition())
-            study.enqueue_trial(space.point(tune.space, search.config.train), skip_if_exists=True)
+            study.enqueue_trial(point(tune.space, search.config.train), skip_if_exists=True)
         _require_definition(study, search)
     return study
 

@@ -1,4 +1,4 @@
-"""The configuration of a search, and those of its trials and candidates."""
+"""The configuration of a search, those of its trials and candidates, and the values that its space offers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ from hlynr.config.config import Config
 from hlynr.config.messages import explain
 from hlynr.config.params import ConfigError
 from hlynr.config.project import Project
-from hlynr.config.sections import DEFAULT
+from hlynr.config.schedules import first, scaled
+from hlynr.config.search_space import SCHEDULES, Space, Suggester
+from hlynr.config.sections import DEFAULT, Train
 from hlynr.records.base import Record
 from hlynr.runtime.errors import InputError
-from hlynr.studies.tuning import space
 
 _FIXED = ("run.retraining=0", "train.device=cpu", "train.torch_threads=1")
 """One thread each: the other cores are for the other workers, and the results can be reproduced."""
@@ -44,19 +45,15 @@ class SearchConfig(Record):
         """The strategy of a trial; None for the one that is searched around."""
         return self.config.run.strategy if number is None else f"{self.config.tune.study}-{number}"
 
-    def trial(self, number: int, train: Mapping[str, Any], seed: int) -> Config:
-        """Of a trial's training with one of its seeds.
+    def trial(self, number: int | None, train: Mapping[str, Any], seed: int) -> Config:
+        """Of a trial's training with one of its seeds; None for the strategy itself, with a trial's budget.
 
         Raises:
             ConfigError: if it is invalid.
         """
-        return self.searched(seed, self.named(number), train)
-
-    def searched(self, seed: int, name: str | None = None, train: Mapping[str, Any] | None = None) -> Config:
-        """The strategy that is searched around with a trial's budget, and the changes of the trial of that name."""
         tune = self.config.tune
         budget = (f"train.timesteps={tune.timesteps}", f"train.checkpoint_interval={tune.timesteps}")
-        return self._under(name, train or {}, *budget, f"monitor.interval={tune.interval}", f"train.seed={seed}")
+        return self._under(number, train, *budget, f"monitor.interval={tune.interval}", f"train.seed={seed}")
 
     def candidate(self, number: int | None, train: Mapping[str, Any], seed: int) -> Config:
         """Of a trial's training for the confirmation; None for the strategy itself.
@@ -71,12 +68,12 @@ class SearchConfig(Record):
             f"evaluation.heldout_seed={confirm.heldout_seed}",
             f"tune.confirm.heldout_seed={self.config.evaluation.heldout_seed}",  # swapped: the two must differ
         )
-        return self._under(None if number is None else self.named(number), train, *overrides)
+        return self._under(number, train, *overrides)
 
     def definition(self) -> dict[str, Any]:
         """All that the value of a trial depends on, by dotted names; the same for all trials of a study."""
         tune = self.config.tune
-        config = self.searched(tune.seeds[0])
+        config = self.trial(None, {}, tune.seeds[0])
         own = {key: value for key, value in self.config.flat().items() if key.startswith("tune.space.")}
         own |= {
             f"tune.{key}": value
@@ -88,11 +85,11 @@ class SearchConfig(Record):
         own |= {key: value for key, value in config.flat().items() if key.startswith(sections) and key not in varies}
         return json.loads(json.dumps(own))  # type: ignore[no-any-return]
 
-    def _under(self, name: str | None, train: Mapping[str, Any], *overrides: str) -> Config:
+    def _under(self, number: int | None, train: Mapping[str, Any], *overrides: str) -> Config:
         tree = self.config.model_dump(mode="json")
-        if name is not None:
-            tree["strategies"][name] = {"train": dict(train)}
-            tree["run"]["strategy"] = name
+        if number is not None:
+            tree["run"]["strategy"] = self.named(number)
+            tree["strategies"][self.named(number)] = {"train": dict(train)}
         return params.parse(tree, [*_FIXED, *overrides])
 
 
@@ -123,7 +120,7 @@ def _budget(search: SearchConfig) -> Iterator[str]:
     """Faults of the budgets, by their keys in the section tune."""
     tune = search.config.tune
     try:
-        search.searched(tune.seeds[0])
+        search.trial(None, {}, tune.seeds[0])
     except ConfigError as error:
         for fault in error.faults:
             if not fault.startswith("train.checkpoint_interval"):  # follows from the timesteps
@@ -141,14 +138,14 @@ def _combinations(search: SearchConfig) -> Iterator[str]:
     tune, config = search.config.tune, search.config
     train = config.train
     base = train.model_dump(mode="json") | {"timesteps": tune.timesteps, "checkpoint_interval": tune.timesteps}
-    base |= space.applied(space.nearest(tune.space, train), train)  # values outside the space are never used
+    base |= applied(nearest(tune.space, train), train)  # values outside the space are never used
     monitor = config.monitor.model_copy(update={"interval": tune.interval})
     known = {"sim": config.sim, "scenarios": config.scenarios, "monitor": monitor}
     impossible: list[dict[str, Any]] = []
-    for values in space.pairs(tune.space, train):
+    for values in pairs(tune.space, train):
         if any(alone.items() <= values.items() for alone in impossible):
             continue
-        changed = base | space.applied(values, train)
+        changed = base | applied(values, train)
         try:
             tried = type(train).model_validate_json(json.dumps(changed))
         except ValidationError as error:
@@ -167,3 +164,39 @@ def overlay(search: SearchConfig, train: Mapping[str, Any]) -> dict[str, Any]:
     known = {} if base == DEFAULT else search.config.model_dump(mode="json")["strategies"][base]
     whole = {**known, "train": {**known.get("train", {}), **train}}
     return {section: values for section, values in whole.items() if values}
+
+
+def draw(space: Space, train: Train, trial: Suggester) -> dict[str, Any]:
+    """The changes of ``train`` that a trial suggests; schedules whole."""
+    return applied({name: entry.draw(trial, name) for name, entry in space.searched(train.algorithm).items()}, train)
+
+
+def nearest(space: Space, train: Train) -> dict[str, Any]:
+    """The present values of the searched settings, moved into the space where they lie outside."""
+    return {
+        name: entry.nearest(first(getattr(train, name)) if name in SCHEDULES else getattr(train, name))
+        for name, entry in space.searched(train.algorithm).items()
+    }
+
+
+def point(space: Space, train: Train) -> dict[str, Any]:
+    """Optuna's parameters of the `nearest` values."""
+    values, entries = nearest(space, train), space.searched(train.algorithm)
+    return {key: value for name in values for key, value in entries[name].point(name, values[name]).items()}
+
+
+def applied(values: Mapping[str, Any], train: Train) -> dict[str, Any]:
+    """The searched values as keys of the section train."""
+    return {name: scaled(getattr(train, name), value) if name in SCHEDULES else value for name, value in values.items()}
+
+
+def pairs(space: Space, train: Train) -> Iterator[dict[str, Any]]:
+    """Each extreme value alone, then each two of different settings."""
+    extremes = [
+        (name, value)
+        for name, entry in space.searched(train.algorithm).items()
+        for value in dict.fromkeys(entry.extremes())
+    ]
+    yield from ({name: value} for name, value in extremes)
+    for number, (name, value) in enumerate(extremes):
+        yield from ({other: its, name: value} for other, its in extremes[:number] if other != name)

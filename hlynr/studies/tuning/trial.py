@@ -1,4 +1,4 @@
-"""One trial of a search: a training for each seed, and the value of their results.
+"""One trial of a search: a training for each seed, the value of their results, and its repetition alone.
 
 Steps of Optuna's intermediate values are timesteps, counted on from one training of a trial to the next.
 """
@@ -10,33 +10,30 @@ import os
 import platform
 import shutil
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from statistics import fmean
+from typing import cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from hlynr.config import params
 from hlynr.config.config import Config
+from hlynr.config.project import Project
 from hlynr.records.training import FATAL, Lineage, TrainResult
 from hlynr.records.tuning import TrialRecord, TrialRun
 from hlynr.records.tuning import TrialState as State
-from hlynr.runtime.errors import TrainingError
+from hlynr.runtime.errors import InputError, TrainingError
 from hlynr.studies.stability.training import points
-from hlynr.studies.tuning import optuna_study, retries, space
-from hlynr.studies.tuning.search_config import SearchConfig
+from hlynr.studies.tuning import optuna_study, retries
+from hlynr.studies.tuning.search_config import SearchConfig, draw
 
 TRAIN, RUNS, PLACE = "train", "runs", "place"
 """Attributes of a trial: its changes of the section train, its trainings, and its machine and process."""
 SUCCESS = "eval/success_rate"
-STATES: dict[TrialState, State] = {
-    TrialState.COMPLETE: "complete",
-    TrialState.PRUNED: "pruned",
-    TrialState.FAIL: "failed",
-    TrialState.RUNNING: "running",
-    TrialState.WAITING: "waiting",
-}
 
 
 class TrialReporter:
@@ -63,7 +60,7 @@ def run(trial: optuna.Trial, search: SearchConfig) -> float:
     from hlynr.ops.tracking import lineage
 
     config = search.config
-    changes = space.draw(config.tune.space, config.train, trial)
+    changes = draw(config.tune.space, config.train, trial)
     trial.set_user_attr(TRAIN, changes)
     trial.set_user_attr(PLACE, f"{platform.node()}:{os.getpid()}")
     runs: list[TrialRun] = []
@@ -136,10 +133,12 @@ def read(study: optuna.Study) -> list[TrialRecord]:
 def recorded(trial: FrozenTrial) -> TrialRecord:
     """A trial of the study as a record."""
     attributes, complete = trial.user_attrs, trial.state == TrialState.COMPLETE
-    infeasible = complete and any(value > 0 for value in trial.constraints.values())
+    state = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
+    if complete and any(value > 0 for value in trial.constraints.values()):
+        state = "infeasible"
     return TrialRecord(
         number=trial.number,
-        state="infeasible" if infeasible else STATES[trial.state],
+        state=cast(State, state),
         value=trial.value if complete else None,
         train=attributes.get(TRAIN, {}),
         params=dict(trial.params),
@@ -182,3 +181,49 @@ def named(reference: str, search: SearchConfig) -> TrialRecord:
     if not found.train:
         raise optuna_study.NoSuchStudyError(f"--trial: {reference}: has not begun yet")
     return found
+
+
+@dataclass(frozen=True)
+class ReproducedTrial:
+    """One training of a trial, to be repeated."""
+
+    project: Project
+    out: Path
+    trial: TrialRecord
+    """As the study has it."""
+
+    def compared(self, now: TrainResult) -> str:
+        """One line: whether the training's curve is the one in the study."""
+        seed = self.project.config.train_seed
+        curve = [(point.timesteps, point.success_rate) for point in now.evaluations]
+        known = next((run for run in self.trial.runs if run.seed == seed), None)
+        if known is None:
+            return f"trial {self.trial.number} has no finished training with seed {seed} to compare with"
+        before = [(point.timesteps, point.success_rate) for point in known.points]
+        if curve == before:
+            return f"the same curve as in the study, {len(curve)} evaluations"
+        for (timesteps, rate), (_, rate_then) in zip(curve, before, strict=False):
+            if rate != rate_then:
+                return f"another curve than in the study: {rate:.1%} at {timesteps:,} timesteps, then {rate_then:.1%}"
+        return f"another length than in the study: {len(curve)} evaluations, then {len(before)}"
+
+
+def reproduced(path: Path, overrides: Iterable[str], strategy: str | None, reference: str) -> ReproducedTrial:
+    """The trial ``STUDY:N`` with its first seed; ``overrides`` come last.
+
+    Raises:
+        InputError: if there is no such trial, or its study is not that of params.yaml.
+        hlynr.config.params.ConfigError: if the overrides make its configuration invalid.
+    """
+    overrides = list(overrides)
+    name = reference.rpartition(":")[0]
+    if not name:
+        raise InputError(f"--trial: {reference}: is not STUDY:N, like stability:7")
+    around = [f"run.strategy={strategy}"] if strategy else []
+    config = params.load(path, [*overrides, *around, f"tune.study={name}"])
+    search = SearchConfig(root=str(path.absolute().parent.resolve()), config=config)
+    found = named(reference, search)
+    own = search.trial(found.number, found.train, config.tune.seeds[0])
+    changed = params.parse(own.model_dump(mode="json"), overrides)
+    out = search.folder / f"trial-{found.number}"
+    return ReproducedTrial(Project(Path(search.root), changed), out, found)

@@ -8,8 +8,10 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 
 from hlynr.evaluation import judge
 from hlynr.ops.tracking import search_mirror
@@ -18,12 +20,17 @@ from hlynr.runtime import locks
 from hlynr.studies import process_pool
 from hlynr.studies.process_pool import Task
 from hlynr.studies.stability import parallel_runs
-from hlynr.studies.tuning import confirm, figures, optuna_study, trial
+from hlynr.studies.tuning import confirm, optuna_study, trial
+from hlynr.studies.tuning.retries import experimental
 from hlynr.studies.tuning.search_board import SearchBoard
 from hlynr.studies.tuning.search_config import SearchConfig
 from hlynr.studies.tuning.search_worker import COMMAND, TrialRequest, work
 
 RECORD = "tune.json"
+MAX_PARAMETERS = 6
+"""In the parallel coordinates, unreadable with more."""
+MIN_TRIALS = 4
+"""Complete trials, below which the figures show nothing."""
 
 
 def tune(search: SearchConfig, *, trials: int, workers: int, command: str) -> tuple[TuneRecord, Path]:
@@ -166,4 +173,34 @@ def _write(record: TuneRecord, folder: Path, study: optuna.Study) -> Path:
 
     shutil.rmtree(folder, ignore_errors=True)  # no figure of fewer trials beside the new page
     record.write(folder / RECORD)
-    return page.write(record, folder, figures.write(study, folder))
+    return page.write(record, folder, draw_figures(study, folder))
+
+
+def draw_figures(study: optuna.Study, folder: Path) -> list[str]:
+    """Write the figures that the study has enough trials for; returns their names."""
+    if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_TRIALS:
+        return []
+    from optuna.visualization import matplotlib as plots
+
+    from hlynr.report import tuning as page
+
+    with experimental():
+        drawings = {
+            "history.png": lambda: plots.plot_optimization_history(study),
+            "importances.png": lambda: plots.plot_param_importances(study),
+            "parallel.png": lambda: _parallel(study),
+        }
+        return page.draw(drawings, folder)
+
+
+def _parallel(study: optuna.Study) -> Any:
+    """Of the most important parameters."""
+    from optuna.visualization.matplotlib import plot_parallel_coordinate
+
+    importances = optuna.importance.get_param_importances(study)
+    axes = plot_parallel_coordinate(study, params=list(importances)[:MAX_PARAMETERS])
+    for every in axes.figure.axes:
+        every.grid(False)
+        every.minorticks_off()
+    axes.set_title("")  # the legend is there
+    return axes

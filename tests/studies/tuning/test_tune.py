@@ -17,9 +17,10 @@ from support import projects, searches
 from hlynr.ops.tracking import store
 from hlynr.records.tuning import FINISHED, TrialRecord, TuneRecord
 from hlynr.service import prefect_server
-from hlynr.studies.tuning import figures, optuna_study, search_config
+from hlynr.studies.tuning import optuna_study, search_config
 from hlynr.studies.tuning import trial as trials
 from hlynr.studies.tuning.search_config import SearchConfig
+from hlynr.studies.tuning.tune import MIN_TRIALS
 
 TRIALS = 10
 COMMAND = ("hlynr", "tune", "--trials", str(TRIALS), "--workers", "2")
@@ -143,7 +144,7 @@ def test_mlflow_has_a_run_for_each_trial_below_one_for_the_search(searched: Sear
     assert searched.record.reason in above.data.tags["mlflow.note.content"]
     artifacts = {entry.path for entry in opened.client.list_artifacts(above.info.run_id, "report")}
     assert {f"report/{name}" for name in ("README.md", "tune.json", "learning.png")} <= artifacts
-    drawn = sum(trial.state in ("complete", "infeasible") for trial in searched.record.trials) >= figures.MIN_TRIALS
+    drawn = sum(trial.state in ("complete", "infeasible") for trial in searched.record.trials) >= MIN_TRIALS
     assert ("report/history.png" in artifacts) == drawn
     one = next(trial for trial in searched.record.trials if trial.state == "complete")
     (run,) = (run for run in below if run.data.tags["hlynr.trial.number"] == str(one.number))
