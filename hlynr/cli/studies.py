@@ -91,20 +91,20 @@ def _command(verb: str, overrides: list[str], *given: str) -> str:
 
 def _apply(path: Path, search: SearchConfig, found: TuneRecord, *, yes: bool) -> None:
     """Show the winner as a change of the file, and write it if that is confirmed."""
-    from hlynr.studies.tuning import apply
+    from hlynr.studies.tuning import search_config
 
     if found.strategy_kept:
         say(f"{found.reason}; nothing is written")
         return
-    before, after = apply.proposal(path, search, found)
+    before, after = search_config.proposal(path, search, found)
     if before == after:
         say(f"{path} has it already: --strategy {found.study}")
         return
-    print(apply.diff(path, before, after), end="")
+    print(search_config.diff(path, before, after), end="")
     if not yes and not sys.stdin.isatty():
         raise InputError("--apply: needs --yes where there is no terminal to ask on")
     if yes or typer.confirm("Write it?"):
-        apply.write(path, after, found.study)
+        search_config.apply(path, after, found.study)
         say(f"written; train with it by --strategy {found.study}")
 
 

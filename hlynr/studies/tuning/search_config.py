@@ -1,7 +1,8 @@
-"""The configuration of a search, those of its trials and candidates, and the values that its space offers."""
+"""The configuration of a search, those of its trials and candidates, and its winner as a strategy of params.yaml."""
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from hlynr.config import checks, params
+from hlynr.config import checks, params, strict_yaml
 from hlynr.config.config import Config
 from hlynr.config.messages import explain
 from hlynr.config.params import ConfigError
@@ -18,7 +19,9 @@ from hlynr.config.project import Project
 from hlynr.config.schedules import first, scaled
 from hlynr.config.search_space import SCHEDULES, Space, Suggester
 from hlynr.config.sections import DEFAULT, Train
-from hlynr.records.base import Record
+from hlynr.ops.versioning import params_file
+from hlynr.records.base import Record, write_text
+from hlynr.records.tuning import TuneRecord
 from hlynr.runtime.errors import InputError
 
 _FIXED = ("run.retraining=0", "train.device=cpu", "train.torch_threads=1")
@@ -158,14 +161,6 @@ def _combinations(search: SearchConfig) -> Iterator[str]:
             yield f"tune.space: {what} cannot be: {faults[0].replace('train.timesteps', 'tune.timesteps')}"
 
 
-def overlay(search: SearchConfig, train: Mapping[str, Any]) -> dict[str, Any]:
-    """A trial as a strategy of params.yaml: the strategy searched around with the changes of the trial."""
-    base = search.config.run.strategy
-    known = {} if base == DEFAULT else search.config.model_dump(mode="json")["strategies"][base]
-    whole = {**known, "train": {**known.get("train", {}), **train}}
-    return {section: values for section, values in whole.items() if values}
-
-
 def draw(space: Space, train: Train, trial: Suggester) -> dict[str, Any]:
     """The changes of ``train`` that a trial suggests; schedules whole."""
     return applied({name: entry.draw(trial, name) for name, entry in space.searched(train.algorithm).items()}, train)
@@ -200,3 +195,34 @@ def pairs(space: Space, train: Train) -> Iterator[dict[str, Any]]:
     yield from ({name: value} for name, value in extremes)
     for number, (name, value) in enumerate(extremes):
         yield from ({other: its, name: value} for other, its in extremes[:number] if other != name)
+
+
+def overlay(search: SearchConfig, train: Mapping[str, Any]) -> dict[str, Any]:
+    """A trial as a strategy of params.yaml: the strategy searched around with the changes of the trial."""
+    base = search.config.run.strategy
+    known = {} if base == DEFAULT else search.config.model_dump(mode="json")["strategies"][base]
+    whole = {**known, "train": {**known.get("train", {}), **train}}
+    return {section: values for section, values in whole.items() if values}
+
+
+def proposal(path: Path, search: SearchConfig, record: TuneRecord) -> tuple[str, str]:
+    """The text of the file, now and with the winner as the strategy named like the study."""
+    before = path.read_text(encoding="utf-8")
+    after = params_file.with_strategy(before, record.study, overlay(search, record.won.train))
+    return before, after
+
+
+def diff(path: Path, before: str, after: str) -> str:
+    """The change, as `diff -u` shows it; empty if there is none."""
+    lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(path), str(path))
+    return "".join(lines)
+
+
+def apply(path: Path, after: str, name: str) -> None:
+    """Write the file, if it is valid with the new strategy.
+
+    Raises:
+        hlynr.config.params.ConfigError: if it is not; the file is unchanged.
+    """
+    params.parse(strict_yaml.load(after), [f"run.strategy={name}"])
+    write_text(path, after)
