@@ -44,10 +44,9 @@ def look(project: Project, run: str | None) -> TrainingStatus:
 
 def view(project: Project, status: TrainingStatus) -> TrainingView:
     """A status for a terminal or a log."""
-    from hlynr.report.status import now
     from hlynr.report.training import TrainingView
 
-    return TrainingView(status, project.config.gate.baseline, now())
+    return TrainingView(status, project.config.gate.baseline, datetime.now(UTC))
 
 
 def follow(project: Project, run: str | None) -> None:

@@ -64,8 +64,7 @@ class EvaluationPoint(Record):
 
     def signs(self) -> dict[str, float]:
         """What is known about the training itself, by the names of the fields."""
-        known = {name: getattr(self, name) for name in SIGNS}
-        return {name: value for name, value in known.items() if value is not None}
+        return self.model_dump(include=set(SIGNS), exclude_none=True)
 
 
 SIGNS = ("training_radius", "std", "action_saturation", "value_loss", "approx_kl", "explained_variance")

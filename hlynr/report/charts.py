@@ -51,8 +51,9 @@ class Edges:
 
     def place(self, point: ChartPoint, columns: int, rows: int) -> tuple[int, int]:
         """Column and row of a point on a grid, counted from the upper left; a point outside is on the edge."""
-        across, up = point[0] / self.right, (point[1] - self.bottom) / (self.top - self.bottom)
-        return round(_within(across) * (columns - 1)), round((1 - _within(up)) * (rows - 1))
+        fractions = point[0] / self.right, (point[1] - self.bottom) / (self.top - self.bottom)
+        across, up = np.clip(fractions, 0, 1).tolist()
+        return round(across * (columns - 1)), round((1 - up) * (rows - 1))
 
 
 def edges_around(values: Sequence[float], right: int) -> Edges:
@@ -119,7 +120,7 @@ def chart(
 
 def bar(fraction: float, width: int, glyphs: Glyphs) -> str:
     """A bar that is full at 1."""
-    full = round(_within(fraction) * width)
+    full = round(min(max(fraction, 0.0), 1.0) * width)
     return glyphs.full * full + glyphs.empty * (width - full)
 
 
@@ -134,10 +135,6 @@ def spark(values: Sequence[float], width: int) -> str:
     return "".join(
         BARS[round((value - low) / span * (len(BARS) - 1))] if math.isfinite(value) else "!" for value in chosen
     )
-
-
-def _within(fraction: float) -> float:
-    return min(max(fraction, 0.0), 1.0)
 
 
 def _patterns(points: Sequence[ChartPoint], edges: Edges, columns: int, rows: int, glyphs: Glyphs) -> np.ndarray:

@@ -40,14 +40,10 @@ def version(train: TrainResult, evaluation: EvaluationReport, decision: GateDeci
 
 
 def _figures(train: TrainResult, evaluation: EvaluationReport | None, decision: GateDecision | None) -> list[str]:
-    return [
-        text.judgement(evaluation) if evaluation else "",
-        _gate(decision) if decision else "",
-        _report(evaluation) if evaluation else "",
-        "**Training**",
-        text.training(train),
-        _origin(evaluation or train),
-    ]
+    parts = [text.judgement(evaluation) if evaluation else "", _gate(decision) if decision else ""]
+    if evaluation and evaluation.targets:
+        parts += [f"**Report on {evaluation.report.episodes:,} episodes**", _spaced(tables.report_rows(evaluation))]
+    return [*parts, "**Training**", text.training(train), _origin(evaluation or train)]
 
 
 def rolled_back(promotion: Promotion) -> str:
@@ -108,11 +104,6 @@ def _gate(decision: GateDecision) -> str:
     if decision.comparison is not None:
         parts.append(text.duel(decision.comparison))
     return _joined(parts)
-
-
-def _report(evaluation: EvaluationReport) -> str:
-    rows = tables.report_rows(evaluation)
-    return _joined([f"**Report on {evaluation.report.episodes:,} episodes**", _spaced(rows)]) if rows else ""
 
 
 def _role(alias: str, number: int, history: Sequence[Promotion]) -> dict[str, str]:

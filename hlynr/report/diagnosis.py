@@ -51,18 +51,15 @@ def write(diagnosis: Diagnosis, paths: Sequence[Trajectory], limit: float, out: 
             "observations": diagnosis_figures.observations(diagnosis, limit, drawn / "observations.png"),
         }
         embedded = {name: _image(file) for name, file in pictures.items()}
-    page = out / PAGE
-    write_text(page, _page(diagnosis, embedded))
-    return page
+    write_text(out / PAGE, _page(diagnosis, embedded))
+    return out / PAGE
 
 
 def _page(diagnosis: Diagnosis, images: dict[str, str]) -> str:
     title = f"Diagnosis of {diagnosis.subject}"
     success = text.success(diagnosis.success_rate, diagnosis.success_rate_ci)
-    facts = (
-        f"{diagnosis.episodes} engagements of {diagnosis.scenario}, seed {diagnosis.seed}; the policy succeeds in "
-        f"{success}"
-    )
+    engagements = f"{diagnosis.episodes} engagements of {diagnosis.scenario}, seed {diagnosis.seed}"
+    facts = f"{engagements}; the policy succeeds in {success}"
     verdict = "verdict fault" if diagnosis.cause else "verdict"
     named = f"<strong>Most upstream fault: {diagnosis.cause}.</strong> " if diagnosis.cause else ""
     body = [
@@ -89,41 +86,38 @@ def _page(diagnosis: Diagnosis, images: dict[str, str]) -> str:
 
 
 def _findings(found: Iterable[Finding]) -> str:
-    rows = [
-        {
+    rows = []
+    for finding in found:
+        figures = ", ".join(f"{name} = {value:.4g}" for name, value in finding.figures.items())
+        row = {
             "status": f'<span class="{_CLASSES[finding.status]}">{finding.status}</span>',
             "check": html.escape(finding.check),
-            "finding": f'{html.escape(finding.finding)}<div class="figures">{_figures(finding)}</div>',
+            "finding": f'{html.escape(finding.finding)}<div class="figures">{html.escape(figures)}</div>',
         }
-        for finding in found
-    ]
+        rows.append(row)
     return _table(rows, words=("status", "check", "finding"))
-
-
-def _figures(finding: Finding) -> str:
-    return html.escape(", ".join(f"{name} = {value:.4g}" for name, value in finding.figures.items()))
 
 
 def _episodes(sampled: Sequence[SampledEpisode]) -> str:
     """Failures first; at most `SHOWN`."""
     shown = sorted(sampled, key=lambda episode: episode.outcome == "intercept")[:SHOWN]
     note = f'<p class="facts">{len(shown)} of {len(sampled)} episodes, failures first; {RECORD} holds all.</p>'
-    return _table([_row(episode) for episode in shown], words=("outcome", "cause")) + note
-
-
-def _row(episode: SampledEpisode) -> dict[str, str]:
-    return {
-        "episode": str(episode.episode),
-        "outcome": html.escape(episode.outcome.replace("_", " ")),
-        "cause": html.escape(episode.cause),
-        "miss": text.metres(episode.miss_distance),
-        "time": text.duration(episode.seconds),
-        "reward": text.signed(episode.reward),
-        "first detection": text.duration(episode.first_detection),
-        "detections": str(episode.detections),
-        "rejected": str(episode.rejections),
-        "fuel": text.percent(episode.fuel_left),
-    }
+    rows = [
+        {
+            "episode": str(episode.episode),
+            "outcome": html.escape(episode.outcome.replace("_", " ")),
+            "cause": html.escape(episode.cause),
+            "miss": text.metres(episode.miss_distance),
+            "time": text.duration(episode.seconds),
+            "reward": text.signed(episode.reward),
+            "first detection": text.duration(episode.first_detection),
+            "detections": str(episode.detections),
+            "rejected": str(episode.rejections),
+            "fuel": text.percent(episode.fuel_left),
+        }
+        for episode in shown
+    ]
+    return _table(rows, words=("outcome", "cause")) + note
 
 
 def _table(rows: Sequence[dict[str, str]], words: Sequence[str]) -> str:

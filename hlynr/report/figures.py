@@ -197,7 +197,7 @@ def trajectories(samples: Sequence[Trajectory], path: Path) -> Path:
     won = sum(sample.outcome == "intercept" for sample in samples)
     figure = style.canvas(f"Sample engagements: {won} of {len(samples)} are intercepts", height=5.8)
     plan, side = figure.subplots(1, 2)
-    for axes, project in ((plan, _from_above), (side, _from_the_side)):
+    for axes, project in ((plan, lambda positions: positions[:, :2]), (side, _from_the_side)):
         for row, sample in enumerate(samples):
             _engagement(axes, sample, project, style.SERIES[row % len(style.SERIES)])
         paths = [project(positions) for sample in samples for positions in (sample.target, sample.own)]
@@ -235,11 +235,6 @@ def _limits(axes: Axes, paths: Sequence[np.ndarray], square: bool) -> None:
         axes.set_aspect("equal")
     (left, bottom), (right, top) = (low + high) / 2 - half, (low + high) / 2 + half
     axes.set(xlim=(left, right), ylim=(bottom, top))
-
-
-def _from_above(positions: np.ndarray) -> np.ndarray:
-    """East and north, (T, 2) [m]."""
-    return positions[:, :2]
 
 
 def _from_the_side(positions: np.ndarray) -> np.ndarray:

@@ -19,7 +19,8 @@ def status(found: ServiceStatus) -> RenderableType:
     upcoming = f"next retraining {_time(found.next_run)}" if found.next_run else "no retraining is scheduled"
     blocks += _section(f"Schedule {found.schedule}, {upcoming}", _retrainings(found))
     champion = text.headline(found.champion) if found.champion else "no champion yet"
-    lines = [*_up(found), f"Champion: {champion}", f"Disk: {_disk(found)}"]
+    disk = ", ".join(f"{use.name} {text.size(use.bytes)}" for use in found.disk)
+    lines = [*_up(found), f"Champion: {champion}", f"Disk: {disk}; {text.size(found.disk_free)} free"]
     review = [Text(f" Review the retrainings: {found.review}", no_wrap=True, overflow="ignore")] if found.review else []
     return Group(*blocks, *(Padding(line, (0, 1)) for line in lines), *review)
 
@@ -96,11 +97,6 @@ def _retrainings(found: ServiceStatus) -> list[dict[str, str]]:
         }
         for run in found.runs
     ]
-
-
-def _disk(found: ServiceStatus) -> str:
-    used = ", ".join(f"{use.name} {text.size(use.bytes)}" for use in found.disk)
-    return f"{used}; {text.size(found.disk_free)} free"
 
 
 def _time(when: datetime | None) -> str:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import NamedTuple
 
 from hlynr.records.training import FATAL, TrainingStatus, clock
@@ -21,11 +21,6 @@ class Fact(NamedTuple):
     name: str
     words: str
     style: str = ""
-
-
-def now() -> datetime:
-    """The time for `state`."""
-    return datetime.now(UTC)
 
 
 def state(status: TrainingStatus, at: datetime) -> str:

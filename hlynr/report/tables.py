@@ -14,7 +14,6 @@ from hlynr.report import text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
-    from rich.padding import Padding
 
 SIGNS = {"pass": "green", "met": "green", "ok": "green", "FAIL": "bold red", "NOT MET": "bold red", "warn": "yellow"}
 STATES = {"ok": "ok", "warning": "warn", "fault": "FAIL", "skipped": "-"}
@@ -255,7 +254,7 @@ def _listed(pairs: Iterable[tuple[str, str]]) -> str:
     return ", ".join(f"{key} {value}" for key, value in pairs) or text.UNKNOWN
 
 
-def grid(title: str, rows: Sequence[dict[str, str]]) -> Padding:
+def grid(title: str, rows: Sequence[dict[str, str]]) -> RenderableType:
     """Rows of equal keys as a table; words of verdict in their colour."""
     from rich import box
     from rich.padding import Padding

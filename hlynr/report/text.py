@@ -76,13 +76,9 @@ def figure(metric: str, value: float) -> str:
 
 def size(count: int) -> str:
     """Bytes as ``3.4 GB``, ``790 MB`` or ``12 kB``."""
-    return (
-        f"{count / 1e9:.1f} GB"
-        if count >= 1e9
-        else f"{count / 1e6:.0f} MB"
-        if count >= 1e6
-        else f"{count / 1e3:.0f} kB"
-    )
+    if count >= 1e9:
+        return f"{count / 1e9:.1f} GB"
+    return f"{count / 1e6:.0f} MB" if count >= 1e6 else f"{count / 1e3:.0f} kB"
 
 
 def commit(name: str | None, dirty: bool | None) -> str:

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from rich.console import Console, ConsoleOptions, Group, RenderableType
 from rich.constrain import Constrain
@@ -106,37 +106,32 @@ def _success(training: TrainingStatus, baseline: float, width: int, rows: int, g
     points = [(point.timesteps, point.success_rate) for point in training.evaluations]
     peak = (training.verdict.peak_timesteps, training.verdict.peak_success)
     top = 1.0 if max(peak[1], baseline) > 0.5 else 0.5
-    title = f"Success on {training.evaluations[-1].episodes} engagements each"
-    return _titled(
-        f"{title} ({glyphs.mark} peak, {glyphs.level} baseline)",
-        charts.chart(
-            points,
-            charts.Edges(_right(training), 0.0, top),
-            lambda rate: f"{100 * rate:.0f} %",
-            width=width,
-            rows=rows,
-            glyphs=glyphs,
-            level=baseline,
-            mark=peak,
-        ),
+    title = f"\nSuccess on {training.evaluations[-1].episodes} engagements each"
+    drawn = charts.chart(
+        points,
+        charts.Edges(_right(training), 0.0, top),
+        lambda rate: f"{100 * rate:.0f} %",
+        width=width,
+        rows=rows,
+        glyphs=glyphs,
+        level=baseline,
+        mark=peak,
     )
+    return Text.assemble((f"{title} ({glyphs.mark} peak, {glyphs.level} baseline)\n", "bold"), drawn)
 
 
 def _reward(training: TrainingStatus, width: int, rows: int, glyphs: charts.Glyphs) -> RenderableType:
     points = [(point.timesteps, point.mean_reward) for point in training.evaluations]
     edges = charts.edges_around([reward for _, reward in points if math.isfinite(reward)] or [0.0], _right(training))
     zero = 0.0 if edges.bottom < 0.0 < edges.top else None
-    title = f"Mean reward, {text.signed(points[-1][1])} now{f' ({glyphs.level} zero)' if zero == 0.0 else ''}"
-    return _titled(title, charts.chart(points, edges, text.signed, width=width, rows=rows, glyphs=glyphs, level=zero))
+    title = f"\nMean reward, {text.signed(points[-1][1])} now{f' ({glyphs.level} zero)' if zero == 0.0 else ''}\n"
+    drawn = charts.chart(points, edges, text.signed, width=width, rows=rows, glyphs=glyphs, level=zero)
+    return Text.assemble((title, "bold"), drawn)
 
 
 def _right(training: TrainingStatus) -> int:
     reached = max(training.progress.timesteps, training.evaluations[-1].timesteps)
     return charts.extent(reached, training.progress.budget)
-
-
-def _titled(title: str, drawn: Text) -> Text:
-    return Text.assemble("\n", (f"{title}\n", "bold"), drawn)
 
 
 def _signs(signs: Iterable[status.Sign], glyphs: charts.Glyphs) -> RenderableType:
@@ -188,9 +183,9 @@ def _redraw(console: Console, statuses: Iterator[TrainingStatus], baseline: floa
     newest = None
     with suppress(KeyboardInterrupt), Live(console=console, screen=True, auto_refresh=False) as live:
         for newest in statuses:
-            live.update(TrainingView(newest, baseline, status.now(), fit=True), refresh=True)
+            live.update(TrainingView(newest, baseline, datetime.now(UTC), fit=True), refresh=True)
     if newest is not None:
-        console.print(TrainingView(newest, baseline, status.now()))
+        console.print(TrainingView(newest, baseline, datetime.now(UTC)))
 
 
 def _print(console: Console, statuses: Iterator[TrainingStatus], baseline: float) -> None:
@@ -198,8 +193,8 @@ def _print(console: Console, statuses: Iterator[TrainingStatus], baseline: float
     with suppress(KeyboardInterrupt):
         for newest in statuses:
             if shown is None or shown.lineage.id != newest.lineage.id:
-                console.print(TrainingView(newest, baseline, status.now()))
+                console.print(TrainingView(newest, baseline, datetime.now(UTC)))
             else:
-                for line in status.news(shown, newest, status.now()):
+                for line in status.news(shown, newest, datetime.now(UTC)):
                     print(line, flush=True)
             shown = newest
