@@ -11,7 +11,7 @@ from prefect.client.schemas.objects import FlowRun, State
 
 from hlynr.config import params
 from hlynr.config.project import Project
-from hlynr.config.service import AlertKind, Alerts
+from hlynr.config.sections import Alerts, NotifiedEvent
 from hlynr.records.retraining import Attempt, Promotion
 from hlynr.runtime.errors import UserError
 from hlynr.service.alerts import notify
@@ -34,7 +34,7 @@ def decided(project: Project, promotion: Promotion) -> None:
 def attempted(project: Project, attempt: Attempt) -> None:
     """Alert if a training has failed, even if the next strategy of the plan may succeed."""
     if attempt.failed:
-        kind: AlertKind = "collapsed" if attempt.status == "collapse" else "failed"
+        kind: NotifiedEvent = "collapsed" if attempt.status == "collapse" else "failed"
         lineage = attempt.lineage
         which = f"retraining {lineage.retraining}, attempt {lineage.attempt}, {lineage.strategy}"
         notify(project.root, project.config.alerts, kind, f"{which}: {attempt.outcome}", runtime.flow_run.id)
@@ -50,7 +50,7 @@ def crashed(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
     _ended("crashed", flow_run, state)
 
 
-def _ended(kind: AlertKind, flow_run: FlowRun, state: State[Any]) -> None:
+def _ended(kind: NotifiedEvent, flow_run: FlowRun, state: State[Any]) -> None:
     """Alert for unattended runs: a person who runs a retraining sees how it ends."""
     given = flow_run.parameters
     if not given.get("unattended"):

@@ -1,7 +1,5 @@
 """The command line as a whole: the verbs in the order of the help, and how an error ends."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Callable
 from itertools import chain

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
@@ -60,6 +60,10 @@ def _absolute(path: Path | None) -> Path | None:
     return None if path is None else path.absolute()
 
 
+def _folder(help_text: str) -> Any:
+    return Option(metavar="DIR", callback=_writable_folder, help=help_text)
+
+
 def _invalid(option: str, path: Path, reason: str) -> InputError:
     return InputError(f"{option}: {path}: {reason}")
 
@@ -87,14 +91,8 @@ Truth = Annotated[bool, Option("--truth", help="Let the law see the truth instea
 Scenario = Annotated[str | None, Option(metavar="NAME", help="Default: evaluation.scenario.")]
 Episodes = Annotated[int | None, Option(metavar="N", help="Default: evaluation.heldout_episodes.")]
 Seed = Annotated[int | None, Option(metavar="N", help="Default: the held-out seed.")]
-TrainOut = Annotated[
-    Path | None,
-    Option(metavar="DIR", callback=_writable_folder, help="Where to write; default: the outputs folder's train."),
-]
-EvaluateOut = Annotated[
-    Path | None,
-    Option(metavar="DIR", callback=_writable_folder, help="Write the whole stage: report, figures, DVC's metrics."),
-]
+TrainOut = Annotated[Path | None, _folder("Where to write; default: the outputs folder's train.")]
+EvaluateOut = Annotated[Path | None, _folder("Write the whole stage: report, figures, DVC's metrics.")]
 Resume = Annotated[bool, Option("--resume", help="Go on from the last training checkpoint.")]
 ResumeRetraining = Annotated[
     bool, Option("--resume", help="Go on with the interrupted retraining; without one, begin a new one.")
@@ -113,10 +111,7 @@ WatchedRun = Annotated[
 Once = Annotated[bool, Option("--once", help="Print the present state and exit.")]
 DiagnosedEpisodes = Annotated[int, Option("--episodes", metavar="N", help="Engagements to run.")]
 DiagnosisSeed = Annotated[int | None, Option("--seed", metavar="N", help="Default: the selection seed.")]
-DiagnosisOut = Annotated[
-    Path | None,
-    Option(metavar="DIR", callback=_writable_folder, help="Where to write; default: the outputs folder's diagnose."),
-]
+DiagnosisOut = Annotated[Path | None, _folder("Where to write; default: the outputs folder's diagnose.")]
 Budget = Annotated[int, Option(metavar="N", min=1, help="Timesteps of the brief training on the truth.")]
 Quick = Annotated[bool, Option("--quick", help="Leave out the brief training on the truth.")]
 Revision = Annotated[str, Argument(metavar="REVISION", help="A DVC experiment, branch, tag or commit.")]

@@ -1,7 +1,5 @@
 """Verbs about a project as a whole: its configuration, the machine, the recorded runs in a browser."""
 
-from __future__ import annotations
-
 from typing import Annotated
 
 import typer

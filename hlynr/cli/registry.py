@@ -1,7 +1,5 @@
 """Verbs about the registered model: promote, roll back, list the decisions, restore a bundle."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 from hlynr.cli import options

@@ -1,7 +1,5 @@
 """Verbs about trainings: train, watch, evaluate and diagnose one, or run a whole retraining."""
 
-from __future__ import annotations
-
 from typing import cast
 
 import typer

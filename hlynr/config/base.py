@@ -1,13 +1,12 @@
 """What the sections of params.yaml share: their base class and the types of their values."""
 
-from __future__ import annotations
-
 import json
 import re
+from collections.abc import Iterable
 from copy import copy
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Self, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, create_model, model_validator
 
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
@@ -50,6 +49,16 @@ class Section(BaseModel):
     """Frozen; without unknown keys, NaN and infinity; a boolean or a string is no number."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    def contradictions(self) -> Iterable[str]:
+        """A line for each contradiction between keys that are sound one by one; it starts with a key."""
+        return ()
+
+    @model_validator(mode="after")
+    def _agrees(self) -> Self:
+        if faults := list(self.contradictions()):
+            raise ValueError("\n".join(faults))
+        return self
 
 
 def overlay_of(section: type[Section]) -> type[Section]:

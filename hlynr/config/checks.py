@@ -4,20 +4,16 @@ A setting may not be without effect, with one exception: ``monitor.abort_after``
 ``train.checkpoint_interval`` may lie beyond ``train.timesteps``, so that a short trial takes one change and not four.
 """
 
-from __future__ import annotations
-
 import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hlynr.config.base import SEED_DISTANCE
+from hlynr.config.scenarios import Scenario
+from hlynr.config.sections import Evaluation, Gate, Monitor, Retrain, Run, Sim, Stability, Strategy, Train, Tune
 from hlynr.runtime.suggestions import not_one_of
-
-if TYPE_CHECKING:
-    from hlynr.config.scenarios import Scenario
-    from hlynr.config.sections import Evaluation, Gate, Monitor, Retrain, Run, Sim, Stability, Strategy, Train, Tune
 
 HORIZON_FRACTION = 1 / 5
 """Least part of the time limit that the discount must see; gamma 0.99 at 100 Hz is one second."""

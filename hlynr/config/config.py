@@ -1,18 +1,15 @@
 """The whole of params.yaml as one frozen model."""
 
-from __future__ import annotations
-
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from hlynr.config import checks, former_names, sections
 from hlynr.config.base import Named, Section
 from hlynr.config.scenarios import Scenario
-from hlynr.config.service import SECTIONS, Alerts, Retention, Schedule, Service
 
 
 class Config(Section):
@@ -34,17 +31,13 @@ class Config(Section):
     retrain: sections.Retrain
     stability: sections.Stability
     tune: sections.Tune
-    schedule: Schedule
-    service: Service
-    alerts: Alerts
-    retention: Retention
+    schedule: sections.Schedule
+    service: sections.Service
+    alerts: sections.Alerts
+    retention: sections.Retention
 
-    @model_validator(mode="after")
-    def _across_sections(self) -> Config:
-        faults = checks.faults({name: getattr(self, name) for name in type(self).model_fields})
-        if faults:
-            raise ValueError("\n".join(faults))
-        return self
+    def contradictions(self) -> list[str]:
+        return checks.faults({name: getattr(self, name) for name in type(self).model_fields})
 
     @property
     def train_seed(self) -> int:
@@ -64,7 +57,7 @@ class Config(Section):
 
         Without the sections of the service: a retraining is the same retraining whenever it is scheduled.
         """
-        values = self.model_dump(mode="json", exclude=set(SECTIONS))
+        values = self.model_dump(mode="json", exclude=set(sections.SERVICE))
         former_names.to_former(values)
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 

@@ -3,8 +3,6 @@
 Digests are made of the former names, so that a retraining begun under an earlier version can be resumed.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, MutableMapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Scenarios that extend others: merging them, and blaming a fault on the scenario that wrote it."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -3,8 +3,6 @@
 ``train.clip_range.start: 1.5 should be less than 1``.
 """
 
-from __future__ import annotations
-
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -4,8 +4,6 @@ A line names the key, the value and what is allowed: ``train.clip_range.start: 1
 or checks raises `ConfigError`, which lists every fault found.
 """
 
-from __future__ import annotations
-
 import functools
 import json
 from collections.abc import Iterable, Mapping

@@ -1,9 +1,8 @@
 """Where a project keeps its things."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 from hlynr.config.config import Config
 
@@ -55,7 +54,7 @@ class Project:
         """The newest retraining's record."""
         return self.root / self.config.run.outputs / "retrain.json"
 
-    def at_retraining(self, retraining: int) -> Project:
+    def at_retraining(self, retraining: int) -> Self:
         """The same project with its seeds shifted to ``retraining``."""
         run = self.config.run.model_copy(update={"retraining": retraining})
-        return Project(self.root, self.config.model_copy(update={"run": run}))
+        return replace(self, config=self.config.model_copy(update={"run": run}))

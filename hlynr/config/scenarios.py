@@ -1,10 +1,9 @@
 """The section scenarios: what the engagements of a training or an evaluation are sampled from."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field
 
 from hlynr.config.base import Bounds, Count, Fraction, NonNegative, Positive, Section
 
@@ -83,12 +82,10 @@ class Scenario(Section):
     dropout_interval: Count
     wind: Wind
 
-    @model_validator(mode="after")
-    def _starts_outside(self) -> Scenario:
+    def contradictions(self) -> Iterator[str]:
         closest = self.spawn.range * (1 - self.spawn.range_spread)
         if self.capture_radius >= closest:
-            raise ValueError(
+            yield (
                 f"capture_radius: {self.capture_radius} is not below the closest spawn, "
                 f"spawn.range * (1 - spawn.range_spread) = {closest:g}"
             )
-        return self

@@ -3,12 +3,11 @@
 In params.yaml a schedule is a number, ``{start, end}`` or ``{phases: [{until, value}, ..., {value}]}``.
 """
 
-from __future__ import annotations
-
 import json
+from collections.abc import Iterator
 from typing import Annotated, Any, Generic, TypeVar
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag
 
 from hlynr.config.base import Count, Fraction, OpenFraction, Section
 
@@ -38,13 +37,11 @@ class Phases(Section, Generic[End]):
 
     phases: Annotated[tuple[Phase[End], ...], Field(min_length=1, max_length=100)]
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Phases[End]:
+    def contradictions(self) -> Iterator[str]:
         *ends, last = [phase.until for phase in self.phases]
         if last is not None or ends != sorted({end for end in ends if end is not None}):
             written = json.dumps([*ends, last])
-            raise ValueError(f"phases: until = {written} should increase, and be left out in the last phase alone")
-        return self
+            yield f"phases: until = {written} should increase, and be left out in the last phase alone"
 
 
 def _form(written: Any) -> str | None:

@@ -3,17 +3,14 @@
 A setting that is a schedule is searched by its first value and keeps its shape.
 """
 
-from __future__ import annotations
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Generic, Literal, Protocol
 
-from collections.abc import Sequence
-from typing import Annotated, Any, Generic, Literal, Protocol, TypeVar
+from pydantic import Field
 
-from pydantic import Field, model_validator
-
-from hlynr.config.base import Count, Fraction, OpenFraction, Positive, Section
+from hlynr.config.base import Count, Fraction, OpenFraction, Positive, Section, T
 from hlynr.config.schedules import PositiveFraction
 
-T = TypeVar("T")
 RECURRENT = ("lstm_hidden_size", "lstm_chunk")
 """Settings that a network without memory does not have."""
 SCHEDULES = ("learning_rate", "clip_range", "ent_coef")
@@ -37,16 +34,14 @@ class Range(Section, Generic[T]):
     high: T
     scale: Literal["linear", "log", "log-complement"]
 
-    @model_validator(mode="after")
-    def _possible(self) -> Range[T]:
+    def contradictions(self) -> Iterator[str]:
         low, high = self.extremes()
         if low >= high:
-            raise ValueError(f"low: {low} is not below high = {high}")
-        if self.scale == "log" and low <= 0:
-            raise ValueError(f"low: {low} is not greater than 0, as the scale log needs")
-        if self.scale == "log-complement" and high >= 1:
-            raise ValueError(f"high: {high} is not below 1, as the scale log-complement needs")
-        return self
+            yield f"low: {low} is not below high = {high}"
+        elif self.scale == "log" and low <= 0:
+            yield f"low: {low} is not greater than 0, as the scale log needs"
+        elif self.scale == "log-complement" and high >= 1:
+            yield f"high: {high} is not below 1, as the scale log-complement needs"
 
     def extremes(self) -> tuple[Any, Any]:
         """The values between which all others lie."""
@@ -77,19 +72,16 @@ class Choices(Section, Generic[T]):
 
     choices: Annotated[tuple[T, ...], Field(min_length=2, max_length=100)]
 
-    @model_validator(mode="after")
-    def _different(self) -> Choices[T]:
+    def contradictions(self) -> Iterator[str]:
         for number, choice in enumerate(self.choices):
             if choice in self.choices[:number]:
-                raise ValueError(f"choices[{number}]: {choice} is there twice")
-        return self
+                yield f"choices[{number}]: {choice} is there twice"
 
     def extremes(self) -> tuple[T, ...]:
         """All of them: nothing lies between."""
         return self.choices
 
     def draw(self, trial: Suggester, name: str) -> Any:
-        """One of them."""
         return trial.suggest_categorical(name, self.choices)
 
     def nearest(self, value: Any) -> Any:
@@ -100,7 +92,6 @@ class Choices(Section, Generic[T]):
         return min(numbers, key=lambda number: abs(number - value))
 
     def point(self, name: str, value: Any) -> dict[str, Any]:
-        """The parameter that makes `draw` return the value."""
         return {name: value}
 
 

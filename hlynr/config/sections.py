@@ -1,35 +1,24 @@
-"""params.yaml as frozen, typed models: one section of the file is one model here.
+"""params.yaml as frozen, typed models: one section of the file is one model here."""
 
-`hlynr.config.params` reads the file into these models.
-"""
-
-from __future__ import annotations
-
+import json
+import re
+from collections.abc import Iterator
+from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
+from zoneinfo import available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from hlynr.config import base
-from hlynr.config.base import (
-    DATABASE,
-    Bounds,
-    Count,
-    Fraction,
-    Name,
-    NonNegative,
-    OpenFraction,
-    Positive,
-    Section,
-    Seed,
-    address,
-    overlay_of,
-)
+from hlynr.config.base import Bounds, Count, Fraction, NonNegative, OpenFraction, Positive, Section, Seed
 from hlynr.config.schedules import ClipSchedule, EntropySchedule, RateSchedule
 from hlynr.config.search_space import Space
 from hlynr.records.training import AlertKind
 
 DEFAULT = "default"
 """The strategy without an overlay."""
+SERVICE = ("schedule", "service", "alerts", "retention")
+"""The sections that schedule retraining and run it unattended; they do not change what is trained."""
 
 
 class Run(Section):
@@ -62,16 +51,14 @@ class Reward(Section):
     tracking: NonNegative
     effort: NonNegative
 
-    @model_validator(mode="after")
-    def _outcome_decides(self) -> Reward:
+    def contradictions(self) -> Iterator[str]:
         """Every intercept must be worth more than every other ending, whatever the per-step terms add up to."""
         per_step, decided = self.progress + self.tracking + self.effort, self.intercept + self.miss - self.precision
         if per_step >= decided:
-            raise ValueError(
+            yield (
                 f"progress: {self.progress} is too much: progress + tracking + effort = {per_step:g} is not below "
                 f"intercept + miss - precision = {decided:g}, so that per-step terms could outweigh the outcome"
             )
-        return self
 
 
 Unit = Annotated[float, Field(ge=-1, le=1)]
@@ -92,18 +79,13 @@ class Curriculum(Section):
     success: Fraction
     episodes: Count
 
-    @model_validator(mode="after")
-    def _in_order(self) -> Curriculum:
-        faults = []
+    def contradictions(self) -> Iterator[str]:
         if list(self.radii) != sorted(set(self.radii), reverse=True):
-            faults.append(f"radii: {list(self.radii)} should decrease: a curriculum becomes harder")
+            yield f"radii: {list(self.radii)} should decrease: a curriculum becomes harder"
         if list(self.until) != sorted(set(self.until)):
-            faults.append(f"until: {list(self.until)} should increase")
+            yield f"until: {list(self.until)} should increase"
         if self.mode == "schedule" and len(self.until) != len(self.radii) - 1:
-            faults.append(f"until: {list(self.until)} is not one timestep for each of the radii but the last")
-        if faults:
-            raise ValueError("\n".join(faults))
-        return self
+            yield f"until: {list(self.until)} is not one timestep for each of the radii but the last"
 
 
 class Train(Section):
@@ -140,26 +122,21 @@ class Train(Section):
         """Timesteps between two updates of the policy; nothing can happen more often."""
         return self.n_envs * self.n_steps
 
-    @model_validator(mode="after")
-    def _pairs(self) -> Train:
+    def contradictions(self) -> Iterator[str]:
         rollout = f"n_envs * n_steps = {self.rollout}"
-        faults = []
         if self.batch_size > self.rollout:
-            faults.append(f"batch_size: {self.batch_size} is not in [2, {rollout}]")
+            yield f"batch_size: {self.batch_size} is not in [2, {rollout}]"
         elif self.rollout % self.batch_size:
-            faults.append(f"batch_size: {self.batch_size} does not divide {rollout}")
+            yield f"batch_size: {self.batch_size} does not divide {rollout}"
         if self.timesteps < self.rollout:
-            faults.append(f"timesteps: {self.timesteps} is not at least one rollout, {rollout}")
+            yield f"timesteps: {self.timesteps} is not at least one rollout, {rollout}"
         if self.checkpoint_interval < self.rollout:
-            faults.append(f"checkpoint_interval: {self.checkpoint_interval} is not at least one rollout, {rollout}")
+            yield f"checkpoint_interval: {self.checkpoint_interval} is not at least one rollout, {rollout}"
         if self.log_std_min > self.log_std_max:
-            faults.append(f"log_std_min: {self.log_std_min} is not at most log_std_max = {self.log_std_max}")
+            yield f"log_std_min: {self.log_std_min} is not at most log_std_max = {self.log_std_max}"
         elif not self.log_std_min <= self.log_std_init <= self.log_std_max:
             limits = f"[log_std_min = {self.log_std_min}, log_std_max = {self.log_std_max}]"
-            faults.append(f"log_std_init: {self.log_std_init} is not in {limits}")
-        if faults:
-            raise ValueError("\n".join(faults))
-        return self
+            yield f"log_std_init: {self.log_std_init} is not in {limits}"
 
 
 class Monitor(Section):
@@ -207,7 +184,7 @@ class Tracking(Section):
     # MLflow takes a plain folder for its file store, which it has given up, and says so only when it is opened.
     uri: Annotated[
         str,
-        address(
+        base.address(
             r"(sqlite:///|https?://|postgresql(\+\w+)?://|mysql(\+\w+)?://)\S",
             "sqlite:///PATH, http(s)://SERVER, postgresql://... or mysql://...",
         ),
@@ -254,8 +231,8 @@ class Confirm(Section):
 
 
 class Tune(Section):
-    study: Name
-    storage: Annotated[str, address(r"sqlite:///|postgresql(\+psycopg2)?://", DATABASE)]
+    study: base.Name
+    storage: Annotated[str, base.address(r"sqlite:///|postgresql(\+psycopg2)?://", base.DATABASE)]
     trials: int = Field(ge=1, le=100_000)
     workers: int = Field(ge=0, le=256)
     timesteps: Count
@@ -275,7 +252,7 @@ if TYPE_CHECKING:
     TrainOverlay = Section
     MonitorOverlay = Section
 else:
-    TrainOverlay, MonitorOverlay = overlay_of(Train), overlay_of(Monitor)
+    TrainOverlay, MonitorOverlay = base.overlay_of(Train), base.overlay_of(Monitor)
 
 
 class Strategy(Section):
@@ -283,3 +260,57 @@ class Strategy(Section):
 
     train: TrainOverlay = TrainOverlay()
     monitor: MonitorOverlay = MonitorOverlay()
+
+
+Port = Annotated[int, Field(ge=1, le=65535)]
+NotifiedEvent = Literal["failed", "crashed", "collapsed", "promoted"]
+
+
+class Schedule(Section):
+    cron: str | None
+    timezone: str
+
+    @field_validator("cron")
+    @classmethod
+    def _five_fields(cls, cron: str | None) -> str | None:
+        """As Prefect reads it, which holds a copy of croniter; without R, a time drawn anew at every look."""
+        if cron is None:
+            return None
+        from croniter import croniter
+
+        try:
+            if len(cron.split()) != 5 or re.search(r"\br\b", cron.lower()):
+                raise ValueError
+            croniter(cron, datetime(2000, 1, 1)).get_next()
+        except ValueError:
+            allowed = "five fields of cron (minute hour day month weekday) with a date that comes, or null"
+            raise ValueError(f"{json.dumps(cron)} is not {allowed}") from None
+        return cron
+
+    @field_validator("timezone")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if name not in available_timezones():
+            raise ValueError(f"{json.dumps(name)} is no time zone of the IANA database, like UTC or Europe/Berlin")
+        return name
+
+
+class Service(Section):
+    host: str = Field(pattern=r"^[A-Za-z0-9.:-]+$")
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:*-]+$")], ...]
+    prefect_port: Port
+    mlflow_port: Port
+    database: Annotated[str, base.address(r"sqlite:///|postgresql://", base.DATABASE)]
+    pool: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    gpu_slots: int = Field(ge=1, le=1000)
+
+
+class Alerts(Section):
+    send: tuple[NotifiedEvent, ...]
+    timeout: float = Field(gt=0, le=300)
+
+
+class Retention(Section):
+    days: int = Field(ge=1, le=100_000)
+    remote: bool
+    after_retraining: bool

@@ -4,8 +4,6 @@
 phases does not mix with a linear one.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Iterable, Iterator, MutableMapping
 from typing import Any
@@ -18,11 +16,10 @@ def follow(tree: Tree) -> str | None:
     """Overlay the followed strategy in place; returns its name, None where there is nothing to overlay."""
     run = tree.get("run")
     name = run.get("strategy") if isinstance(run, dict) else None
-    overlaid = False
-    for section, overlay in _overlays(tree, name):
+    overlays = list(_overlays(tree, name))
+    for section, overlay in overlays:
         section.update(overlay)
-        overlaid = True
-    return name if overlaid else None
+    return name if overlays else None
 
 
 def agree(tree: Tree, name: str) -> bool:

@@ -3,13 +3,11 @@
 Each is one line that names what to change. Any other error is a fault of the program and keeps its traceback.
 """
 
-from __future__ import annotations
-
-import errno
 import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
+from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENOMEM, ENOSPC, EPERM, EROFS
 from urllib.parse import urlsplit
 
 DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY, INTERRUPTED = 0, 2, 3, 4, 130
@@ -37,22 +35,10 @@ class TrainingError(UserError, RuntimeError):
 class EnvironmentNotReady(UserError, RuntimeError):
     """The machine, a store or a service lacks something that the command needs."""
 
-    exit_code = NOT_READY
 
-
-_SYSTEM = {
-    errno.EACCES,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EIO,
-    errno.EMFILE,
-    errno.ENOMEM,
-    errno.ENOSPC,
-    errno.EPERM,
-    errno.EROFS,
-}
+_SYSTEM = {EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENOMEM, ENOSPC, EPERM, EROFS}
 """Errors of the operating system with causes outside the program; a missing file is not among them."""
-_NO_SPACE = os.strerror(errno.ENOSPC)
+_NO_SPACE = os.strerror(ENOSPC)
 _NO_ANSWER = {f"requests.exceptions.{name}" for name in ("ConnectionError", "Timeout", "RetryError")}
 """Of MLflow's client, the only user of requests. By name, because importing it takes longer than most commands."""
 

@@ -1,14 +1,10 @@
 """File locks, which the operating system frees when their holder is killed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from hlynr.runtime.errors import EnvironmentNotReady
-
-FOREVER = -1.0
 
 
 class BusyError(EnvironmentNotReady):
@@ -17,13 +13,13 @@ class BusyError(EnvironmentNotReady):
 
 @contextmanager
 def hold(
-    path: Path, *, busy: Exception | None = None, wait: float = FOREVER, on_wait: Callable[[], None] = lambda: None
+    path: Path, *, busy: Exception | None = None, wait: float = -1.0, on_wait: Callable[[], None] = lambda: None
 ) -> Iterator[None]:
     """Hold the lock file, made if it is missing; not reentrant.
 
     Args:
         busy: what to raise when another process still holds the lock after the wait.
-        wait: [s].
+        wait: [s]; without end if negative.
         on_wait: called once, before waiting.
     """
     from filelock import FileLock, Timeout

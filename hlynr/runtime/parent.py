@@ -1,7 +1,5 @@
 """A process that ends with the process that started it. Imports nothing heavy: `hlynr up` runs one such per server."""
 
-from __future__ import annotations
-
 import os
 import signal
 import threading

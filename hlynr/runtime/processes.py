@@ -1,7 +1,5 @@
 """Child processes: each in a session of its own, so that it is killed whole; messages are JSON lines."""
 
-from __future__ import annotations
-
 import os
 import signal
 import subprocess
@@ -16,23 +14,14 @@ from pydantic import Field, TypeAdapter
 
 from hlynr.records.base import Record
 from hlynr.records.training import TrainProgress
-from hlynr.runtime import parent
-from hlynr.runtime.errors import (
-    DONE,
-    INTERRUPTED,
-    EnvironmentNotReady,
-    InputError,
-    TrainingError,
-    UserError,
-    as_user_error,
-)
+from hlynr.runtime import errors, parent
 from hlynr.runtime.progress import ProgressObserver
 
 PATIENCE = 60.0
 """[s] for a child that was asked to stop: the rest of a rollout, an evaluation, a checkpoint."""
 
 
-class TrainingCrashedError(TrainingError):
+class TrainingCrashedError(errors.TrainingError):
     """The training process ended without a result; a retry resumes from its last checkpoint."""
 
 
@@ -50,10 +39,11 @@ class ErrorMessage(Record):
     exit_code: int
     message: str
 
-    def error(self) -> UserError:
+    def error(self) -> errors.UserError:
         """The child's error, as the parent raises it."""
-        kinds: dict[int, type[UserError]] = {kind.exit_code: kind for kind in (InputError, TrainingError)}
-        return kinds.get(self.exit_code, EnvironmentNotReady)(self.message)
+        kinds: tuple[type[errors.UserError], ...] = (errors.InputError, errors.TrainingError)
+        kind = next((kind for kind in kinds if kind.exit_code == self.exit_code), errors.EnvironmentNotReady)
+        return kind(self.message)
 
 
 _MESSAGE: TypeAdapter[ProgressMessage | ErrorMessage] = TypeAdapter(
@@ -166,11 +156,11 @@ def serve(work: Callable[[str, MessageChannel], None]) -> int:
     try:
         work(sys.stdin.read(), channel)
     except KeyboardInterrupt:
-        return INTERRUPTED
+        return errors.INTERRUPTED
     except Exception as error:
-        reported = as_user_error(error)
+        reported = errors.as_user_error(error)
         if reported is None:
             raise
         channel.send(ErrorMessage(exit_code=reported.exit_code, message=str(reported)))
         return reported.exit_code
-    return DONE
+    return errors.DONE

@@ -1,7 +1,5 @@
 """Messages about a name that does not exist: which there are, and which is spelt most like it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable
 from difflib import get_close_matches
 

@@ -14,7 +14,7 @@ from urllib.request import Request, urlopen
 
 from pydantic import AwareDatetime
 
-from hlynr.config.service import AlertKind, Alerts
+from hlynr.config.sections import Alerts, NotifiedEvent
 from hlynr.records.base import Record
 from hlynr.runtime.errors import EnvironmentNotReady
 
@@ -28,7 +28,7 @@ RETRY = 2.0
 class AlertMessage(Record):
     """The message as the webhook gets it, as JSON; chat services show ``text``."""
 
-    kind: AlertKind
+    kind: NotifiedEvent
     text: str
     project: str
     """The folder's name."""
@@ -58,7 +58,7 @@ def webhook() -> str | None:
     return url or None
 
 
-def notify(root: Path, settings: Alerts, kind: AlertKind, text: str, flow_run: str | None = None) -> None:
+def notify(root: Path, settings: Alerts, kind: NotifiedEvent, text: str, flow_run: str | None = None) -> None:
     """Log the alert and send it; if that fails, the log says so, and nothing is raised."""
     line, now = " ".join(text.split()), datetime.now(UTC)
     _log(root, now, f"{kind:<9} {line}")

@@ -15,7 +15,7 @@ from hlynr.config import params
 from hlynr.config.config import Config
 from hlynr.config.former_names import FORMER
 from hlynr.config.params import ConfigError
-from hlynr.config.service import SECTIONS
+from hlynr.config.sections import SERVICE
 from hlynr.ops.versioning import params_file
 
 OURS = ROOT / "params.yaml"
@@ -74,7 +74,7 @@ def test_a_setting_with_both_names_is_one_line(extra: str) -> None:
 
 
 def test_a_digest_is_that_of_the_earlier_version(config: Config) -> None:
-    values = config.model_dump(mode="json", exclude=set(SECTIONS))
+    values = config.model_dump(mode="json", exclude=set(SERVICE))
     values["study"] = values.pop("stability")
     values["run"]["night"] = values["run"].pop("retraining")
     for law in ("random", "pn"):

@@ -11,7 +11,7 @@ import pytest
 from support import ROOT, probes
 
 from hlynr.config import params
-from hlynr.config.service import SECTIONS
+from hlynr.config.sections import SERVICE
 from hlynr.rl.train import training_digest
 
 FILE = ROOT / "params.yaml"
@@ -307,12 +307,12 @@ def test_only_what_a_training_depends_on_forbids_to_resume_it():
     resumable = set()
     for effect in EFFECTS:
         config = params.parse(TREE, [*BASE, *effect.given, f"{effect.key}={effect.value}"])
-        assert (config.digest() != base.digest()) == (effect.key.partition(".")[0] not in SECTIONS)
+        assert (config.digest() != base.digest()) == (effect.key.partition(".")[0] not in SERVICE)
         given = params.parse(TREE, [*BASE, *effect.given])
         if training_digest(config) == training_digest(given):
             resumable.add(effect.key)
     others = ("run.outputs", "strategies.", "policy.", "evaluation.", "gate.", "tracking.", "versioning.", "retrain.")
-    others += ("stability.", "tune.", *(f"{section}." for section in SECTIONS))
+    others += ("stability.", "tune.", *(f"{section}." for section in SERVICE))
     assert resumable == {
         leaf
         for leaf in LEAVES

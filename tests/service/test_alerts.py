@@ -9,7 +9,7 @@ import pytest
 from support import services
 from support.services import Receiver
 
-from hlynr.config.service import Alerts
+from hlynr.config.sections import Alerts
 from hlynr.service import alerts
 
 SETTINGS = Alerts(send=("failed", "promoted"), timeout=2.0)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hlynr.config.config import Config
-from hlynr.config.service import SECTIONS
+from hlynr.config.sections import SERVICE
 from hlynr.ops.tracking.calls import if_exists, set_tags
 from hlynr.ops.tracking.metrics import dataset_of, details, merits, metrics, prefixed
 from hlynr.ops.tracking.store import Store, StoreError
@@ -35,7 +35,7 @@ BUNDLE = "bundle"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
-_NOT_IN_FORCE = ("strategies", "stability", "tune", *SECTIONS)
+_NOT_IN_FORCE = ("strategies", "stability", "tune", *SERVICE)
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 

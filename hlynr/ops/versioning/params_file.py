@@ -1,22 +1,29 @@
 """Write a configuration into an existing params.yaml with as few changes as possible."""
 
-from __future__ import annotations
-
 import io
 import re
 from collections.abc import MutableMapping
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.representer import RoundTripRepresenter
 
 from hlynr.config import former_names, params
 from hlynr.config.config import Config
 from hlynr.config.inheritance import ScenarioInheritance
 
-if TYPE_CHECKING:
-    from ruamel.yaml import YAML
-
 _MISSING = object()
+
+
+class _Representer(RoundTripRepresenter):
+    """Writes null, for which ruamel would write nothing."""
+
+
+_Representer.add_representer(type(None), lambda it, _: it.represent_scalar("tag:yaml.org,2002:null", "null"))
 
 
 def align(path: Path, config: Config) -> bool:
@@ -30,7 +37,8 @@ def align(path: Path, config: Config) -> bool:
     if before == config:
         return False
     original = path.read_text(encoding="utf-8") if path.is_file() else ""
-    with suppress(KeyError, ValueError, TypeError, AttributeError):  # not the mapping of sections that could be edited
+    # What is not the mapping of sections cannot be edited.
+    with suppress(KeyError, ValueError, TypeError, AttributeError, YAMLError):
         path.write_text(_edited(original, before, config), encoding="utf-8")
     if _read(path) != config:
         path.write_text(params.dump(config), encoding="utf-8")
@@ -62,8 +70,6 @@ def with_strategy(text: str, name: str, overlay: dict[str, Any]) -> str:
 
 def _block(values: Any) -> Any:
     """Nested mappings a line for each key; schedules and lists on one line, as params.yaml has them."""
-    from ruamel.yaml.comments import CommentedMap
-
     written = CommentedMap()
     for key, value in values.items():
         nested = isinstance(value, dict) and key in ("train", "monitor", "curriculum")
@@ -79,14 +85,8 @@ def _read(path: Path) -> Config | None:
 
 
 def _edited(text: str, before: Config | None, config: Config) -> str:
-    # Not PyYAML: it cannot keep comments.
-    from ruamel.yaml.error import YAMLError
-
     yaml = _round_trip()
-    try:
-        tree = yaml.load(text)
-    except YAMLError as error:
-        raise ValueError(str(error)) from None
+    tree = yaml.load(text)
     former_names.to_present(tree, _rename)
     values = config.model_dump(mode="json")
     scenarios = values.pop("scenarios")
@@ -113,16 +113,9 @@ def _rename(tree: Any, old: str, new: str) -> None:
 
 
 def _round_trip() -> YAML:
-    """A YAML that leaves alone what is not changed; ruamel itself would write null as nothing."""
-    from ruamel.yaml import YAML
-    from ruamel.yaml.representer import RoundTripRepresenter
-
-    class Representer(RoundTripRepresenter):
-        """Also says null."""
-
-    Representer.add_representer(type(None), lambda it, _: it.represent_scalar("tag:yaml.org,2002:null", "null"))
+    """A YAML that leaves alone what is not changed."""
     yaml = YAML()
-    yaml.Representer = Representer
+    yaml.Representer = _Representer
     yaml.preserve_quotes = True
     yaml.width = 10_000
     yaml.indent(mapping=2, sequence=4, offset=2)
@@ -148,8 +141,6 @@ def _set_differing(tree: MutableMapping[str, Any], values: dict[str, Any], base:
 
 def _on_one_line(collection: Any) -> Any:
     """A list or a schedule as those of params.yaml are written."""
-    from ruamel.yaml.comments import CommentedMap, CommentedSeq
-
     written = CommentedSeq(collection) if isinstance(collection, list) else CommentedMap(collection)
     written.fa.set_flow_style()
     return written
