@@ -1,7 +1,5 @@
 """The record of a stability study: its runs, their evaluations, and figures by strategy."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from hlynr.records.base import Record
@@ -68,7 +66,6 @@ class StabilityRun(Record):
 
     @property
     def name(self) -> str:
-        """Of the run and its folder."""
         return f"{self.strategy}-{self.seed}"
 
 

@@ -1,7 +1,5 @@
 """The record of a hyperparameter search: its trials, the candidates of the confirmation, and the winner."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 from hlynr.records.base import Record
@@ -56,7 +54,6 @@ class TrialRecord(Record):
 
     @property
     def has_ended(self) -> bool:
-        """Whether its state is final."""
         return self.state in FINISHED or self.state == "failed"
 
 
@@ -125,5 +122,4 @@ class TuneRecord(Record):
 
     @property
     def won(self) -> Candidate:
-        """The winner."""
         return next(candidate for candidate in self.candidates if candidate.name == self.winner)

@@ -1,18 +1,14 @@
 """The stability study as a page that GitHub shows, and as a table for the terminal."""
 
-from __future__ import annotations
-
 from pathlib import Path
 from statistics import fmean
-from typing import TYPE_CHECKING
+
+from rich.console import Group, RenderableType
 
 from hlynr.records.base import write_text
 from hlynr.records.stability import StabilityGroup, StabilityRecord, Stretch
 from hlynr.report import stability_figures as figures
 from hlynr.report import tables, text
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 RECORD, PAGE = "study.json", "README.md"
 TOLERANCE = 0.1
@@ -31,8 +27,6 @@ def write(record: StabilityRecord, folder: Path) -> Path:
 
 def summary(record: StabilityRecord) -> RenderableType:
     """The result of each strategy, and the runs without one."""
-    from rich.console import Group
-
     strategies = tables.grid(f"Stability study, {len(record.runs)} runs", _strategies(record))
     return Group(strategies, tables.grid("Missing", _missing(record))) if record.missing else strategies
 
@@ -103,7 +97,6 @@ def _origin(record: StabilityRecord) -> str:
 
 
 def _strategies(record: StabilityRecord) -> list[dict[str, str]]:
-    """One row per strategy."""
     return [
         {
             "strategy": group.strategy,
@@ -118,7 +111,6 @@ def _strategies(record: StabilityRecord) -> list[dict[str, str]]:
 
 
 def _runs(record: StabilityRecord) -> list[dict[str, str]]:
-    """One row per run."""
     return [
         {
             "run": run.name,

@@ -1,7 +1,5 @@
 """Figures of the stability study, from its record alone, as PNG files."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal

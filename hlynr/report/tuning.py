@@ -1,21 +1,17 @@
 """A hyperparameter search as a page, as tables for the terminal, and as the description of its MLflow run."""
 
-from __future__ import annotations
-
 import json
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib
+from rich.console import Group, RenderableType
 
 from hlynr.records.base import write_text
 from hlynr.records.tuning import FINISHED, Candidate, TrialRecord, TuneRecord
 from hlynr.report import style, tables, text
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 PAGE, LEARNING = "README.md", "learning.png"
 SHOWN = 10
@@ -60,8 +56,6 @@ def draw(drawings: Mapping[str, Callable[[], Any]], folder: Path) -> list[str]:
 
 def summary(record: TuneRecord) -> RenderableType:
     """Winner, candidates and best trials."""
-    from rich.console import Group
-
     changes = [] if record.strategy_kept else [tables.grid("What the winner changes", change_rows(record.won))]
     return Group(
         tables.grid(f"Search {record.study}: {record.winner}", [{"why": record.reason}]),
@@ -77,7 +71,6 @@ def description(record: TuneRecord) -> str:
 
 
 def candidate_rows(record: TuneRecord) -> list[dict[str, str]]:
-    """One row per candidate."""
     return [
         {
             "candidate": candidate.name,

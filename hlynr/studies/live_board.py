@@ -1,19 +1,18 @@
 """What is shown of several processes while they run: a table on a terminal, lines in a log."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
 
 from hlynr.runtime.errors import UserError
 from hlynr.runtime.progress import LINE_INTERVAL
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 TEXT_COLUMNS = ("run", "state")
 """Aligned left; all others hold numbers."""
@@ -60,9 +59,6 @@ class LiveBoard:
 
     def table(self) -> Table:
         """The state as a table."""
-        from rich import box
-        from rich.table import Table
-
         table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, title_justify="left", title=self.title())
         rows = self.rows()
         for key in rows[0] if rows else ():
@@ -84,9 +80,6 @@ def shown(board: LiveBoard) -> Iterator[Callable[[], None]]:
 
     A log has a line for every event, one for the whole every half minute, and one at the end.
     """
-    from rich.console import Console
-    from rich.live import Live
-
     terminal, following = sys.stderr.isatty(), 0.0
     console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=not terminal)
 

@@ -1,7 +1,5 @@
 """Child processes side by side, each handled by a thread: restarted after a crash, stopped together."""
 
-from __future__ import annotations
-
 import subprocess
 import threading
 from collections.abc import Sequence

@@ -4,8 +4,6 @@ The contestants' rounds alternate, so that other load on the machine slows both;
 wall time and per second of processor time. docs/benchmark.md documents every key.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform
@@ -14,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +20,11 @@ from hlynr.config.config import Config
 from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.evaluation import judge
 from hlynr.evaluation.laws import law
+from hlynr.evaluation.policy import Policy
 from hlynr.evaluation.rollout import run_episodes
 from hlynr.rl import bundle
 from hlynr.rl.train import torch_threads
 from hlynr.studies.bench.stock import RecurrentTraining, StockPPO, WholeTraining, recurrent_update_difference
-
-if TYPE_CHECKING:
-    from hlynr.evaluation.policy import Policy
 
 Figures = dict[str, float | str]
 

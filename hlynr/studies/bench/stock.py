@@ -1,11 +1,9 @@
 """Our trainings and those of the stock libraries, one thread each, on the CPU."""
 
-from __future__ import annotations
-
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import gymnasium
 import numpy as np
@@ -13,9 +11,11 @@ import torch
 from sb3_contrib import RecurrentPPO
 from stable_baselines3 import PPO
 from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 import hlynr.envs  # noqa: F401  (registers the single environment)
+from hlynr.config.config import Config
 from hlynr.envs.environments import InterceptVectorEnv
 from hlynr.records.training import Lineage
 from hlynr.rl import algorithms, bundle, sb3_private
@@ -23,11 +23,6 @@ from hlynr.rl.adapter import InterceptVecEnv
 from hlynr.rl.network import NetworkPolicy
 from hlynr.rl.sequences import SequenceBuffer
 from hlynr.rl.train import train
-
-if TYPE_CHECKING:
-    from stable_baselines3.common.policies import ActorCriticPolicy
-
-    from hlynr.config.config import Config
 
 _LOSSES = ("train/loss", "train/policy_gradient_loss", "train/value_loss")
 

@@ -1,7 +1,5 @@
 """The runs of a stability study: configuration and folder of each, and whether it has ended."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -28,7 +26,6 @@ class Assignment(Record):
 
     @property
     def name(self) -> str:
-        """Of the run and its folder."""
         return f"{self.config.run.strategy}-{self.config.train_seed}"
 
     @property
@@ -48,7 +45,6 @@ def assignments(path: Path, overrides: Iterable[str] = ()) -> list[Assignment]:
 
 
 def assigned(root: Path, folder: Path, config: Config) -> Assignment:
-    """The run of ``config``."""
     monitor = config.monitor.model_copy(update={"stop_on": ("nan",)})
     unstopped = config.model_copy(update={"monitor": monitor})
     return Assignment(root=str(root), folder=str(folder), config=unstopped, stop_on=config.monitor.stop_on)

@@ -1,7 +1,5 @@
 """The runs of a stability study, or of a confirmation, each in a process of its own, and how they are shown."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean

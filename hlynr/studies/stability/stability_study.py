@@ -1,7 +1,5 @@
 """The stability study of params.yaml: trains its runs, and writes record and page."""
 
-from __future__ import annotations
-
 import os
 import platform
 from collections import Counter

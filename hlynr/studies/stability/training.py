@@ -3,13 +3,12 @@
 It trains, judges the best bundle and writes the record; request and progress travel by `hlynr.runtime.processes`.
 """
 
-from __future__ import annotations
-
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from hlynr.config.sections import Monitor
+from hlynr.records.evaluation import PolicyReport
 from hlynr.records.stability import StabilityPoint, StabilityRun
 from hlynr.records.training import AlertKind, Lineage, TrainResult
 from hlynr.runtime import processes
@@ -17,16 +16,11 @@ from hlynr.runtime.errors import InputError
 from hlynr.runtime.progress import ProgressObserver
 from hlynr.studies.stability.assignments import RECORD, Assignment
 
-if TYPE_CHECKING:
-    from hlynr.config.sections import Monitor
-    from hlynr.records.evaluation import PolicyReport
-
 COMMAND = [sys.executable, "-P", "-m", "hlynr.studies.stability.training"]
 RESULT = "result.json"
 
 
 def main() -> int:
-    """The child's side."""
     return processes.serve(lambda text, channel: train_and_judge(Assignment.model_validate_json(text), channel))
 
 

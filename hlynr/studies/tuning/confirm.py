@@ -1,7 +1,5 @@
 """Confirmation of the best trials beside the strategy: trained on fresh seeds, judged on held-out engagements."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path

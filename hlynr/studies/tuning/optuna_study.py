@@ -1,7 +1,5 @@
 """The Optuna study of a search: its storage, definition, sampler and pruner."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager

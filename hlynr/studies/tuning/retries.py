@@ -4,8 +4,6 @@ The storage's `engine`, `record_heartbeat` and look-ups of ids are public names 
 users; without them its two gaps below stay open. `tests/studies/tuning/test_retries.py` checks them.
 """
 
-from __future__ import annotations
-
 import time
 import warnings
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """The trials of a search, as the study has them, whichever process runs them."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from statistics import fmean

@@ -1,7 +1,5 @@
 """The configuration of a search, those of its trials and candidates, and its winner as a strategy of params.yaml."""
 
-from __future__ import annotations
-
 import difflib
 import json
 import os

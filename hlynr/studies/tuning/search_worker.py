@@ -1,7 +1,5 @@
 """A worker of a search: runs trials until the study has enough, in a process of its own or in the caller's."""
 
-from __future__ import annotations
-
 import sys
 import time
 from collections import Counter
@@ -71,7 +69,6 @@ def _run_one(study: optuna.Study, search: SearchConfig, retrier: TrialRetrier) -
 
 
 def main() -> int:
-    """The child's side."""
     return processes.serve(lambda text, _: work(TrialRequest.model_validate_json(text)))
 
 

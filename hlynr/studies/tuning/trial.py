@@ -3,8 +3,6 @@
 Steps of Optuna's intermediate values are timesteps, counted on from one training of a trial to the next.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import platform

@@ -1,7 +1,5 @@
 """A search from params.yaml to its winner: runs the study's trials, confirms the best, writes record and page."""
 
-from __future__ import annotations
-
 import os
 import platform
 import shutil

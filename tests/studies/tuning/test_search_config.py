@@ -1,5 +1,6 @@
 """The configuration of a search: invalid ones are reported before the first trial, by name."""
 
+# ruff: noqa: E501  (the lines are what a user sees)
 from __future__ import annotations
 
 from pathlib import Path
