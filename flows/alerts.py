@@ -40,21 +40,12 @@ def attempted(project: Project, attempt: Attempt) -> None:
         notify(project.root, project.config.alerts, kind, f"{which}: {attempt.outcome}", runtime.flow_run.id)
 
 
-def failed(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Hook of the flow."""
-    _ended("failed", flow_run, state)
-
-
-def crashed(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
-    """Hook of the flow; where its process was killed, Prefect's worker calls it."""
-    _ended("crashed", flow_run, state)
-
-
-def _ended(kind: NotifiedEvent, flow_run: FlowRun, state: State[Any]) -> None:
-    """Alert for unattended runs: a person who runs a retraining sees how it ends."""
+def ended(flow: Flow[Any, Any], flow_run: FlowRun, state: State[Any]) -> None:
+    """Alert if an unattended run failed or crashed; where its process was killed, Prefect's worker calls this hook."""
     given = flow_run.parameters
     if not given.get("unattended"):
         return
+    kind: NotifiedEvent = "crashed" if state.is_crashed() else "failed"
     root = Path(given.get("root") or os.environ.get(PROJECT, ".")).resolve()
     try:
         settings = params.load(root / given.get("params_file", "params.yaml"), given.get("overrides") or []).alerts

@@ -15,17 +15,13 @@ _log = logging.getLogger(__name__)
 
 
 class ProgressArtifact:
-    """A training's progress as an artifact, updated every few seconds: each update is a call to the server.
-
-    Args:
-        interval: [s] between updates.
-    """
+    """A training's progress as an artifact, updated every ``interval`` seconds: each update is a call to the server."""
 
     def __init__(self, interval: float) -> None:
         self._interval = interval
         self._next = 0.0
         self._id: UUID | None = None
-        with shown():
+        with _shown():
             created = create_progress_artifact(progress=0.0, key="training", description="Training has not begun.")
             self._id = created if isinstance(created, UUID) else UUID(str(created))
 
@@ -36,18 +32,17 @@ class ProgressArtifact:
             return
         self._next = now + self._interval
         share = min(100.0, 100.0 * progress.timesteps / progress.budget)
-        with shown():
+        with _shown():
             update_progress_artifact(artifact_id=self._id, progress=share, description=progress.line())
 
 
 def table(key: str, rows: Sequence[Mapping[str, str]], description: str) -> None:
-    """A table artifact."""
-    with shown():
+    with _shown():
         create_table_artifact(key=key, table=[dict(row) for row in rows], description=description)
 
 
 @contextmanager
-def shown() -> Iterator[None]:
+def _shown() -> Iterator[None]:
     """Show something, if the server takes it: a server that is away for a while must not end a training."""
     try:
         yield

@@ -79,7 +79,6 @@ def evaluate(project: Project) -> EvaluationReport:
 
 @task(name="gate", cache_policy=NO_CACHE, retries=1, retry_condition_fn=_worth_repeating)
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
-    """Decide, without doing anything yet."""
     decision = steps.gate(project, result, report)
     table("gate", tables.gate_rows(decision), decision.reason)
     return decision
@@ -92,7 +91,7 @@ promote = task(name="promote", cache_policy=NO_CACHE, retries=1, retry_condition
 prune = task(name="prune", cache_policy=NO_CACHE)(retention_prune.prune)
 
 
-@flow(name="retrain", validate_parameters=False, on_failure=[alerts.failed], on_crashed=[alerts.crashed])
+@flow(name="retrain", validate_parameters=False, on_failure=[alerts.ended], on_crashed=[alerts.ended])
 def retrain(
     root: str = ".",
     params_file: str = "params.yaml",
@@ -174,7 +173,7 @@ def _trained(
 
 
 def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args: Any) -> Any:
-    """Run a step, say so, and add its wall time."""
+    """Run a step, and add its wall time."""
     _say(step)
     start = time.monotonic()
     try:
@@ -184,5 +183,4 @@ def _timed(seconds: dict[str, float], step: str, run: Callable[..., Any], *args:
 
 
 def _say(line: str) -> None:
-    """Print a line to standard error."""
     print(f"{line} ...", file=sys.stderr, flush=True)

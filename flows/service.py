@@ -24,7 +24,6 @@ COMMANDS = FlowCommands(_module("flows.service"), _module("flows.worker"), _modu
 
 
 def main() -> None:
-    """Be the service until it is stopped."""
     path, overrides = Path(sys.argv[1]), sys.argv[2:]
     project = Project(path.parent.resolve(), params.load(path, overrides))
     supervisor.run(project, path.name, COMMANDS.worker, lambda line: print(line, flush=True))

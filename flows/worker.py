@@ -14,7 +14,6 @@ from hlynr.runtime.errors import exit_code
 
 
 def main() -> None:
-    """Become the worker."""
     name, root, params_file = sys.argv[1:]
     config = deploy.main(root, params_file)
     os.environ[WORKER_VARIABLE] = str(os.getpid())  # which stays the same below

@@ -1,5 +1,6 @@
 """Verbs about trainings: train, watch, evaluate and diagnose one, or run a whole retraining."""
 
+from datetime import UTC, datetime
 from typing import cast
 
 import typer
@@ -78,13 +79,14 @@ def monitor(
 ) -> None:
     """Watch a training until it ends, or look at a finished one: curves, trend, alerts, verdict. Ctrl-C stops it."""
     from hlynr.pipeline import monitor as pipeline_monitor
+    from hlynr.report.training import TrainingView
 
     if json is not None and not once:
         raise InputError("--json: writes the record of one look and needs --once")
     project = options.project(params, set_)
     if once:
         status = pipeline_monitor.look(project, run)
-        show(pipeline_monitor.view(project, status), status, json)
+        show(TrainingView(status, project.config.gate.baseline, datetime.now(UTC)), status, json)
     else:
         pipeline_monitor.follow(project, run)
 

@@ -11,17 +11,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hlynr.config.project import Project
+from hlynr.ops.registry import journal, pages, promotion, versions
+from hlynr.ops.tracking import runs, store
+from hlynr.ops.versioning import experiments
+from hlynr.pipeline import diagnosis, steps
 from hlynr.records.diagnosis import Diagnosis
 from hlynr.records.evaluation import EvaluationReport, GateDecision, Judgement
 from hlynr.records.retraining import Promotion
 from hlynr.records.training import TrainResult
+from hlynr.report import descriptions
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 from hlynr.runtime.suggestions import not_one_of
 
 if TYPE_CHECKING:
     from hlynr.evaluation.policy import Policy
-    from hlynr.ops.registry.versions import VersionInfo
-    from hlynr.ops.tracking.store import Store
 
 _MAX_SEED = 2**31 - 1
 
@@ -93,9 +96,7 @@ def _policy(project: Project, chosen: PolicyChoice, scenario: str) -> Iterator[P
 
 def _registered_bundle(project: Project, reference: str, option: str, folder: Path) -> Path:
     """The bundle of a model version, fetched into ``folder``."""
-    from hlynr.ops.registry import versions
-
-    opened = _store(project)
+    opened = store.open_existing(project.config, project.root)
     if opened is None:
         raise InputError(f"{option}: {reference}: no model has been registered yet; hlynr retrain does that")
     try:
@@ -103,13 +104,6 @@ def _registered_bundle(project: Project, reference: str, option: str, folder: Pa
     except versions.RegistryError as error:
         raise InputError(f"{option}: {error}") from None
     return versions.fetch_bundle(opened, reference, folder / "bundle")
-
-
-def _store(project: Project) -> Store | None:
-    """The MLflow store; None where it has not been made yet."""
-    from hlynr.ops.tracking import store
-
-    return store.open_existing(project.config, project.root)
 
 
 def diagnose(
@@ -123,8 +117,6 @@ def diagnose(
     Raises:
         InputError: if there is no such bundle, or an option is invalid.
     """
-    from hlynr.pipeline import diagnosis
-
     _require_range("--episodes", episodes, 1, diagnosis.MOST_EPISODES)
     _require_range("--seed", seed or 0, 0, _MAX_SEED)
     with _bundle_of(project, target) as bundle:
@@ -148,10 +140,7 @@ def _bundle_of(project: Project, target: str) -> Iterator[Path]:
 
 def _bundle_of_run(project: Project, run_id: str, folder: Path) -> Path:
     """Of a failed attempt, which keeps its bundle with the run, or of a registered model."""
-    from hlynr.ops.registry import versions
-    from hlynr.ops.tracking import runs
-
-    opened = _store(project)
+    opened = store.open_existing(project.config, project.root)
     if opened is not None:
         kept = runs.fetch_bundle(opened, run_id, folder)
         if kept is not None:
@@ -182,8 +171,6 @@ def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
     Raises:
         InputError: if there is no training or no evaluation, or they do not belong together.
     """
-    from hlynr.pipeline import steps
-
     try:
         result = TrainResult.read(project.train / "result.json")
         report = EvaluationReport.read(project.evaluate / "report.json")
@@ -202,10 +189,7 @@ def rollback(project: Project) -> Promotion:
     Raises:
         EnvironmentNotReady: if there is no previous champion, its bundle does not load, or its success has dropped.
     """
-    from hlynr.ops.registry import pages, promotion
-    from hlynr.report import descriptions
-
-    opened = _store(project)
+    opened = store.open_existing(project.config, project.root)
     if opened is None:
         raise EnvironmentNotReady(f"{project.config.tracking.model} has no champion to roll back from")
     done = promotion.rollback(opened, partial(_run_again, project, opened))
@@ -215,10 +199,9 @@ def rollback(project: Project) -> Promotion:
     return done
 
 
-def _run_again(project: Project, opened: Store, version: VersionInfo, bundle: Path) -> str:
+def _run_again(project: Project, opened: store.Store, version: versions.VersionInfo, bundle: Path) -> str:
     """The result of the report's engagements of the version's own retraining, under today's configuration."""
     from hlynr.evaluation.rerun import rerun
-    from hlynr.ops.registry import versions
     from hlynr.rl.bundle import load_policy
 
     policy = load_policy(bundle, threads=project.config.train.torch_threads)
@@ -232,15 +215,12 @@ def _run_again(project: Project, opened: Store, version: VersionInfo, bundle: Pa
 
 def champions(project: Project) -> list[Promotion]:
     """Every decision about the registered model, the oldest first."""
-    from hlynr.ops.registry import journal
-
-    opened = _store(project)
+    opened = store.open_existing(project.config, project.root)
     return [] if opened is None else journal.history(opened)
 
 
 def restore(project: Project, revision: str, destination: Path) -> Path:
     """Restore a bundle from DVC and verify it."""
-    from hlynr.ops.versioning import experiments
     from hlynr.rl.bundle import digest
 
     restored = experiments.restore(project.root, revision, destination)

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hlynr.config.project import Project
-from hlynr.records.training import STATUS, TrainingState, TrainingStatus, TrainProgress
+from hlynr.config.sections import Monitor
+from hlynr.ops.tracking import recorded as tracking_recorded
+from hlynr.ops.tracking import store
+from hlynr.records.training import STATUS, MonitorVerdict, TrainingState, TrainingStatus, TrainProgress
+from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 from hlynr.runtime import processes
 from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
-    from hlynr.config.sections import Monitor
-    from hlynr.ops.tracking.recorded import RecordedTraining
-    from hlynr.ops.tracking.store import Store
-    from hlynr.records.training import MonitorVerdict
-    from hlynr.report.training import Look, TrainingView
+    from hlynr.report.training import Look
 
 STATES: dict[str, TrainingState] = {"FINISHED": "finished", "KILLED": "interrupted", "FAILED": "failed"}
 """By MLflow's status of a run; any other one is running."""
@@ -40,13 +40,6 @@ def look(project: Project, run: str | None) -> TrainingStatus:
         InputError: if there is no such training, or its status is invalid.
     """
     return _first(project, run, _source(project, run))
-
-
-def view(project: Project, status: TrainingStatus) -> TrainingView:
-    """A status for a terminal or a log."""
-    from hlynr.report.training import TrainingView
-
-    return TrainingView(status, project.config.gate.baseline, datetime.now(UTC))
 
 
 def follow(project: Project, run: str | None) -> None:
@@ -79,9 +72,8 @@ def _first(project: Project, run: str | None, source: Look) -> TrainingStatus:
     raise InputError(f"RUN: {run}: holds no {STATUS}, which every training writes into its folder")
 
 
-def _statuses_in(project: Project) -> list[TrainingStatus]:
-    """Of the newest training, and of the failed attempts before it."""
-    folders = [project.train, *project.attempts.glob("*")]
+def _statuses_in(project: Project, *others: Path) -> list[TrainingStatus]:
+    folders = [*others, project.train, *project.attempts.glob("*")]
     return [status for folder in folders if (status := _read(folder))]
 
 
@@ -121,9 +113,6 @@ def _lost(status: TrainingStatus) -> bool:
 
 def _recorded(project: Project, run: str) -> Look:
     """A run of the project's store; its folder, if it still exists, is newer and has more figures."""
-    from hlynr.ops.tracking import recorded as tracking_recorded
-    from hlynr.ops.tracking import store
-
     opened = store.open_existing(project.config, project.root)
     if opened is None:
         raise InputError(f"RUN: {run}: is no folder, and there is no MLflow run yet; hlynr train makes one")
@@ -132,8 +121,7 @@ def _recorded(project: Project, run: str) -> Look:
 
     def source() -> TrainingStatus:
         with suppress(InputError, OSError):
-            there = _read(trained_in) if trained_in else None
-            for status in ([there] if there else []) + _statuses_in(project):
+            for status in _statuses_in(project, *([trained_in] if trained_in else [])):
                 if status.lineage.mlflow_run_id == run_id:
                     return status
         return _rebuilt(opened, run_id, project.config.monitor)
@@ -141,10 +129,8 @@ def _recorded(project: Project, run: str) -> Look:
     return source
 
 
-def _rebuilt(opened: Store, run_id: str, fallback: Monitor) -> TrainingStatus:
+def _rebuilt(opened: store.Store, run_id: str, fallback: Monitor) -> TrainingStatus:
     """A training's status from what its run logged, judged under the run's own settings."""
-    from hlynr.ops.tracking import recorded as tracking_recorded
-
     try:
         recorded = tracking_recorded.read(opened, run_id)
         settings, verdict = _judged(recorded, fallback)
@@ -167,11 +153,8 @@ def _rebuilt(opened: Store, run_id: str, fallback: Monitor) -> TrainingStatus:
         raise InputError(f"RUN: {run_id}: is not the run of a training of this version") from None
 
 
-def _judged(recorded: RecordedTraining, fallback: Monitor) -> tuple[Monitor, MonitorVerdict]:
+def _judged(recorded: tracking_recorded.RecordedTraining, fallback: Monitor) -> tuple[Monitor, MonitorVerdict]:
     """The run's own settings, or the present ones where those are of another version, and the verdict."""
-    from hlynr.config.sections import Monitor
-    from hlynr.rl.monitor import WEIGHT, judge, not_a_number
-
     try:
         settings = Monitor.model_validate_json(json.dumps(recorded.section("monitor")))
     except ValidationError:
@@ -185,7 +168,7 @@ def _judged(recorded: RecordedTraining, fallback: Monitor) -> tuple[Monitor, Mon
     return settings, verdict
 
 
-def _progress(recorded: RecordedTraining, train: dict[str, Any]) -> TrainProgress:
+def _progress(recorded: tracking_recorded.RecordedTraining, train: dict[str, Any]) -> TrainProgress:
     newest = recorded.points[-1] if recorded.points else None
     remaining, rate = max(train["timesteps"] - recorded.timesteps, 0), recorded.timesteps_per_second
     return TrainProgress(

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hlynr.config.project import Project
+from hlynr.ops.tracking import runs, store
 from hlynr.records.diagnosis import Diagnosis
 from hlynr.records.retraining import Attempt
 from hlynr.records.training import Lineage, TrainResult
@@ -47,14 +48,11 @@ def following(projects: Sequence[Project], earlier: Sequence[Attempt]) -> Lineag
 
 def conclude(project: Project, lineage: Lineage, ended: TrainResult | TrainingError) -> Attempt:
     """The result of an attempt; a failed one is put aside and, with its best bundle, noted on its MLflow run."""
-    from hlynr.ops.tracking import runs, store
-
     opened = store.open_store(project.config, project.root)
     attempt = _attempt(project, lineage, ended)
     if attempt.failed:
         _move(project, attempt)
-    run_id = runs.run_id_of(opened, attempt.lineage)
-    if run_id:
+    if run_id := runs.run_id_of(opened, attempt.lineage):
         bundle = project.root / attempt.bundle if attempt.bundle else None
         runs.conclude_attempt(opened, run_id, attempt, bundle)
     return attempt
@@ -99,11 +97,6 @@ def earlier(project: Project) -> tuple[Attempt, ...]:
         except (IndexError, OSError, ValueError):
             break
     return tuple(found)
-
-
-def clear(project: Project) -> None:
-    """Remove the failed attempts of an earlier retraining; MLflow has their bundles."""
-    shutil.rmtree(project.attempts, ignore_errors=True)
 
 
 def best(attempts: Sequence[Attempt]) -> Attempt | None:

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from hlynr.config.project import Project
+from hlynr.ops.tracking import store
+from hlynr.ops.versioning import experiments
 from hlynr.records.retraining import Check
 from hlynr.runtime.errors import EnvironmentNotReady, as_user_error
 
@@ -20,6 +22,7 @@ FREE_BYTES = 2 * 1024**3
 
 def examine(project: Project) -> list[Check]:
     """All checks, whatever their outcome."""
+    versioning = project.config.versioning
     return [
         _check("configuration", True, lambda: f"{len(project.config.flat())} settings are valid"),
         _check("python", True, lambda: f"{sys.version.split()[0]} at {sys.prefix}"),
@@ -29,10 +32,8 @@ def examine(project: Project) -> list[Check]:
         _check("gpu", False, _gpu),
         _check("tensorboard", False, lambda: _tensorboard(project)),
         _check("mlflow", True, lambda: _mlflow(project)),
-        _check("git", project.config.versioning.enabled, lambda: _git(project)),
-        _check(
-            "dvc remote", project.config.versioning.push and project.config.versioning.enabled, lambda: _dvc(project)
-        ),
+        _check("git", versioning.enabled, lambda: f"HEAD is {experiments.check_project(project.root)[:10]}"),
+        _check("dvc remote", versioning.push and versioning.enabled, lambda: experiments.default_remote(project.root)),
     ]
 
 
@@ -57,9 +58,8 @@ def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
 def _disk(project: Project) -> str:
     free = shutil.disk_usage(project.root).free
     if free < FREE_BYTES:
-        raise EnvironmentNotReady(
-            f"{free / 1e9:.1f} GB are free in {project.root}, {FREE_BYTES / 1e9:.1f} GB are needed"
-        )
+        needed = f"{FREE_BYTES / 1e9:.1f} GB are needed"
+        raise EnvironmentNotReady(f"{free / 1e9:.1f} GB are free in {project.root}, {needed}")
     return f"{free / 1e9:.0f} GB free"
 
 
@@ -98,23 +98,9 @@ def _tensorboard(project: Project) -> str:
 
 
 def _mlflow(project: Project) -> str:
-    from hlynr.ops.tracking import store
-
     uri = store.absolute_uri(project.config.tracking.uri, project.root)
     database = Path(uri.removeprefix(store.SQLITE))
     if uri.startswith(store.SQLITE) and not database.exists():
         _require_writable(database.parent)
         return f"{uri} will be made by the first training"
     return store.open_store(project.config, project.root).uri
-
-
-def _git(project: Project) -> str:
-    from hlynr.ops.versioning.experiments import check_project
-
-    return f"HEAD is {check_project(project.root)[:10]}"
-
-
-def _dvc(project: Project) -> str:
-    from hlynr.ops.versioning.experiments import default_remote
-
-    return default_remote(project.root)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hlynr.config.project import Project
+from hlynr.ops.registry import journal
+from hlynr.ops.tracking import abandoned, runs, store
+from hlynr.ops.tracking import lineage as lineages
 from hlynr.pipeline import plan
 from hlynr.records.retraining import Attempt
 from hlynr.records.training import Lineage, TrainResult
@@ -39,10 +43,6 @@ def begin(projects: Sequence[Project], flow_run_id: str | None = None, *, resume
     Raises:
         hlynr.runtime.errors.InputError: if the interrupted retraining began under another configuration.
     """
-    from hlynr.ops.registry import journal
-    from hlynr.ops.tracking import abandoned, runs, store
-    from hlynr.ops.tracking import lineage as lineages
-
     first = projects[0]
     opened = store.open_store(first.config, first.root)
     history, failed = journal.history(opened), runs.failed_retrainings(opened)
@@ -53,7 +53,7 @@ def begin(projects: Sequence[Project], flow_run_id: str | None = None, *, resume
     if interrupted is not None:
         lineage, earlier = interrupted
         return Retraining(numbered, lineage.model_copy(update={"flow_run_id": flow_run_id}), earlier)
-    plan.clear(first)
+    shutil.rmtree(first.attempts, ignore_errors=True)  # of an earlier retraining; MLflow has their bundles
     opening = plan.opening(numbered, lineages.start(numbered[0].config, first.root, flow_run_id))
     parent_run_id = runs.start_retraining(opened, opening, [project.config.run.strategy for project in numbered])
     abandoned.claim(opened, parent_run_id, first.root)

@@ -8,23 +8,28 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, closing
+from contextlib import AbstractContextManager, closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hlynr.config.project import Project
-from hlynr.pipeline import plan, retraining
+from hlynr.ops.registry import pages, versions
+from hlynr.ops.registry import promotion as promotions
+from hlynr.ops.tracking import lineage as lineages
+from hlynr.ops.tracking import metrics, runs, store
+from hlynr.ops.tracking.metric_stream import MetricStream
+from hlynr.ops.versioning import experiments
+from hlynr.pipeline import diagnosis, plan, retraining
 from hlynr.pipeline.plan import PlanFailedError
 from hlynr.records.evaluation import EvaluationReport, GateDecision, HeldoutSuccess, PairedComparison
 from hlynr.records.retraining import Attempt, Promotion, RetrainRecord, VersionRecord
 from hlynr.records.training import Lineage, TrainProgress, TrainResult
+from hlynr.report import descriptions
 from hlynr.runtime.errors import DONE, INTERRUPTED, TRAINING_FAILED
 from hlynr.runtime.progress import ProgressObserver
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from hlynr.ops.tracking.store import Store
 
 HELDOUT = "heldout.json"
 """Name of the `HeldoutSuccess` in an evaluation's folder."""
@@ -50,10 +55,6 @@ def train(
     With ``resume`` a training that was killed goes on from its last checkpoint, under its own lineage and run; if
     ``lineage`` is given, only a checkpoint of that one.
     """
-    from hlynr.ops.tracking import lineage as lineages
-    from hlynr.ops.tracking import runs, store
-    from hlynr.ops.tracking.metric_stream import MetricStream
-    from hlynr.report import descriptions
     from hlynr.rl import train as training
 
     out = out or project.train
@@ -64,8 +65,8 @@ def train(
     run_id = runs.start_run(opened, lineage, project.config)
     runs.set_device(opened, run_id, device, out)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
-    run_ids = [run_id, lineage.mlflow_parent_run_id]
-    closed = runs.closed_on_error(opened, run_ids, "The training ended without a result")
+    parent_run_id = lineage.mlflow_parent_run_id
+    closed = runs.closed_on_error(opened, [run_id, parent_run_id], "The training ended without a result")
     with closed, closing(MetricStream(opened, run_id, out / "unsent-metrics.jsonl")) as stream:
         result = training.train(
             project.config, out, lineage, resume=begun is not None, progress_to=observers, metrics_to=[stream]
@@ -74,8 +75,8 @@ def train(
             observer.progress(TrainProgress.at_end(result))
     runs.set_lineage(opened, run_id, result.lineage)
     runs.finish_run(opened, run_id, "KILLED" if result.interrupted else "FINISHED", descriptions.run(result))
-    if result.interrupted and lineage.mlflow_parent_run_id:
-        runs.finish_run(opened, lineage.mlflow_parent_run_id, "KILLED", "Interrupted; --resume goes on with it.")
+    if result.interrupted and parent_run_id:
+        runs.finish_run(opened, parent_run_id, "KILLED", "Interrupted; --resume goes on with it.")
     return result
 
 
@@ -99,7 +100,9 @@ def evaluate(project: Project, *, bundle: Path | None = None, out: Path | None =
     figures = stage.write(project.config, report, results, samples, _training_of(bundle, sha), out)
     success = tuple(results["policy"].success.tolist())
     HeldoutSuccess(bundle_sha256=sha, params_digest=project.config.digest(), success=success).write(out / HELDOUT)
-    _log_evaluation(project, report, figures)
+    opened, run_id = store.open_store(project.config, project.root), lineage.mlflow_run_id
+    if run_id and runs.has_run(opened, run_id):  # the bundle of another store has none here
+        runs.log_report(opened, run_id, report, project.config, figures)
     return report
 
 
@@ -108,14 +111,11 @@ def version(project: Project, lineage: Lineage) -> VersionRecord | None:
 
     Called after the training, so that the checkpoint is safe, and again after the evaluation.
     """
-    from hlynr.ops.versioning import experiments
-
     settings = project.config.versioning
     if not settings.enabled:
         return None
-    return experiments.save(
-        project.root, experiments.experiment_names(lineage.id)[0], project.config, push=settings.push
-    )
+    name = experiments.experiment_names(lineage.id)[0]
+    return experiments.save(project.root, name, project.config, push=settings.push)
 
 
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
@@ -125,7 +125,6 @@ def gate(project: Project, result: TrainResult, report: EvaluationReport) -> Gat
         hlynr.ops.registry.versions.RegistryError: if the champion's bundle cannot be fetched or trusted.
     """
     from hlynr.evaluation import gate as gates
-    from hlynr.ops.tracking import runs, store
 
     opened = store.open_store(project.config, project.root)
     comparison = _against_champion(project, opened, report)
@@ -147,11 +146,6 @@ def promote(
     Raises:
         hlynr.ops.tracking.store.StoreError: if the training has no MLflow run to register from.
     """
-    from hlynr.ops.registry import pages
-    from hlynr.ops.registry import promotion as promotions
-    from hlynr.ops.tracking import runs, store
-    from hlynr.report import descriptions
-
     opened = store.open_store(project.config, project.root)
     run_id = result.lineage.mlflow_run_id
     if run_id is None:
@@ -178,10 +172,6 @@ def conclude(
     attempts: Sequence[Attempt] = (),
 ) -> RetrainRecord:
     """Write the whole retraining as one record, and log it on its MLflow run."""
-    from hlynr.ops.tracking import metrics as tracking_metrics
-    from hlynr.ops.tracking import runs, store
-    from hlynr.report import descriptions
-
     record = RetrainRecord(
         lineage=_completed(result.lineage, report, saved),
         attempts=tuple(attempts),
@@ -198,7 +188,7 @@ def conclude(
         figures = {
             "attempts": len(attempts),
             "report/success_rate": report.report.success_rate,
-            **tracking_metrics.prefixed("heldout", tracking_metrics.merits(report.heldout)),
+            **metrics.prefixed("heldout", metrics.merits(report.heldout)),
         }
         description = descriptions.retraining(attempts, promotion, decision, report)
         runs.conclude_retraining(opened, result.lineage.mlflow_parent_run_id, promotion.action, figures, description)
@@ -219,10 +209,6 @@ def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFaile
     Returns:
         The error to end the retraining with.
     """
-    from hlynr.ops.tracking import runs, store
-    from hlynr.pipeline import diagnosis
-    from hlynr.report import descriptions
-
     chosen = plan.best(attempts)
     found = None
     if chosen is not None:
@@ -250,27 +236,13 @@ def _training_of(bundle: Path, sha: str) -> TrainResult | None:
 
 def reported_retraining(project: Project, lineage: Lineage) -> AbstractContextManager[None]:
     """Close the retraining's MLflow run when a step of it is interrupted or fails."""
-    from hlynr.ops.tracking import runs, store
-
-    opened = store.open_store(project.config, project.root)
-    reason, own = "Ended without a decision", PlanFailedError
-    return runs.closed_on_error(opened, [lineage.mlflow_parent_run_id], reason, unless=own)
+    opened, run_ids = store.open_store(project.config, project.root), [lineage.mlflow_parent_run_id]
+    return runs.closed_on_error(opened, run_ids, "Ended without a decision", unless=PlanFailedError)
 
 
-def _log_evaluation(project: Project, report: EvaluationReport, figures: Sequence[Path]) -> None:
-    """On the run that the bundle comes from; the bundle of another store has none here."""
-    from hlynr.ops.tracking import runs, store
-
-    run_id = report.lineage.mlflow_run_id
-    opened = store.open_store(project.config, project.root)
-    if run_id and runs.has_run(opened, run_id):
-        runs.log_report(opened, run_id, report, project.config, figures)
-
-
-def _against_champion(project: Project, opened: Store, report: EvaluationReport) -> PairedComparison | None:
+def _against_champion(project: Project, opened: store.Store, report: EvaluationReport) -> PairedComparison | None:
     """Both policies on the same held-out engagements; None without a champion."""
     from hlynr.evaluation import gate as gates
-    from hlynr.ops.registry import versions
     from hlynr.rl import bundle as bundles
 
     champion = versions.champion(opened)
@@ -278,29 +250,25 @@ def _against_champion(project: Project, opened: Store, report: EvaluationReport)
         return None
     if bundles.digest(project.bundle) != report.bundle_sha256:
         raise bundles.BundleError(f"{project.bundle}: is not the bundle that was evaluated; evaluate it first")
-    challenger_success = _known_success(project, report)
-    if challenger_success is None:
-        challenger_success = _heldout_success(project, project.bundle)
+    challenger_success = _challenger_success(project, report)
     with tempfile.TemporaryDirectory(prefix="hlynr-champion-") as folder:
         fetched = versions.fetch_bundle(opened, champion.version, Path(folder) / "bundle")
         champion_success = _heldout_success(project, fetched)
     return gates.pair(challenger_success, champion_success, champion.version)
 
 
-def _known_success(project: Project, report: EvaluationReport) -> np.ndarray | None:
-    """As the evaluation has recorded it; None if there is no record of this bundle and configuration."""
+def _challenger_success(project: Project, report: EvaluationReport) -> np.ndarray:
+    """As the evaluation has recorded it, or run now if there is no record of this bundle and configuration."""
     import numpy as np
 
-    try:
+    with suppress(OSError, ValueError):
         found = HeldoutSuccess.read(project.evaluate / HELDOUT)
-    except (OSError, ValueError):
-        return None
-    expected = (report.bundle_sha256, project.config.digest())
-    return np.array(found.success) if (found.bundle_sha256, found.params_digest) == expected else None
+        if (found.bundle_sha256, found.params_digest) == (report.bundle_sha256, project.config.digest()):
+            return np.array(found.success)
+    return _heldout_success(project, project.bundle)
 
 
 def _heldout_success(project: Project, bundle: Path) -> np.ndarray:
-    """Run a bundle on the held-out engagements."""
     from hlynr.evaluation import judge
     from hlynr.rl import bundle as bundles
 
@@ -308,10 +276,10 @@ def _heldout_success(project: Project, bundle: Path) -> np.ndarray:
     return judge.run_seed_set(policy, project.config, judge.heldout_set(project.config)).success
 
 
-def _registered(project: Project, opened: Store, run_id: str, report: EvaluationReport, lineage: Lineage) -> int:
+def _registered(project: Project, opened: store.Store, run_id: str, report: EvaluationReport, lineage: Lineage) -> int:
     """The number of the bundle's model version, registered now unless an earlier attempt has done it."""
     from hlynr.evaluation import judge
-    from hlynr.ops.registry import logged_model, versions
+    from hlynr.ops.registry import logged_model
 
     known = versions.registered(opened, run_id, report.bundle_sha256)
     if known is not None:

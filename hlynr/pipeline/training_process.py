@@ -23,8 +23,6 @@ COMMAND = [sys.executable, "-P", "-m", "hlynr.pipeline.training_process"]
 
 
 class TrainingRequest(Record):
-    """What the child needs to know."""
-
     root: str
     config: Config
     lineage: Lineage
@@ -59,7 +57,6 @@ def train(
 
 
 def main() -> int:
-    """The child's side."""
     return serve(_train)
 
 
