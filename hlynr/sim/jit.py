@@ -18,9 +18,8 @@ _PACKAGE = Path(__file__).parents[1]
 
 
 def _cache_folder() -> str:
-    sources = sorted([*_PACKAGE.glob("sim/*.py"), *_PACKAGE.glob("envs/*.py")])
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sources:
+    for source in sorted([*_PACKAGE.glob("sim/*.py"), *_PACKAGE.glob("envs/*.py")]):
         digest.update(source.read_bytes())
     name = f"numba-{digest.hexdigest()[:16]}"
     if os.access(_PACKAGE, os.W_OK):

@@ -23,12 +23,9 @@ def parameters(config: Config, scenario: str, *, omniscient: bool = False) -> np
         KeyError: if the configuration has no such scenario.
     """
     s, sim, tracker = config.scenarios[scenario], config.sim, config.tracker
-    row = np.zeros(1, dtype=PARAMETERS)
-    values = {
-        "dt": sim.dt,
-        "gravity": sim.gravity,
-        "scale_height": sim.scale_height,
-        "capture_radius": s.capture_radius,
+    sections = (sim, tracker, s, s.target, s.interceptor, s.radar, s.wind)
+    values = {name: value for section in sections for name, value in vars(section).items()}
+    values |= {  # those of another unit or name
         "spawn_range": s.spawn.range,
         "spawn_spread": s.spawn.range_spread,
         "elevation_low": math.radians(s.spawn.elevation[0]),
@@ -40,40 +37,22 @@ def parameters(config: Config, scenario: str, *, omniscient: bool = False) -> np
         "weave_high": s.target.weave[1],
         "weave_period_low": s.target.weave_period[0],
         "weave_period_high": s.target.weave_period[1],
-        "jink": s.target.jink,
-        "launch_speed": s.interceptor.launch_speed,
         "launch_error": math.radians(s.interceptor.launch_error),
         "launch_elevation_min": math.radians(s.interceptor.launch_elevation_min),
-        "launch_height": s.interceptor.launch_height,
-        "max_acceleration": s.interceptor.max_acceleration,
-        "fuel_time": s.interceptor.fuel_time,
         "lag_blend": -math.expm1(-sim.dt / s.interceptor.actuator_lag),
-        "drag": s.interceptor.drag,
         "half_angle_cos": math.cos(math.radians(s.radar.half_angle)),
-        "detection_peak": s.radar.detection_peak,
-        "detection_range": s.radar.detection_range,
-        "noise_floor": s.radar.noise_floor,
-        "noise_fraction": s.radar.noise_fraction,
         "radar_dropout": s.radar.dropout,
         "cue_position_error": s.cue.position_error,
         "cue_velocity_error": s.cue.velocity_error,
         "cue_dropout": s.cue.dropout,
         "wind_low": s.wind.speed[0],
         "wind_high": s.wind.speed[1],
-        "gust": s.wind.gust,
         "gust_decay": math.exp(-sim.dt * sim.gust_interval / s.wind.gust_time),
         "acceleration_variance": tracker.acceleration_noise**2,
-        "gate": tracker.gate,
         "acceleration_blend": -math.expm1(-sim.dt * sim.radar_interval / tracker.acceleration_time),
-        "control_interval": sim.control_interval,
-        "radar_interval": sim.radar_interval,
-        "gust_interval": sim.gust_interval,
-        "delay": s.radar.delay,
         "cue_interval": s.cue.interval,
         "dropout_interval": s.dropout_interval,
         "time_limit": round(s.time_limit / sim.dt),
         "omniscient": omniscient,
     }
-    for name in PARAMETERS.names or ():
-        row[name] = values[name]
-    return row
+    return np.array([tuple(values[name] for name in PARAMETERS.names or ())], dtype=PARAMETERS)

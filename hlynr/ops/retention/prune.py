@@ -1,21 +1,19 @@
 """Retrainings without a decision leave MLflow and DVC after a while; what the registry points to is kept for good."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from hlynr.config.project import Project
-from hlynr.ops.retention import dvc_objects, removal
-from hlynr.ops.retention.dvc_objects import Collected
-from hlynr.ops.retention.survey import Survey, survey
-from hlynr.ops.tracking.store import Store, open_existing
+from hlynr.ops.retention import dvc_objects
+from hlynr.ops.retention.dvc_objects import DAY, Collected
+from hlynr.ops.retention.survey import RunFamily, Survey, survey
+from hlynr.ops.tracking import mlflow_private, runs
+from hlynr.ops.tracking.store import Store, local_path, open_existing
 from hlynr.records.service import KeptCount, PrunedItem, PruneRecord
 from hlynr.runtime import locks
 
-DAY = 86_400.0  # [s]
 ASK_THE_SERVER = "the runs are only marked as deleted; on the machine of the MLflow server, mlflow gc erases them"
 
 
@@ -37,10 +35,10 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
     with nullcontext() if dry_run else locks.one_at_a_time(project.root, "pruning"):
         opened = open_existing(project.config, project.root)
         found = survey(opened, project.train, round(1000 * before.timestamp())) if opened else Survey()
-        collected = _collected(project, found, before, dry_run)
+        collected = _collected(project, found, before, now, dry_run)
         # A run that went before its experiment would leave nothing that lets the experiment go later.
         found = replace(found, going=tuple(each for each in found.going if not each.experiments & collected.young))
-        items = [*_runs(found, now), *_dvc(collected, now)]
+        items = [*_runs(found, now), *collected.items]
         faults = [*collected.faults, *(_removed(opened, found) if opened and not dry_run else ())]
     kinds = {"run": found.kept, "experiment": collected.kept}
     return PruneRecord(
@@ -59,19 +57,19 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
     )
 
 
-def _collected(project: Project, found: Survey, before: datetime, dry_run: bool) -> Collected:
+def _collected(project: Project, found: Survey, before: datetime, now: datetime, dry_run: bool) -> Collected:
     """What leaves DVC: nothing where retrainings are not saved with it."""
     if not project.config.versioning.enabled:
-        return dvc_objects.Collected()
+        return Collected()
     remote = project.config.retention.remote
-    return dvc_objects.collect(project.root, found.experiments, found.known, before, remote=remote, dry_run=dry_run)
+    return dvc_objects.collect(project.root, found, before, now, remote=remote, dry_run=dry_run)
 
 
 def _removed(opened: Store, found: Survey) -> Iterator[str]:
     """Remove one family after another; yields a line for each that could not be, which keeps no other one back."""
     for family in found.going:
         try:
-            removal.remove(opened, family)
+            remove(opened, family)
         except Exception as error:  # whatever MLflow's stores and the disk raise
             yield f"{family.head.name} is kept for now: {' '.join(str(error).split())}"
 
@@ -84,17 +82,50 @@ def _runs(found: Survey, now: datetime) -> Iterator[PrunedItem]:
             name=family.head.name + (f" and {children} below" if children else ""),
             reason=family.reason,
             age_days=(now.timestamp() - family.active_at / 1000) / DAY,
-            bytes=removal.size(family) if found.erasable else None,
+            bytes=_size(family) if found.erasable else None,
         )
 
 
-def _dvc(collected: Collected, now: datetime) -> Iterator[PrunedItem]:
-    for each in collected.experiments:
-        age = (now - each.made).total_seconds() / DAY
-        yield PrunedItem(kind="experiment", name=each.name, reason="its retraining goes", age_days=age, bytes=None)
-    for name in collected.worktrees:
-        yield PrunedItem(kind="worktree", name=name, reason="left by a killed save", age_days=None, bytes=None)
-    for kind, objects in collected.objects.items():
-        if objects.count:
-            name = f"{objects.count} object{'s' if objects.count > 1 else ''} of DVC's {kind}"
-            yield PrunedItem(kind="objects", name=name, reason="nothing uses them", age_days=None, bytes=objects.bytes)
+def remove(store: Store, family: RunFamily) -> None:
+    """Erase a family; on a server, mark it as deleted.
+
+    Safe to repeat after a kill: the rows go last, the head's after all others, so that the rest is found again.
+    """
+    head = family.head.tags
+    if head.get(runs.OUTCOME_TAG) == "failed" and runs.RETRAINING_TAG in head:
+        runs.remember_failed(store, head[runs.RETRAINING_TAG])
+    for run in family.runs:
+        if not run.deleted:
+            store.client.delete_run(run.id)
+    for model in family.models:
+        if not model.deleted:
+            store.client.delete_logged_model(model.id)
+    database = mlflow_private.database(store.client)
+    if database is None:
+        return
+    for model in family.models:
+        _delete_files(model.location)
+        database.erase_model(model.id)
+    for run in reversed(family.runs):
+        _delete_files(run.artifacts)
+        database.erase_run(run.id)
+
+
+def _size(family: RunFamily) -> int | None:
+    """Bytes of its files; None where they are on no disk of this machine."""
+    locations = [*(run.artifacts for run in family.runs), *(model.location for model in family.models)]
+    folders = [folder for folder in map(local_path, locations) if folder]
+    if len(folders) < len(locations):
+        return None
+    return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
+
+
+def _delete_files(location: str) -> None:
+    """Remove the files of one run or model, and the folder that MLflow leaves around them."""
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    get_artifact_repository(location).delete_artifacts()  # type: ignore[no-untyped-call]
+    folder = local_path(location)
+    if folder is not None:
+        with suppress(OSError):  # it was never made, or holds more
+            folder.parent.rmdir()

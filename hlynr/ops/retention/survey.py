@@ -3,8 +3,6 @@
 Runs are judged in families, a retraining with its attempts or a search with its trials: one that is kept keeps all.
 """
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -37,7 +35,6 @@ class RunFamily:
     runs: tuple[RunEntry, ...]
     models: tuple[ModelEntry, ...]
     reason: str = ""
-    """Why it goes."""
 
     @property
     def head(self) -> RunEntry:
@@ -96,7 +93,9 @@ def survey(store: Store, folder: Path, before: int) -> Survey:
             continue
         single = set() if reason in (POINTED_TO, DECIDED) else deleted
         gone = [run for run in family.runs if run.id in single and run.active_at < before]
-        going += [_alone(family, run) for run in gone]
+        for run in gone:
+            models = tuple(model for model in family.models if model.run_id == run.id)
+            going.append(RunFamily("run", (run,), models, "deleted in the UI"))
         stay = [run for run in family.runs if run not in gone]
         kept[reason] += len(stay)
         known |= {name for run in stay for name in run.experiments}
@@ -120,11 +119,6 @@ def _reason_to_go(family: RunFamily) -> str:
     if family.kind == "retraining":
         return "every attempt failed" if family.head.tags.get(OUTCOME_TAG) == "failed" else "ended without a decision"
     return "a search of hyperparameters" if family.kind == "search" else "no registered version came from it"
-
-
-def _alone(family: RunFamily, run: RunEntry) -> RunFamily:
-    models = tuple(model for model in family.models if model.run_id == run.id)
-    return RunFamily("run", (run,), models, "deleted in the UI")
 
 
 def _families(runs: list[RunEntry], models: list[ModelEntry]) -> Iterator[RunFamily]:

@@ -10,8 +10,6 @@ Beyond DVC's documented API it uses, checked by a test against the installed ver
 collection ``Repo.used_objs`` with dvc_data's collector, because ``dvc gc`` knows no age and cannot leave out a ref.
 """
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import json
@@ -41,17 +39,16 @@ def commit(root: str, stages: list[str], outs: list[str], push: bool) -> dict[st
     with Repo(".") as repo:
         for stage in stages:
             repo.commit(stage, force=True, relink=False)
-        if not push:
-            return {"push_fault": None}
         try:
-            repo.cloud.get_remote_odb()  # raises where there is no remote; push alone would do nothing, silently
-            repo.push(targets=outs)
+            if push:
+                repo.cloud.get_remote_odb()  # raises where there is no remote; push alone would do nothing, silently
+                repo.push(targets=outs)
         except (DvcException, OSError) as error:
             return {"push_fault": _line(error)}
     return {"push_fault": None}
 
 
-def read(root: str, revision: str, paths: list[str], destination: str, cache: str | None) -> dict[str, Any]:
+def read(root: str, revision: str, paths: list[str], destination: str, cache: str | None = None) -> dict[str, Any]:
     """Bring ``paths`` of a revision into ``destination``, each file checked against its recorded md5.
 
     With ``cache``, an empty folder, instead of the project's own cache everything comes from the remote.
@@ -163,7 +160,7 @@ def _line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-def main() -> int:
+def main() -> None:
     request = json.loads(sys.argv[1])
     verbs: dict[str, Callable[..., dict[str, Any]]] = {"commit": commit, "gc": gc, "read": read}
     verb = verbs[request.pop("verb")]
@@ -175,8 +172,7 @@ def main() -> int:
     except Exception as error:  # DVC's exceptions have no common base: all of them end as one line
         answer = {"fault": f"DVC: {_line(error)}"}
     print(json.dumps(answer))
-    return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

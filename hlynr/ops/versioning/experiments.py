@@ -5,8 +5,6 @@ An experiment is a commit on top of the user's HEAD under ``refs/exps/<2>/<38>/<
 ``dvc exp save``, because that stashes, detaches HEAD and resets on its way, in refs that worktrees share.
 """
 
-from __future__ import annotations
-
 import configparser
 import hashlib
 import json
@@ -33,6 +31,7 @@ from hlynr.runtime.processes import last_line
 
 BUNDLE = "outputs/train/bundle"
 WORKTREES = ".hlynr/worktrees"
+LOCK = ".hlynr/versioning.lock"  # held during a save
 LOCK_TIMEOUT = 300.0  # [s] a save takes seconds, unless the remote is far away
 DVC_TIMEOUT = 900.0  # [s]
 
@@ -69,8 +68,8 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
             raise VersioningError(f"nothing to save: {expected} and its files are not complete; train first")
         outs = [out for stage in done for out in stage.outs]
         with lock(root), snapshot.worktree(root, root / WORKTREES, head, config, done) as worktree:
-            request = {"root": str(root), "stages": [stage.name for stage in done], "outs": outs, "push": push}
-            answer = ask("commit", worktree, request)
+            stages = [stage.name for stage in done]
+            answer = ask("commit", worktree, root=str(root), stages=stages, outs=outs, push=push)
             revision = snapshot.commit(worktree, f"dvc: commit experiment {name}")
             _point(root, name, head, revision)
             if answer["push_fault"]:
@@ -96,14 +95,7 @@ def restore(root: Path, revision: str, destination: Path) -> Path:
         check_project(root)
         destination.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as partial_copy:
-            request = {
-                "root": str(root),
-                "revision": revision,
-                "paths": [BUNDLE],
-                "destination": partial_copy,
-                "cache": None,
-            }
-            ask("read", root, request)
+            ask("read", root, root=str(root), revision=revision, paths=[BUNDLE], destination=partial_copy)
             (Path(partial_copy) / BUNDLE).replace(destination)
     return destination
 
@@ -193,14 +185,9 @@ def default_remote(root: Path) -> str:
     return f"{name} ({url})"
 
 
-def lock_file(root: Path) -> Path:
-    """Held during a save."""
-    return root / ".hlynr" / "versioning.lock"
-
-
 def lock(root: Path) -> AbstractContextManager[None]:
     """One save at a time, and none while something is removed."""
-    path = lock_file(root)
+    path = root / LOCK
     busy = VersioningError(f"another process has been saving {root} for {LOCK_TIMEOUT:g} s (it holds {path})")
     on_wait = partial(_log.warning, "waiting for another save of %s to end", root)
     return locks.hold(path, busy=busy, wait=LOCK_TIMEOUT, on_wait=on_wait)
@@ -218,9 +205,8 @@ def _verify(root: Path, name: str, revision: str, worktree: Path, outs: list[str
     """Read all outs back from the remote and compare their bytes with what was saved."""
     with tempfile.TemporaryDirectory(prefix="hlynr-verify-") as folder:
         back, cache = Path(folder) / "back", Path(folder) / "cache"
-        request = {"root": str(root), "revision": revision, "paths": outs, "destination": str(back)}
         try:
-            ask("read", root, request | {"cache": str(cache)})
+            ask("read", root, root=str(root), revision=revision, paths=outs, destination=str(back), cache=str(cache))
         except VersioningError as error:
             raise VersioningError(f"{name} is saved, but does not come back from the remote: {error}") from error
         for out in outs:
@@ -229,11 +215,11 @@ def _verify(root: Path, name: str, revision: str, worktree: Path, outs: list[str
 
 
 def _sha256(path: Path) -> dict[str, str]:
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    files = [file for file in (path, *path.rglob("*")) if file.is_file()]
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def ask(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
+def ask(verb: str, directory: Path, **request: Any) -> dict[str, Any]:
     """Run `hlynr.ops.versioning.dvc_worker` for one request in ``directory``, and return its answer."""
     with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as scratch:
         # By default DVC leaves a folder per project path under /var/tmp, one for each snapshot.

@@ -1,7 +1,5 @@
 """git as a subprocess, without the caller's repository variables."""
 
-from __future__ import annotations
-
 import os
 import subprocess
 from collections.abc import Mapping
@@ -11,15 +9,9 @@ TIMEOUT = 120.0  # [s] no call here takes longer than a checkout of the project
 
 # Set by git around hooks and aliases: with them every call would go to another repository.
 _REPOSITORY_VARIABLES = (
-    "GIT_DIR",
-    "GIT_WORK_TREE",
-    "GIT_INDEX_FILE",
-    "GIT_COMMON_DIR",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_NAMESPACE",
-    "GIT_PREFIX",
-)
+    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX",
+)  # fmt: skip
 
 
 class GitError(RuntimeError):
@@ -30,7 +22,6 @@ def run(root: Path, *arguments: str, stdin: str | None = None, extra: Mapping[st
     """What ``git -C root *arguments`` prints, without the last line break.
 
     Args:
-        stdin: text handed to git.
         extra: environment variables on top of the caller's.
 
     Raises:

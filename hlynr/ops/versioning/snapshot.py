@@ -3,8 +3,6 @@
 It is made and removed without touching the project's branch, HEAD, index, stash or files; git only gains objects.
 """
 
-from __future__ import annotations
-
 import secrets
 import shutil
 from collections.abc import Iterator
@@ -77,9 +75,7 @@ def located(root: Path, outputs: str, out: str) -> Path:
 
 def _times(path: Path) -> list[int]:
     """Modification times of the file, or of all files below the folder [ns]; empty where there is none."""
-    if path.is_dir():
-        return [file.stat().st_mtime_ns for file in path.rglob("*") if file.is_file()]
-    return [path.stat().st_mtime_ns] if path.is_file() else []
+    return [file.stat().st_mtime_ns for file in (path, *path.rglob("*")) if file.is_file()]
 
 
 @contextmanager
@@ -88,7 +84,6 @@ def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Sta
 
     Args:
         folder: for snapshots only; the caller makes one at a time.
-        head: commit below the snapshot.
         done: stages whose outs are copied in.
 
     Raises:

@@ -21,7 +21,6 @@ from hlynr.cli import app
 from hlynr.config.project import Project
 from hlynr.ops.registry import journal, promotion, versions
 from hlynr.ops.retention import prune as retention_prune
-from hlynr.ops.retention import removal
 from hlynr.ops.tracking import runs as tracking_runs
 from hlynr.ops.tracking import search_mirror, store
 from hlynr.ops.versioning import experiments
@@ -301,8 +300,8 @@ class Killed(BaseException):
 DEATHS: tuple[tuple[Any, str, int], ...] = (
     (experiments, "ask", 1),  # experiments gone, objects not
     (tracking_runs, "remember_failed", 1),
-    (removal, "_delete_files", 1),  # marked as deleted
-    (removal, "_delete_files", 2),  # one thing erased, the next only marked
+    (retention_prune, "_delete_files", 1),  # marked as deleted
+    (retention_prune, "_delete_files", 2),  # one thing erased, the next only marked
 )
 
 
@@ -342,7 +341,7 @@ def test_an_experiment_that_is_younger_than_its_run_keeps_it(world: World) -> No
 
 
 def test_a_fault_keeps_nothing_else_back(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = removal.remove
+    really = retention_prune.remove
 
     def refuse(opened: store.Store, family: Any) -> None:
         if family.kind == "search":
@@ -350,7 +349,7 @@ def test_a_fault_keeps_nothing_else_back(world: World, monkeypatch: pytest.Monke
         really(opened, family)
 
     with monkeypatch.context() as patch:
-        patch.setattr(removal, "remove", refuse)
+        patch.setattr(retention_prune, "remove", refuse)
         record = world.prune()
     assert record.faults == ("search is kept for now: [Errno 28] No space left on device",)
     assert world.living() & GOES == {"search", "trial"}

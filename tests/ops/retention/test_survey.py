@@ -11,7 +11,8 @@ from mlflow.entities import ViewType
 from support import stores
 
 from hlynr.ops.registry import promotion, versions
-from hlynr.ops.retention import removal, survey
+from hlynr.ops.retention import prune as retention_prune
+from hlynr.ops.retention import survey
 from hlynr.ops.retention.survey import Survey
 from hlynr.ops.tracking import mlflow_private, search_mirror
 from hlynr.ops.tracking import runs as tracking_runs
@@ -167,7 +168,7 @@ def test_a_server_only_marks_as_deleted(store: Store, monkeypatch: pytest.Monkey
     model = store.client.create_logged_model(store.experiment_id, "policy", run_id)
     monkeypatch.setattr(mlflow_private, "database", lambda _: None)
     (family,) = _look(store).going
-    removal.remove(store, family)
+    retention_prune.remove(store, family)
     (run,) = store.client.search_runs([store.experiment_id], run_view_type=ViewType.DELETED_ONLY)
     assert run.info.run_id == run_id
     assert list(store.lock_file.parent.rglob("page.txt"))
@@ -184,7 +185,7 @@ def test_only_what_is_named_is_deleted(store: Store) -> None:
     store.client.delete_run(spared)
     store.client.delete_logged_model(models[1].model_id)
     for family in _look(store).going:
-        removal.remove(store, family)
+        retention_prune.remove(store, family)
     remaining = store.client.search_runs([store.experiment_id], run_view_type=ViewType.ALL)
     assert [run.info.run_id for run in remaining] == [spared]
     database = mlflow_private.database(store.client)

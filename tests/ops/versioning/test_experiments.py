@@ -268,12 +268,12 @@ def test_restore_names_what_is_wrong(copied: Path) -> None:
 def test_a_damaged_remote_fails_the_verification(project: Path, monkeypatch: pytest.MonkeyPatch, damage: str) -> None:
     really = experiments.ask
 
-    def damaging(verb: str, directory: Path, request: dict[str, Any]) -> dict[str, Any]:
+    def damaging(verb: str, directory: Path, **request: Any) -> dict[str, Any]:
         if verb == "read":
             for stored in [path for path in (project / ".dvc" / "storage").rglob("*") if path.is_file()]:
                 stored.chmod(0o644)
                 stored.unlink() if damage == "lost" else stored.write_bytes(stored.read_bytes() + b" ")
-        return really(verb, directory, request)
+        return really(verb, directory, **request)
 
     monkeypatch.setattr(experiments, "ask", damaging)
     with pytest.raises(VersioningError, match="does not come back from the remote"):
@@ -297,7 +297,7 @@ from hlynr.config import params
 from hlynr.ops.versioning import experiments
 root, name = Path(sys.argv[1]), sys.argv[2]
 if name == "killed":
-    experiments.ask = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+    experiments.ask = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 experiments.save(root, name, params.load(root / "params.yaml"), push=True)
 """
 
