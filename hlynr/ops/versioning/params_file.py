@@ -112,13 +112,6 @@ def _rename(tree: Any, old: str, new: str) -> None:
         tree.ca.items[new] = tree.ca.items.pop(old)
 
 
-class _Representer(RoundTripRepresenter):
-    """Writes null, which ruamel itself leaves out."""
-
-
-_Representer.add_representer(type(None), lambda it, _: it.represent_scalar("tag:yaml.org,2002:null", "null"))
-
-
 def _round_trip() -> YAML:
     """A YAML that leaves alone what is not changed."""
     yaml = YAML()
