@@ -55,24 +55,22 @@ def decide(
 
     Without a champion (``comparison`` None) the champion's rules pass. A figure that is not finite passes no rule.
     """
+    report, heldout = evaluation.report, evaluation.heldout
     rules = (
-        *_baseline_rules(evaluation, gate),
+        _rule("report_beats_baseline", report.success_rate, ">", gate.baseline, _percent),
+        _rule("heldout_beats_baseline", heldout.success_rate_ci[0], ">", gate.baseline, _percent),
         *_champion_rules(comparison, gate),
-        *_quality_rules(evaluation, verdict, gate),
+        _rule("mean_reward", heldout.mean_reward, ">", gate.min_mean_reward, _number),
+        _rule("final_distance", heldout.mean_final_distance, "<", gate.max_final_distance, _metres),
+        GateRule(
+            name="training_healthy", value=verdict.status, bound=f"not {', '.join(FATAL)}", passed=not verdict.failed
+        ),
         _evaluator_check("evaluator_check_random", evaluation, "random", gate.evaluator_check_random),
         _evaluator_check("evaluator_check_pn", evaluation, "pn", gate.evaluator_check_pn),
     )
-    failed = [rule for rule in rules if not rule.passed]
-    reason = _failures(failed) if failed else _success(evaluation, comparison, gate)
+    failed = [f"{rule.name} is {rule.value}, must be {rule.bound}" for rule in rules if not rule.passed]
+    reason = f"Not promoted: {'; '.join(failed)}." if failed else _success(evaluation, comparison, gate)
     return GateDecision(promote=not failed, rules=rules, comparison=comparison, reason=reason)
-
-
-def _baseline_rules(evaluation: EvaluationReport, gate: Gate) -> tuple[GateRule, GateRule]:
-    report, heldout = evaluation.report, evaluation.heldout
-    return (
-        _rule("report_beats_baseline", report.success_rate, ">", gate.baseline, _percent),
-        _rule("heldout_beats_baseline", heldout.success_rate_ci[0], ">", gate.baseline, _percent),
-    )
 
 
 def _champion_rules(comparison: PairedComparison | None, gate: Gate) -> tuple[GateRule, GateRule]:
@@ -90,22 +88,6 @@ def _champion_rules(comparison: PairedComparison | None, gate: Gate) -> tuple[Ga
     )
 
 
-def _quality_rules(
-    evaluation: EvaluationReport, verdict: MonitorVerdict, gate: Gate
-) -> tuple[GateRule, GateRule, GateRule]:
-    heldout = evaluation.heldout
-    return (
-        _rule("mean_reward", heldout.mean_reward, ">", gate.min_mean_reward, _number),
-        _rule("final_distance", heldout.mean_final_distance, "<", gate.max_final_distance, _metres),
-        GateRule(
-            name="training_healthy",
-            value=verdict.status,
-            bound=f"not {', '.join(FATAL)}",
-            passed=not verdict.failed,
-        ),
-    )
-
-
 def _evaluator_check(name: str, evaluation: EvaluationReport, policy: str, interval: tuple[float, float]) -> GateRule:
     """A law of known strength outside its interval means that the evaluator has changed, not the policy."""
     bound = f"in [{_percent(interval[0])}, {_percent(interval[1])}]"
@@ -118,11 +100,6 @@ def _evaluator_check(name: str, evaluation: EvaluationReport, policy: str, inter
 def _rule(name: str, value: float, relation: _Relation, bound: float, show: Callable[[float], str]) -> GateRule:
     passed = math.isfinite(value) and _RELATIONS[relation](value, bound)
     return GateRule(name=name, value=show(value), bound=f"{relation} {show(bound)}", passed=passed)
-
-
-def _failures(failed: list[GateRule]) -> str:
-    rules = "; ".join(f"{rule.name} is {rule.value}, must be {rule.bound}" for rule in failed)
-    return f"Not promoted: {rules}."
 
 
 def _success(evaluation: EvaluationReport, comparison: PairedComparison | None, gate: Gate) -> str:
@@ -148,13 +125,4 @@ def _points(value: float) -> str:
     return f"{100 * value:.4g} points"
 
 
-def _metres(value: float) -> str:
-    return f"{value:.1f} m"
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}"
-
-
-def _p(value: float) -> str:
-    return f"{value:.3g}"
+_metres, _number, _p = "{:.1f} m".format, "{:.4g}".format, "{:.3g}".format

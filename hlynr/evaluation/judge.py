@@ -5,12 +5,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from hlynr.config.config import Config
+from hlynr.config.sections import Gate
 from hlynr.envs.batch import EngagementBatch
 from hlynr.evaluation.laws import law
 from hlynr.evaluation.metrics import summarise
 from hlynr.evaluation.policy import Policy
 from hlynr.evaluation.recording import Setup, Trajectory, record
 from hlynr.evaluation.rollout import EpisodeResults, run_episodes
+from hlynr.evaluation.statistics import wilson_interval
 from hlynr.records.evaluation import EvaluationReport, PolicyReport, TargetRow
 from hlynr.records.training import Lineage
 
@@ -107,26 +109,13 @@ def example_histories(config: Config) -> np.ndarray:
 
 def _targets(report: PolicyReport, config: Config) -> tuple[TargetRow, ...]:
     wanted = config.evaluation
-    low, high = wanted.target_success
+    (low, high), least, most = wanted.target_success, wanted.target_mean_reward, wanted.target_final_distance
+    rate, reward, distance = report.success_rate, report.mean_reward, report.mean_final_distance
+    span = f"{low:.0%} to {high:.0%}".replace("%", " %")
     return (
-        TargetRow(
-            metric="success rate",
-            value=report.success_rate,
-            target=f"{low:.0%} to {high:.0%}".replace("%", " %"),
-            met=report.success_rate >= low,
-        ),
-        TargetRow(
-            metric="mean reward",
-            value=report.mean_reward,
-            target=f"> {wanted.target_mean_reward:g}",
-            met=report.mean_reward > wanted.target_mean_reward,
-        ),
-        TargetRow(
-            metric="average final distance",
-            value=report.mean_final_distance,
-            target=f"< {wanted.target_final_distance:g} m",
-            met=report.mean_final_distance < wanted.target_final_distance,
-        ),
+        TargetRow(metric="success rate", value=rate, target=span, met=rate >= low),
+        TargetRow(metric="mean reward", value=reward, target=f"> {least:g}", met=reward > least),
+        TargetRow(metric="average final distance", value=distance, target=f"< {most:g} m", met=distance < most),
     )
 
 
@@ -134,3 +123,44 @@ def compile_kernels(config: Config) -> None:
     """Compile the simulation, unless its cache holds it."""
     scenario = config.train.scenario
     run_episodes(law("zero", config, scenario), config, scenario, seed=0, episodes=1, batch_size=1)
+
+
+@dataclass(frozen=True)
+class Rerun:
+    """The report episodes run again: their successes, and the recorded success rate if there is one."""
+
+    successes: int
+    episodes: int
+    recorded: float | None
+
+    def fault(self, gate: Gate) -> str | None:
+        """Why such a policy must not be champion; None if it may.
+
+        Without a record the baseline alone decides. A rate as recorded is no fault, and neither is a worse one that
+        chance explains.
+        """
+        if self.successes / self.episodes <= gate.baseline:
+            return f"{self._counted} succeed, which does not exceed the baseline of {_percent(gate.baseline)}"
+        _, high = wilson_interval(self.successes, self.episodes, gate.confidence)
+        if self.recorded is not None and high < self.recorded:
+            return f"{self._counted} succeed under today's configuration, {_percent(self.recorded)} are on record"
+        return None
+
+    def __str__(self) -> str:
+        if self.recorded is None:
+            return f"{self._counted} succeed (no earlier figure is on record)"
+        return f"{self._counted} succeed again ({_percent(self.recorded)} recorded)"
+
+    @property
+    def _counted(self) -> str:
+        return f"{self.successes} of {self.episodes} episodes"
+
+
+def rerun(policy: Policy, config: Config, recorded: float | None) -> Rerun:
+    """Run the report's engagements of the configuration's retraining."""
+    success = run_seed_set(policy, config, report_set(config)).success
+    return Rerun(int(success.sum()), len(success), recorded)
+
+
+def _percent(rate: float) -> str:
+    return f"{100 * rate:.3g} %"

@@ -55,17 +55,13 @@ def _parts(values: np.ndarray, bounds: tuple[float, float], success: np.ndarray,
     count = config.evaluation.slices
     edges = np.linspace(*bounds, count + 1)
     part = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, count - 1)
-    parts = []
-    for k in range(count):
-        chosen = success[part == k]
-        wins = int(chosen.sum())
-        parts.append(
-            Slice(
-                low=float(edges[k]),
-                high=float(edges[k + 1]),
-                episodes=len(chosen),
-                success_rate=wins / len(chosen) if len(chosen) else 0.0,
-                success_rate_ci=wilson_interval(wins, len(chosen), config.gate.confidence),
-            )
+    return tuple(
+        Slice(
+            low=float(low),
+            high=float(high),
+            episodes=len(chosen),
+            success_rate=float(chosen.mean()) if len(chosen) else 0.0,
+            success_rate_ci=wilson_interval(int(chosen.sum()), len(chosen), config.gate.confidence),
         )
-    return tuple(parts)
+        for low, high, chosen in zip(edges[:-1], edges[1:], (success[part == k] for k in range(count)), strict=True)
+    )

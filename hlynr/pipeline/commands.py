@@ -201,7 +201,7 @@ def rollback(project: Project) -> Promotion:
 
 def _run_again(project: Project, opened: store.Store, version: versions.VersionInfo, bundle: Path) -> str:
     """The result of the report's engagements of the version's own retraining, under today's configuration."""
-    from hlynr.evaluation.rerun import rerun
+    from hlynr.evaluation.judge import rerun
     from hlynr.rl.bundle import load_policy
 
     policy = load_policy(bundle, threads=project.config.train.torch_threads)

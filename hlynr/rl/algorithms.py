@@ -86,21 +86,18 @@ def make(config: Config, env: InterceptVecEnv, device: str) -> Algorithm:
     return algorithm
 
 
+_SAME = ("n_steps", "batch_size", "n_epochs", "vf_coef", "gamma", "gae_lambda", "max_grad_norm", "target_kl")
+"""The settings that the stock algorithms know by the same names."""
+
+
 def settings(config: Config, device: str) -> dict[str, Any]:
     """The keyword arguments of the stock algorithms."""
     train = config.train
     return {
-        "n_steps": train.n_steps,
-        "batch_size": train.batch_size,
-        "n_epochs": train.n_epochs,
+        **{name: getattr(train, name) for name in _SAME},
         "learning_rate": _scheduled(train.learning_rate, train.timesteps),
         "clip_range": _scheduled(train.clip_range, train.timesteps),
         "ent_coef": schedules.at(train.ent_coef, 0, train.timesteps),
-        "vf_coef": train.vf_coef,
-        "gamma": train.gamma,
-        "gae_lambda": train.gae_lambda,
-        "max_grad_norm": train.max_grad_norm,
-        "target_kl": train.target_kl,
         "policy_kwargs": policy_settings(train),
         "seed": config.train_seed,
         "device": device,

@@ -144,7 +144,12 @@ def _action_saturation(points: Points, settings: Monitor) -> str | None:
 
 
 def _plateau(points: Points, settings: Monitor) -> str | None:
-    stale = _evaluations_without_gain(points, settings.plateau_min_delta)
+    best, stale = -math.inf, 0
+    for point in points:
+        if point.success_rate >= best + settings.plateau_min_delta:
+            best, stale = point.success_rate, 0
+        else:
+            stale += 1
     if stale < settings.plateau_patience:
         return None
     return f"no gain of {settings.plateau_min_delta:.1%} in {stale} evaluations"
@@ -201,13 +206,3 @@ def trend(points: Points, window: int) -> Trend | None:
 
 def _means(values: Sequence[float], window: int) -> list[float]:
     return [fmean(values[end - window : end]) for end in range(window, len(values) + 1)]
-
-
-def _evaluations_without_gain(points: Points, min_delta: float) -> int:
-    best, since = -math.inf, 0
-    for point in points:
-        if point.success_rate >= best + min_delta:
-            best, since = point.success_rate, 0
-        else:
-            since += 1
-    return since

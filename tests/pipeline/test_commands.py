@@ -11,7 +11,7 @@ import pytest
 from support import projects, samples
 
 from hlynr.config.project import Project
-from hlynr.evaluation import rerun as reruns
+from hlynr.evaluation import judge
 from hlynr.ops.registry import journal, pages, promotion, versions
 from hlynr.ops.tracking import runs, store
 from hlynr.ops.versioning import experiments
@@ -250,7 +250,7 @@ def rolled_back(fetched: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> dic
         return SimpleNamespace(success=found["success"])
 
     monkeypatch.setattr(promotion, "rollback", rollback)
-    monkeypatch.setattr(reruns, "run_seed_set", run_seed_set)
+    monkeypatch.setattr(judge, "run_seed_set", run_seed_set)
     monkeypatch.setattr(bundle, "load_policy", lambda folder, threads: folder)
     monkeypatch.setattr(versions, "reported_success", lambda *_: 0.61)
     monkeypatch.setattr(pages, "add_to_version", lambda opened, version, text: found["pages"].append(version))

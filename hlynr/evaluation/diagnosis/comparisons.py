@@ -63,7 +63,7 @@ def turned(setup: Setup, original: Recording, policy: Policy) -> Finding:
     wanted = law("pn", setup.config, setup.scenario).command(original.observations[where])
     left, _, right = np.linalg.svd(np.nan_to_num(original.actions[where]).T @ wanted)
     turn = left @ right
-    angle = _turn_angle(turn)
+    angle = float(np.degrees(np.arccos(np.clip(np.diag(turn).min(), -1.0, 1.0))))  # of the axis that moves most
     changed = record(_Turned(policy, turn), setup)
     figures = {"angle": angle, "policy": original.success_rate, "turned": changed.success_rate}
     numbers = (
@@ -74,11 +74,6 @@ def turned(setup: Setup, original: Recording, policy: Policy) -> Finding:
         text = f"The policy was trained in another action frame than the simulation's. {numbers}"
         return finding(TURNED, "fault", "frame", text, **figures)
     return finding(TURNED, "ok", None, f"The policy acts in the simulation's frame. {numbers}", **figures)
-
-
-def _turn_angle(turn: np.ndarray) -> float:
-    """Greatest angle [deg] by which an orthogonal matrix moves an axis."""
-    return float(np.degrees(np.arccos(np.clip(np.diag(turn).min(), -1.0, 1.0))))
 
 
 def noise(setup: Setup, original: Recording, stochastic: Policy | None) -> Finding:

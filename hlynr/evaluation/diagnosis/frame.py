@@ -48,9 +48,9 @@ def check(setup: Setup) -> Finding:
     probe = _probe(setup)
     if probe is None:
         return finding(NAME, "skipped", None, "No engagement is ever far enough from its end to be probed.")
-    turned = {name: float(_off_axis(answer).max()) for name, answer in probe.observed.items()}
-    skew = max(float(_skew(answer)) for answer in (*probe.observed.values(), probe.inertial))
-    uneven = max(float(_unevenness(answer)) for answer in (*probe.observed.values(), probe.inertial))
+    turned = {name: _off_axis(answer) for name, answer in probe.observed.items()}
+    skew = max(_skew(answer) for answer in (*probe.observed.values(), probe.inertial))
+    uneven = max(_unevenness(answer) for answer in (*probe.observed.values(), probe.inertial))
     pushed = probe.inertial[:, :, 0]
     from_estimate, from_truth = _angle(pushed, probe.estimated_los), _angle(pushed, probe.true_los)
     figures = {f"off_axis_{name}": angle for name, angle in turned.items()}
@@ -130,10 +130,9 @@ def _angle(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.median(np.degrees(np.arccos(np.clip(cosine, -1.0, 1.0)))))
 
 
-def _off_axis(answer: np.ndarray) -> np.ndarray:
-    """Median angle [deg] of each pushed axis to the axis it should show on, (3,)."""
-    axes = np.broadcast_to(np.eye(3)[:, None], (3, len(answer), 3))
-    return np.array([_angle(answer[:, :, axis], axes[axis]) for axis in range(3)])
+def _off_axis(answer: np.ndarray) -> float:
+    """Greatest median angle [deg] of a pushed axis to the axis it should show on."""
+    return float(np.max([_angle(answer[:, :, axis], np.eye(3)[axis]) for axis in range(3)]))
 
 
 def _skew(answer: np.ndarray) -> float:

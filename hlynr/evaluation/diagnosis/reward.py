@@ -3,6 +3,7 @@
 Measured on episodes of the policy and of guidance laws together: a policy that always or never fails ranks nothing.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,19 +21,23 @@ MOST_OVERTAKING = 0.05
 
 
 def check(setup: Setup, recordings: Sequence[Recording]) -> Finding:
-    """Compare reward with success over all episodes of ``recordings``, the policy's first."""
+    """Compare reward with success over all episodes of ``recordings``, the policy's first.
+
+    By the scales, per-step terms can add up to ``stepwise_limit``, and the outcome decides ``outcome_margin`` at least.
+    """
     terms = np.concatenate([recording.terms for recording in recordings])
     success = np.concatenate([recording.success for recording in recordings])
     at_end = np.isin(TERMS, OUTCOME_TERMS)
     reward, outcome, stepwise = terms.sum(axis=1), terms[:, at_end].sum(axis=1), terms[:, ~at_end].sum(axis=1)
-    policy = recordings[0]
+    policy, scales, mixed = recordings[0], setup.config.reward, success.any() and not success.all()
     figures = {
         "ranking": ranking(reward, success),
         "ranking_policy": ranking(policy.reward, policy.success),
-        "overtaking": _overtaking(reward, success),
+        "overtaking": float((reward[~success] > np.median(reward[success])).mean()) if mixed else math.nan,
         "stepwise_spread": float(np.subtract(*np.percentile(stepwise, [95, 5]))),
-        "outcome_gap": _gap(outcome, success),
-        **_configured(setup),
+        "outcome_gap": float(outcome[success].mean() - outcome[~success].mean()) if mixed else math.nan,
+        "stepwise_limit": scales.progress + scales.tracking + scales.effort,
+        "outcome_margin": scales.intercept + scales.miss - scales.precision,
         **{f"term_{name}": float(policy.terms[:, column].mean()) for column, name in enumerate(TERMS)},
     }
     return _judge(figures, finite=bool(np.isfinite(reward).all()))
@@ -49,28 +54,6 @@ def ranking(reward: np.ndarray, success: np.ndarray) -> float:
     below = np.searchsorted(np.sort(lost), won, side="left").sum()
     up_to = np.searchsorted(np.sort(lost), won, side="right").sum()
     return float(0.5 * (below + up_to) / (won.size * lost.size))
-
-
-def _overtaking(reward: np.ndarray, success: np.ndarray) -> float:
-    """Share of the failures with more reward than the median success."""
-    if success.all() or not success.any():
-        return float("nan")
-    return float((reward[~success] > np.median(reward[success])).mean())
-
-
-def _gap(outcome: np.ndarray, success: np.ndarray) -> float:
-    if success.all() or not success.any():
-        return float("nan")
-    return float(outcome[success].mean() - outcome[~success].mean())
-
-
-def _configured(setup: Setup) -> dict[str, float]:
-    """What the scales allow: the greatest sum of per-step terms, and the least that the outcome decides."""
-    reward = setup.config.reward
-    return {
-        "stepwise_limit": reward.progress + reward.tracking + reward.effort,
-        "outcome_margin": reward.intercept + reward.miss - reward.precision,
-    }
 
 
 def _judge(figures: dict[str, float], *, finite: bool) -> Finding:

@@ -67,7 +67,7 @@ def check(setup: Setup) -> tuple[Finding, tuple[ScanFigures, ...]]:
     figures = {
         "prediction_share_coasting": coasting,
         "prediction_share_updating": updating,
-        "filterpy_difference": _difference_from_filterpy(recording, pn, _most_detected(recording)),
+        "filterpy_difference": _difference_from_filterpy(recording, pn),
         **{"nis": nis.mean, "nis_low": nis.low, "nis_high": nis.high},
         **{"nees": nees.mean, "nees_low": nees.low, "nees_high": nees.high},
         "median_position_error": position_error,
@@ -154,11 +154,6 @@ def _curve(recording: Recording, nees: list[np.ndarray], delay: int) -> tuple[Sc
     )
 
 
-def _most_detected(recording: Recording) -> np.ndarray:
-    """The engagements with the most updates."""
-    return np.argsort(-recording.final["detections"], kind="stable")[:REPLAYED_EPISODES]
-
-
 def _errors(recording: Recording) -> tuple[float, float]:
     """Median position [m] and velocity [m/s] error after the first detection; NaN without one."""
     states = recording.states[1:]
@@ -219,12 +214,12 @@ def _slope(moved: np.ndarray, predicted: np.ndarray, where: np.ndarray) -> float
     return float((moved[where] * predicted[where]).sum()) / total if total > 0.0 else float("nan")
 
 
-def _difference_from_filterpy(recording: Recording, setup: Setup, rows: np.ndarray) -> float:
-    """Greatest distance [m] of the tracks of ``rows`` (M,) from filterpy's KalmanFilter on the same measurements."""
+def _difference_from_filterpy(recording: Recording, setup: Setup) -> float:
+    """Greatest distance [m] of the tracks with the most updates from filterpy's filter on the same measurements."""
     position, variance = _measurements(recording, setup)
     delay = setup.config.scenarios[setup.scenario].radar.delay
     greatest = 0.0
-    for row in rows:
+    for row in np.argsort(-recording.final["detections"], kind="stable")[:REPLAYED_EPISODES]:
         track = _filter(recording, setup, row)
         for scan in np.flatnonzero(_scanned(recording)[:, row]):
             if scan < delay:

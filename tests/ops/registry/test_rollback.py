@@ -16,7 +16,6 @@ from support import stores
 
 from hlynr.config.project import Project
 from hlynr.evaluation import judge
-from hlynr.evaluation import rerun as rerunning
 from hlynr.ops.registry.journal import history
 from hlynr.ops.registry.promotion import apply_decision
 from hlynr.ops.registry.versions import by_alias, find, register, reported_success
@@ -153,14 +152,14 @@ def test_a_damaged_one_stays_away(champions: Reigns, file: str) -> None:
 
 
 def test_a_promotion_during_the_check_is_noticed(champions: Reigns, monkeypatch: pytest.MonkeyPatch) -> None:
-    run: Callable[..., Any] = rerunning.run_seed_set
+    run: Callable[..., Any] = judge.run_seed_set
 
     def meanwhile(*arguments: Any) -> Any:
         if len(champions.rates) == 3:
             champions.promote()
         return run(*arguments)
 
-    monkeypatch.setattr(rerunning, "run_seed_set", meanwhile)
+    monkeypatch.setattr(judge, "run_seed_set", meanwhile)
     with pytest.raises(EnvironmentNotReady) as caught:
         commands.rollback(champions.project)
     assert str(caught.value) == (
