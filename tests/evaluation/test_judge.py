@@ -140,7 +140,7 @@ def test_example_histories_have_the_shape_of_an_input(small: Config) -> None:
     assert (histories[:, 0] != histories[:, 1]).any()
 
 
-def test_the_same_policy_does_the_same_again() -> None:
+def test_the_rerun_of_the_same_policy_has_the_same_result() -> None:
     policy = law("pn", CONFIG, "reference")
     report, _ = report_on(policy, CONFIG, report_set(CONFIG))
     found = rerun(policy, CONFIG, report.success_rate)
@@ -150,7 +150,7 @@ def test_the_same_policy_does_the_same_again() -> None:
 
 
 @pytest.mark.parametrize("episodes", [20, 100, 1000])
-def test_significantly_worse_is_where_the_interval_leaves_the_record(episodes: int) -> None:
+def test_a_rerun_is_significantly_worse_where_the_interval_leaves_the_record(episodes: int) -> None:
     recorded = 0.9
     allowed = [count for count in range(episodes + 1) if Rerun(count, episodes, recorded).fault(CONFIG.gate) is None]
     assert allowed == list(range(min(allowed), episodes + 1))
@@ -159,7 +159,7 @@ def test_significantly_worse_is_where_the_interval_leaves_the_record(episodes: i
     assert wilson_interval(min(allowed) - 1, episodes, 0.95)[1] < recorded
 
 
-def test_words_name_both_figures() -> None:
+def test_a_rerun_names_both_figures() -> None:
     assert Rerun(80, 100, 0.985).fault(CONFIG.gate) == (
         "80 of 100 episodes succeed under today's configuration, 98.5 % are on record"
     )
@@ -169,7 +169,7 @@ def test_words_name_both_figures() -> None:
     assert str(Rerun(98, 100, 0.98)) == "98 of 100 episodes succeed again (98 % recorded)"
 
 
-def test_without_a_record_the_baseline_decides() -> None:
+def test_a_rerun_without_a_record_is_judged_by_the_baseline() -> None:
     assert Rerun(34, 100, None).fault(CONFIG.gate) is None
     assert str(Rerun(34, 100, None)) == "34 of 100 episodes succeed (no earlier figure is on record)"
     assert Rerun(33, 100, None).fault(CONFIG.gate) is not None
