@@ -155,8 +155,8 @@ def test_a_promotion_during_the_check_is_noticed(champions: Reigns, monkeypatch:
     run: Callable[..., Any] = judge.run_seed_set
 
     def meanwhile(*arguments: Any) -> Any:
-        if len(champions.rates) == 3:
-            champions.promote()
+        monkeypatch.setattr(judge, "run_seed_set", run)  # the promotion evaluates, too
+        champions.promote()
         return run(*arguments)
 
     monkeypatch.setattr(judge, "run_seed_set", meanwhile)
