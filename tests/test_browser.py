@@ -91,7 +91,7 @@ def _rows(table: WebElement) -> list[WebElement]:
 
 @pytest.fixture(scope="module")
 def server(retraining: RetrainedProject) -> Iterator[str]:
-    """`hlynr ui` over the project, on a port that nobody uses."""
+    """`hlynr ui` over the project, on a free port."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

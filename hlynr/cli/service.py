@@ -23,7 +23,7 @@ def up(params: options.Params = options.PARAMS, set_: options.Set = [], detach: 
 
     project = options.project(params, set_)
     preflight.require_ready(project)
-    control.up(project, params.name, set_, COMMANDS, detach=detach, tell=say)
+    control.up(project, params.name, set_, COMMANDS, detach=detach, say=say)
     if detach:
         _status(project, None)
 

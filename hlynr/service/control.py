@@ -41,7 +41,7 @@ def up(
     commands: FlowCommands,
     *,
     detach: bool,
-    tell: Callable[[str], None],
+    say: Callable[[str], None],
 ) -> None:
     """Start the service and stay with it, or leave it running; where it is up, only deploy again.
 
@@ -53,7 +53,7 @@ def up(
     write_text(paths.overrides_file, json.dumps(overrides) + "\n")
     if running := paths.running():
         _deploy([*commands.deploy, str(project.root), params_file], project, running.prefect_api)
-        tell("the service is up already; its schedule is the one of the configuration now")
+        say("the service is up already; its schedule is the one of the configuration now")
         return
     _create_store(project)
     if detach:
@@ -62,7 +62,7 @@ def up(
         with paths.log("service").open("a", encoding="utf-8", buffering=1) as file:
 
             def log(line: str) -> None:
-                tell(line)
+                say(line)
                 file.write(line + "\n")
 
             supervisor.run(project, params_file, commands.worker, log)

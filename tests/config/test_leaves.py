@@ -2,7 +2,7 @@
 
 For each leaf one value that differs, and exactly the observations that must differ with it. A leaf without an
 entry, or with one that changes nothing or something else, fails: a configured value that reached nothing is how
-the seed run's curriculum, early stopping and schedules came to be dead.
+the seed run's curriculum, early stopping and schedules had no effect.
 """
 
 from typing import NamedTuple

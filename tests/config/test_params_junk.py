@@ -1,4 +1,4 @@
-"""Whatever stands in params.yaml, it is accepted or refused in lines: seeded random damage, always the same."""
+"""Whatever params.yaml holds, it is accepted, or rejected in lines: seeded random damage, always the same."""
 
 import copy
 import random
@@ -52,16 +52,16 @@ def test_junk_anywhere_is_rejected_in_lines_or_accepted():
     """Never another exception, never a line without a key of the file."""
     dice = random.Random(1)
     places = list(_leaves(TREE))
-    refused = 0
+    rejected = 0
     for _ in range(400):
         lines = _faults(params.parse, _junked(dice, places))
-        refused += bool(lines)
+        rejected += bool(lines)
         for line in lines:
             key, _, rest = line.partition(": ")
             assert rest
             assert line.isprintable()
             assert key.split(".")[0].strip('"') in {*TREE, "", "a", "ext"}
-    assert refused > 250
+    assert rejected > 250
 
 
 def test_random_characters_never_crash():

@@ -1,4 +1,4 @@
-"""Three doors to one simulation: the single environment, the vector environment and the SB3 adapter agree."""
+"""Three entry points to one simulation agree: the single environment, the vector environment, the SB3 adapter."""
 
 from collections.abc import Callable
 

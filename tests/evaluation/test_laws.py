@@ -212,7 +212,7 @@ def test_no_blind_constant_acceleration_is_enough(configure: Callable[..., Confi
 
 @pytest.mark.parametrize("name", ["pn", "pursuit"])
 def test_a_larger_capture_radius_is_never_worse(configure: Callable[..., Config], name: str) -> None:
-    """Engagement by engagement: whoever comes within 50 m also comes within 150 m."""
+    """Engagement by engagement: what comes within 50 m also comes within 150 m."""
     won = [
         results_of(configure(f"scenarios.reference.capture_radius={radius}"), name, episodes=500).success
         for radius in (20.0, 50.0, 150.0, 300.0)

@@ -67,18 +67,18 @@ def test_the_collapsed_training_is_stopped_and_its_best_checkpoint_kept(root: Pa
 
 def test_every_attempt_is_a_run_under_one_parent_with_its_reason(root: Path, record: RetrainRecord) -> None:
     opened = _opened(root)
-    above = opened.client.get_run(str(record.lineage.mlflow_parent_run_id))
+    parent = opened.client.get_run(str(record.lineage.mlflow_parent_run_id))
     runs = opened.client.search_runs(
-        [opened.experiment_id], f"tags.`mlflow.parentRunId` = '{above.info.run_id}'", order_by=["start_time ASC"]
+        [opened.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'", order_by=["start_time ASC"]
     )
     assert [run.data.tags["hlynr.lineage.strategy"] for run in runs] == ["collapsing", "hopeless", "sound"]
     reasons = [run.data.tags["hlynr.lineage.reason"] for run in runs]
     assert reasons[0] == "first of the plan collapsing, hopeless, sound"
     assert reasons[1].startswith("attempt 1, collapsing, ended in collapse: success fell to ")
     assert reasons[2].startswith("attempt 2, hopeless, ended in abort: success ")
-    assert [run.info.status for run in (above, *runs)] == ["FINISHED"] * 4
-    assert above.data.metrics["attempts"] == 3
-    assert all(reason in above.data.tags["mlflow.note.content"] for reason in reasons)
+    assert [run.info.status for run in (parent, *runs)] == ["FINISHED"] * 4
+    assert parent.data.metrics["attempts"] == 3
+    assert all(reason in parent.data.tags["mlflow.note.content"] for reason in reasons)
 
 
 def test_a_failed_attempts_bundle_comes_back_from_its_run(
@@ -96,9 +96,9 @@ def test_the_summary_tells_the_plan(root: Path, record: RetrainRecord) -> None:
 
     console = Console(width=80, record=True, file=io.StringIO())
     console.print(tables.summary(record, projects.config(root)))
-    told = console.export_text()
-    assert "The plan" in told
-    assert "2 hopeless" in told
+    output = console.export_text()
+    assert "The plan" in output
+    assert "2 hopeless" in output
 
 
 @pytest.fixture(scope="module")
@@ -123,10 +123,10 @@ def test_a_failed_retraining_is_written_down_and_advances_the_retraining(failed:
     root, _ = failed
     project = Project(root, projects.config(root))
     opened = _opened(root)
-    (above,) = opened.client.search_runs([opened.experiment_id], "tags.`hlynr.retraining.outcome` = 'failed'")
-    assert above.info.status == "FAILED"
-    assert "Every strategy of the plan failed." in above.data.tags["mlflow.note.content"]
-    artifacts = {entry.path for entry in opened.client.list_artifacts(above.info.run_id, "diagnosis")}
+    (parent,) = opened.client.search_runs([opened.experiment_id], "tags.`hlynr.retraining.outcome` = 'failed'")
+    assert parent.info.status == "FAILED"
+    assert "Every strategy of the plan failed." in parent.data.tags["mlflow.note.content"]
+    artifacts = {entry.path for entry in opened.client.list_artifacts(parent.info.run_id, "diagnosis")}
     assert {"diagnosis/diagnosis.html", "diagnosis/diagnosis.json"} <= artifacts
     assert len(plan.earlier(project)) == 1
     assert retraining.begin([project]).lineage.retraining == 1

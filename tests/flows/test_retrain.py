@@ -133,9 +133,9 @@ def test_the_mlflow_run_tells_the_whole_retraining(retraining: RetrainedProject,
     opened, run_id = _store(retraining.project), str(second.record.lineage.mlflow_run_id)
     run = opened.client.get_run(run_id)
     assert run.info.status == "FINISHED"
-    told = run.data.tags["mlflow.note.content"]
-    assert second.record.decision.reason.split(": ", 1)[1] in told
-    assert str(second.record.lineage.dvc_experiment) in told
+    output = run.data.tags["mlflow.note.content"]
+    assert second.record.decision.reason.split(": ", 1)[1] in output
+    assert str(second.record.lineage.dvc_experiment) in output
     artifacts = {entry.path for entry in opened.client.list_artifacts(run_id)}
     assert {"report.json", "decision.json", "figures"} <= artifacts
     figures = {Path(entry.path).name for entry in opened.client.list_artifacts(run_id, "figures")}
@@ -162,8 +162,8 @@ def test_rollback_brings_the_champion_before_back(retraining: RetrainedProject, 
     assert champion is not None
     assert champion.version == 1
     assert journal.history(opened)[-1].action == "rolled_back"
-    told = opened.client.get_model_version(opened.model, str(record.promotion.version)).description
-    assert told.startswith("Rolled back on ")
+    output = opened.client.get_model_version(opened.model, str(record.promotion.version)).description
+    assert output.startswith("Rolled back on ")
     assert "| `champion` &emsp; | **1** &emsp; |" in opened.client.get_registered_model(opened.model).description
     with pytest.raises(EnvironmentNotReady, match="has nothing before it"):
         commands.rollback(retraining.project)
@@ -207,8 +207,8 @@ def test_a_retraining_survives_ctrl_c_kill_9_and_a_killed_child(
     assert "Traceback" not in said
     assert not training.is_running()
     first = TrainResult.read(alone / "outputs/train/result.json").lineage
-    above = first.mlflow_parent_run_id
-    assert _runs(alone) == {above: "KILLED", first.mlflow_run_id: "KILLED"}
+    parent = first.mlflow_parent_run_id
+    assert _runs(alone) == {parent: "KILLED", first.mlflow_run_id: "KILLED"}
     assert _state(first.flow_run_id) == "Crashed"
 
     killed = begun("--resume")
@@ -216,7 +216,7 @@ def test_a_retraining_survives_ctrl_c_kill_9_and_a_killed_child(
     killed.kill()
     killed.communicate(timeout=60)
     projects.until(lambda: not training.is_running() or training.status() == psutil.STATUS_ZOMBIE, "no orphan", 30)
-    assert _runs(alone) == {above: "KILLED", first.mlflow_run_id: "KILLED"}
+    assert _runs(alone) == {parent: "KILLED", first.mlflow_run_id: "KILLED"}
 
     thread = threading.Thread(target=_kill_the_training, args=(checkpoint,))
     thread.start()
@@ -229,7 +229,7 @@ def test_a_retraining_survives_ctrl_c_kill_9_and_a_killed_child(
     assert (record.lineage.id, record.lineage.retraining) == (first.id, 0)
     assert record.lineage.flow_run_id != first.flow_run_id
     assert _state(record.lineage.flow_run_id) == "Completed"
-    assert _runs(alone) == {above: "FINISHED", first.mlflow_run_id: "FINISHED"}
+    assert _runs(alone) == {parent: "FINISHED", first.mlflow_run_id: "FINISHED"}
     assert (alone / "outputs/train/bundle" / bundle.WEIGHTS).read_bytes() == uninterrupted
 
     project = Project(alone, projects.config(alone))

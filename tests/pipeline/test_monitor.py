@@ -1,4 +1,4 @@
-"""Looking in from outside: the right training, as it stands, and whether anybody still trains."""
+"""Watching a training from another process: the right training, its status, and whether its process still runs."""
 
 from __future__ import annotations
 
@@ -199,17 +199,17 @@ def test_a_training_in_another_process(
 def test_a_recorded_run_shows_what_its_status_showed(
     retraining: RetrainedProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = TrainingStatus.read(retraining.outputs / "train" / STATUS)
-    run_id = str(told.lineage.mlflow_run_id)
+    original = TrainingStatus.read(retraining.outputs / "train" / STATUS)
+    run_id = str(original.lineage.mlflow_run_id)
     monkeypatch.setattr(monitor, "STATUS", "no-such-file.json")
     rebuilt = monitor.look(retraining.project, run_id[:8])
     for field in ("strategy", "algorithm", "scenario", "seed", "state", "window", "verdict", "evaluations"):
-        assert getattr(rebuilt, field) == getattr(told, field), field
+        assert getattr(rebuilt, field) == getattr(original, field), field
     same = ("device", "timesteps", "budget", "success_rate", "best_success", "mean_reward", "eta_seconds")
     for field in same:
-        assert getattr(rebuilt.progress, field) == getattr(told.progress, field), field
-    assert (rebuilt.lineage.id, rebuilt.lineage.mlflow_run_id) == (told.lineage.id, run_id)
-    assert rebuilt.seconds == pytest.approx(told.seconds, abs=10)
+        assert getattr(rebuilt.progress, field) == getattr(original.progress, field), field
+    assert (rebuilt.lineage.id, rebuilt.lineage.mlflow_run_id) == (original.lineage.id, run_id)
+    assert rebuilt.seconds == pytest.approx(original.seconds, abs=10)
 
 
 def test_a_run_is_read_from_its_folder_where_that_is_still_its_own(

@@ -34,9 +34,9 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Path | None]]
     monkeypatch.setattr(runs, "conclude_attempt", conclude)
     monkeypatch.setattr(runs, "run_id_of", lambda opened, begun: begun.mlflow_run_id)
     monkeypatch.setattr(runs, "failed_retrainings", lambda opened: set())
-    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, names: "above")
+    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, names: "parent")
     monkeypatch.setattr(journal, "history", lambda opened: [])
-    monkeypatch.setattr(abandoned, "claim", lambda opened, above, root: None)
+    monkeypatch.setattr(abandoned, "claim", lambda opened, parent, root: None)
     monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
     return found
 
@@ -52,7 +52,7 @@ def plans(tmp_path: Path) -> list[Project]:
 @pytest.fixture
 def first(plans: list[Project]) -> Lineage:
     begun = plan.opening(plans, lineage.start(plans[0].config, plans[0].root))
-    return begun.model_copy(update={"mlflow_run_id": "run-1", "mlflow_parent_run_id": "above"})
+    return begun.model_copy(update={"mlflow_run_id": "run-1", "mlflow_parent_run_id": "parent"})
 
 
 def trained(project: Project, begun: Lineage, status: Any, peak: float = 0.4) -> TrainResult:
@@ -111,7 +111,7 @@ def test_the_next_attempt_knows_why_it_is_made(plans: list[Project], first: Line
     assert second.reason == "attempt 1, default, ended in collapse: for a reason"
     assert (second.id, second.retraining_id, second.attempt) == (f"{first.id}-2", first.id, 2)
     assert (second.strategy, second.params_digest) == ("stabilised-lstm", plans[1].config.digest())
-    assert (second.mlflow_run_id, second.mlflow_parent_run_id) == (None, "above")
+    assert (second.mlflow_run_id, second.mlflow_parent_run_id) == (None, "parent")
     third = plan.following(plans, [failed, plan.conclude(plans[1], second, trained(plans[1], second, "abort"))])
     assert (third.id, third.retraining_id, third.strategy) == (f"{first.id}-3", first.id, "large-mlp")
 

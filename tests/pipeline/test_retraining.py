@@ -27,8 +27,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(store, "open_store", lambda config, root: None)
     monkeypatch.setattr(journal, "history", lambda opened: [])
     monkeypatch.setattr(runs, "failed_retrainings", lambda opened: set())
-    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, plan: "above")
-    monkeypatch.setattr(abandoned, "claim", lambda opened, above, root: None)
+    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, plan: "parent")
+    monkeypatch.setattr(abandoned, "claim", lambda opened, parent, root: None)
     monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
     return Project(tmp_path, projects.config(projects.OURS))
 
@@ -59,7 +59,7 @@ def test_every_decision_advances_the_retraining_and_a_rollback_does_not(project:
     assert current.projects[0].config.run.retraining == current.lineage.retraining == 2
     assert current.lineage.params_digest == current.projects[0].config.digest()
     assert current.lineage.flow_run_id == "flow-1"
-    assert current.lineage.mlflow_parent_run_id == "above"
+    assert current.lineage.mlflow_parent_run_id == "parent"
 
 
 def test_a_retraining_whose_every_attempt_failed_advances_the_retraining(

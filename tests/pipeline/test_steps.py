@@ -143,8 +143,8 @@ def test_a_training_without_a_run_cannot_be_promoted(judged: Judged) -> None:
 @pytest.mark.parametrize(
     ("error", "closed"),
     [
-        (ValueError("x"), [("above", "FAILED", "Ended without a decision: ValueError('x')")]),
-        (KeyboardInterrupt(), [("above", "KILLED", "Ended without a decision: KeyboardInterrupt()")]),
+        (ValueError("x"), [("parent", "FAILED", "Ended without a decision: ValueError('x')")]),
+        (KeyboardInterrupt(), [("parent", "KILLED", "Ended without a decision: KeyboardInterrupt()")]),
         (PlanFailedError("all failed"), []),
     ],
 )
@@ -152,8 +152,8 @@ def test_a_retraining_that_ends_early_closes_its_run(
     judged: Judged, monkeypatch: pytest.MonkeyPatch, error: BaseException, closed: list[tuple[str, str, str]]
 ) -> None:
     found: list[tuple[str, str, str]] = []
-    monkeypatch.setattr(runs, "finish_run", lambda opened, *told: found.append(told))
-    lineage = samples.LINEAGE.model_copy(update={"mlflow_parent_run_id": "above"})
+    monkeypatch.setattr(runs, "finish_run", lambda opened, *arguments: found.append(arguments))
+    lineage = samples.LINEAGE.model_copy(update={"mlflow_parent_run_id": "parent"})
     with pytest.raises(type(error)), steps.reported_retraining(judged.project, lineage):
         raise error
     assert found == closed

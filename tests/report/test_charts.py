@@ -18,10 +18,10 @@ def drawn(
     points: list[ChartPoint], edges: Edges = RATES, glyphs: Glyphs = ASCII, **options: float | ChartPoint
 ) -> list[str]:
     """The chart's rows without the two of the time axis."""
-    told = charts.chart(points, edges, lambda value: f"{value:g}", width=WIDTH, rows=ROWS, glyphs=glyphs, **options)  # type: ignore[arg-type]
-    assert len(told.plain.splitlines()) == ROWS + 2
-    assert max(map(len, told.plain.splitlines())) <= WIDTH
-    return told.plain.splitlines()[:ROWS]
+    output = charts.chart(points, edges, lambda value: f"{value:g}", width=WIDTH, rows=ROWS, glyphs=glyphs, **options)  # type: ignore[arg-type]
+    assert len(output.plain.splitlines()) == ROWS + 2
+    assert max(map(len, output.plain.splitlines())) <= WIDTH
+    return output.plain.splitlines()[:ROWS]
 
 
 def body(row: str) -> str:
@@ -82,9 +82,9 @@ def test_a_mark_that_is_no_number_is_left_out() -> None:
 
 
 def test_the_time_axis_names_both_ends_and_the_middle() -> None:
-    told = charts.chart([], Edges(3_000_000, 0, 1), str, width=WIDTH, rows=ROWS, glyphs=ASCII).plain.splitlines()[-1]
-    assert told.split() == ["0", "1.50", "M", "3.00", "M", "timesteps"]
-    assert told.index("1.50 M") == pytest.approx(charts.MARGIN + 2 + (WIDTH - charts.MARGIN - 2) / 2 - 3, abs=1)
+    output = charts.chart([], Edges(3_000_000, 0, 1), str, width=WIDTH, rows=ROWS, glyphs=ASCII).plain.splitlines()[-1]
+    assert output.split() == ["0", "1.50", "M", "3.00", "M", "timesteps"]
+    assert output.index("1.50 M") == pytest.approx(charts.MARGIN + 2 + (WIDTH - charts.MARGIN - 2) / 2 - 3, abs=1)
 
 
 @pytest.mark.parametrize(

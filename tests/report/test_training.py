@@ -42,7 +42,7 @@ def test_a_running_training_at_a_glance(settings: Monitor) -> None:
     printed = shown(statuses.status(settings))
     assert max(map(len, printed.splitlines())) <= 80
     assert "\x1b" not in printed
-    told = one_line(printed)
+    output = one_line(printed)
     for expected in (
         "Training 20261123-180530-4f2a9c: running",
         "strategy default, PPO, scenario reference, seed 4, on cpu",
@@ -63,7 +63,7 @@ def test_a_running_training_at_a_glance(settings: Monitor) -> None:
         "training radius 150 m",
         "final distance 63.0 m 63.0 m 855 m",
     ):
-        assert expected in told
+        assert expected in output
 
 
 def test_the_charts_show_baseline_and_peak(settings: Monitor) -> None:
@@ -83,21 +83,21 @@ def test_low_rates_get_a_scale_of_their_own(settings: Monitor, success: tuple[fl
 def test_every_alert_has_its_gravity_and_reason(settings: Monitor) -> None:
     status = statuses.status(settings, COLLAPSE, evaluations=points(COLLAPSE, std=5.0), state="finished")
     assert [alert.kind for alert in status.verdict.alerts] == ["collapse", "runaway_std", "plateau"]
-    told = one_line(shown(status))
-    assert "collapse: the training counts as failed, and the monitor ended it" in told
+    output = one_line(shown(status))
+    assert "collapse: the training counts as failed, and the monitor ended it" in output
     for alert in status.verdict.alerts:
         gravity = "FATAL" if alert.kind == "collapse" else "warning"
-        assert f"Alert {gravity}, {alert.kind.replace('_', ' ')}: {alert.reason}" in told
-    assert "ended by the monitor after 1,400,000 timesteps" in told
-    assert "ETA" not in told
-    assert "falling, -" in told
+        assert f"Alert {gravity}, {alert.kind.replace('_', ' ')}: {alert.reason}" in output
+    assert "ended by the monitor after 1,400,000 timesteps" in output
+    assert "ETA" not in output
+    assert "falling, -" in output
 
 
 def test_a_warning_is_no_failure(settings: Monitor) -> None:
-    told = one_line(shown(statuses.status(settings, [0.5] * 8)))
-    assert "plateau: no more than a warning, and the monitor did not end it" in told
-    assert "FATAL" not in told
-    assert "Trend flat, " in told
+    output = one_line(shown(statuses.status(settings, [0.5] * 8)))
+    assert "plateau: no more than a warning, and the monitor did not end it" in output
+    assert "FATAL" not in output
+    assert "Trend flat, " in output
 
 
 @pytest.mark.parametrize(
@@ -133,9 +133,9 @@ def test_a_plan_s_reason_is_shown(settings: Monitor) -> None:
 
 
 def test_before_the_first_evaluation(settings: Monitor) -> None:
-    told = one_line(shown(statuses.status(settings, ())))
-    assert told.endswith("Verdict no evaluation yet Alerts none")
-    assert "0 % 0 / 3,000,000 timesteps" in told
+    output = one_line(shown(statuses.status(settings, ())))
+    assert output.endswith("Verdict no evaluation yet Alerts none")
+    assert "0 % 0 / 3,000,000 timesteps" in output
 
 
 @pytest.mark.parametrize(
@@ -143,24 +143,24 @@ def test_before_the_first_evaluation(settings: Monitor) -> None:
     [(1, "known after 3 evaluations, 1 so far", "known after 2 evaluations"), (2, "known after 3 evaluations, 2", "+")],
 )
 def test_what_needs_more_evaluations_says_so(settings: Monitor, count: int, window: str, trend: str) -> None:
-    told = one_line(shown(statuses.status(settings, RISING[:count])))
-    assert f"Window {window}" in told
-    assert trend in told.partition("Trend ")[2].partition(" Success on")[0]
+    output = one_line(shown(statuses.status(settings, RISING[:count])))
+    assert f"Window {window}" in output
+    assert trend in output.partition("Trend ")[2].partition(" Success on")[0]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_what_is_no_number_is_shown_as_such(settings: Monitor, value: float) -> None:
     broken = (*points(RISING), *points((*RISING, 0.9), mean_reward=value, value_loss=value, approx_kl=value)[-1:])
-    told = one_line(shown(statuses.status(settings, evaluations=broken)))
-    assert "FATAL, nan" in told
-    assert f"value loss {value} 0.0500 0.0500 ▁▁▁▁▁▁▁!" in told
+    output = one_line(shown(statuses.status(settings, evaluations=broken)))
+    assert "FATAL, nan" in output
+    assert f"value loss {value} 0.0500 0.0500 ▁▁▁▁▁▁▁!" in output
 
 
 def test_signs_that_were_not_measured_are_left_out(settings: Monitor) -> None:
     old = points(RISING, **dict.fromkeys(("std", "training_radius", "approx_kl")))
-    told = shown(statuses.status(settings, evaluations=old))
-    assert "value loss" in told
-    assert not any(name in told for name in ("action std", "training radius", "approx_kl"))
+    output = shown(statuses.status(settings, evaluations=old))
+    assert "value loss" in output
+    assert not any(name in output for name in ("action std", "training radius", "approx_kl"))
 
 
 def test_colour_only_underlines_what_words_say(settings: Monitor) -> None:
@@ -174,9 +174,9 @@ def test_an_output_without_unicode_gets_ascii(settings: Monitor) -> None:
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
     Console(file=stream, width=80).print(TrainingView(statuses.status(settings), BASELINE, NOW))
     stream.seek(0)
-    told = stream.read()
-    assert "(P peak, - baseline)" in told
-    assert max(map(len, told.splitlines())) <= 80
+    output = stream.read()
+    assert "(P peak, - baseline)" in output
+    assert max(map(len, output.splitlines())) <= 80
 
 
 @pytest.mark.parametrize("width", [50, 80, 200])

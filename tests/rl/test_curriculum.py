@@ -95,7 +95,7 @@ def test_the_radius_of_each_rollout_is_logged(eased: Finished) -> None:
 def test_training_succeeds_at_its_own_radius_and_is_judged_at_the_declared_one(
     eased: Finished, tiny: Tiny, tmp_path: Path
 ) -> None:
-    """The seed run was trained at one radius and judged at another that nobody had declared."""
+    """The seed run was trained at one radius and judged at another, undeclared one."""
     frozen = finish(tiny("train.scenario=precision"), tmp_path)
     success = [np.mean([value for step, value in logged(run, "rollout/success_rate")]) for run in (eased, frozen)]
     assert success[0] > success[1] + 0.05  # episodes end at 2,500 m, at first

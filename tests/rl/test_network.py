@@ -36,7 +36,7 @@ def network_policy(config: Config, seed: int = 5) -> NetworkPolicy:
 
 
 def observations(config: Config, count: int, timesteps: int) -> np.ndarray:
-    """(T, N, D) of engagements that nobody steers."""
+    """(T, N, D) of unsteered engagements."""
     batch = EngagementBatch(config, "reference", count=count, seed=6)
     batch.start(np.arange(count), np.arange(count))
     seen = []

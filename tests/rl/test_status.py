@@ -1,4 +1,4 @@
-"""What a training tells those who look in from outside: its status, and the figures that rebuild its evaluations."""
+"""The status that a training writes for other processes, and the figures that rebuild its evaluations."""
 
 import math
 import os

@@ -163,7 +163,7 @@ def test_ctrl_c_before_the_first_step_loses_nothing(ppo: Finished, tmp_path: Pat
     assert resumed.weights == ppo.weights
 
 
-# Checkpoints that cannot be gone on from
+# Checkpoints that cannot be resumed
 
 
 def test_a_checkpoint_of_another_configuration_is_rejected(
@@ -350,7 +350,7 @@ def test_the_best_checkpoint_is_the_best_not_the_last(
     rates, seen = [0.10, 0.60, 0.20, 0.40], []
     original = callbacks.run_episodes
 
-    def told(policy: Any, *args: Any, **kwargs: Any) -> EpisodeResults:
+    def run_fixed(policy: Any, *args: Any, **kwargs: Any) -> EpisodeResults:
         """The true results but for their outcomes."""
         results = original(policy, *args, **kwargs)
         rate = rates[len(seen)]
@@ -359,7 +359,7 @@ def test_the_best_checkpoint_is_the_best_not_the_last(
         outcome[:] = np.where(np.arange(len(outcome)) < rate * len(outcome), 1, 2)
         return results
 
-    monkeypatch.setattr(callbacks, "run_episodes", told)
+    monkeypatch.setattr(callbacks, "run_episodes", run_fixed)
     run = finish(brief(), tmp_path)
     assert [point.success_rate for point in run.result.evaluations] == rates
     assert (run.result.best_timesteps, run.result.best_success) == (2048, 0.6)

@@ -1,4 +1,4 @@
-"""File locks: held once, freed with their process, and told apart by what they say when they are held."""
+"""File locks: held once, freed with their process, with a message of their own when they are held."""
 
 import subprocess
 import sys

@@ -67,7 +67,7 @@ class _Enough(Exception):
 
 
 def assembled(config, folder):
-    """A training as it stands before its first timestep, and the evaluation it would make after the last."""
+    """A training before its first timestep, and the evaluation it would make after the last."""
     seen = {}
 
     def learn(model, total_timesteps, callback, **_):
@@ -253,7 +253,7 @@ def paths(config):
 
 
 class _Client:
-    """Stands in for MLflow's client, which takes seconds to connect."""
+    """A stub of MLflow's client, which takes seconds to connect."""
 
     created: tuple = ()
 

@@ -189,7 +189,7 @@ def test_the_next_change_completes_an_interrupted_one(line: Line) -> None:
     ]
     again = line.contender()
     assert line.decide(line.store, again, stores.decision(champion=version)).action == "promoted"
-    # The machine comes back after all: its decision has been carried out, though it reigns no more.
+    # The machine comes back after all: its decision has been carried out, though another version is champion now.
     assert line.decide(line.store, version, stores.decision(champion=2)) == history(line.store)[2]
     assert look(line.store).champion == again
 

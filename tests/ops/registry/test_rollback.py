@@ -1,4 +1,4 @@
-"""`hlynr rollback`: back to a champion that loads and flies as it did, and to no other one."""
+"""`hlynr rollback`: back to a champion that loads and succeeds as before, and to no other one."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from hlynr.runtime.errors import NOT_READY, EnvironmentNotReady
 SETTINGS = ("scenarios.reference.capture_radius=1200", "train.net_arch=[8]", "gate.baseline=0.1")
 
 
-class Reigns:
+class Champions:
     """A project whose champions are untrained networks, each judged on the engagements of its own retraining."""
 
     def __init__(self, root: Path) -> None:
@@ -72,29 +72,29 @@ def state(store: Store) -> tuple[Any, ...]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Reigns:
+def made(tmp_path_factory: pytest.TempPathFactory, database: Path) -> Champions:
     root = tmp_path_factory.mktemp("champions")
     (root / "mlruns").mkdir()
     shutil.copy(database, root / "mlruns" / "mlflow.db")
-    champions = Reigns(root)
+    champions = Champions(root)
     for _ in range(3):
         champions.promote()
     return champions
 
 
 @pytest.fixture
-def champions(made: Reigns) -> Reigns:
+def champions(made: Champions) -> Champions:
     """With version 3 as champion after version 2, whatever a test before this one did."""
     for alias, version in (("champion", "3"), ("previous_champion", "2")):
         made.store.client.set_registered_model_alias(made.store.model, alias, version)
     return made
 
 
-def rate_recorded(champions: Reigns, rate: float) -> None:
+def rate_recorded(champions: Champions, rate: float) -> None:
     champions.store.client.log_metric(str(find(champions.store, 2).run_id), "report/success_rate", rate)
 
 
-def test_the_reason_tells_what_the_episodes_gave(champions: Reigns) -> None:
+def test_the_reason_tells_what_the_episodes_gave(champions: Champions) -> None:
     """On the engagements of that version's own retraining, whichever retraining it is today."""
     assert len(set(champions.rates)) > 1
     percent = round(100 * champions.rates[1])
@@ -107,7 +107,7 @@ def test_the_reason_tells_what_the_episodes_gave(champions: Reigns) -> None:
     assert history(champions.store)[-1] == done
 
 
-def test_one_that_was_better_on_record_stays_away(champions: Reigns) -> None:
+def test_one_that_was_better_on_record_stays_away(champions: Champions) -> None:
     percent = round(100 * champions.rates[1])
     rate_recorded(champions, 0.9)
     assert champions.fault() == (
@@ -117,7 +117,7 @@ def test_one_that_was_better_on_record_stays_away(champions: Reigns) -> None:
     rate_recorded(champions, champions.rates[1])
 
 
-def test_one_below_the_baseline_stays_away(champions: Reigns) -> None:
+def test_one_below_the_baseline_stays_away(champions: Champions) -> None:
     percent = round(100 * champions.rates[1])
     assert champions.fault(baseline=champions.rates[1]) == (
         "version 2 cannot be champion again, version 3 stays champion: "
@@ -125,7 +125,7 @@ def test_one_below_the_baseline_stays_away(champions: Reigns) -> None:
     )
 
 
-def test_one_without_a_record_is_judged_by_the_baseline(champions: Reigns) -> None:
+def test_one_without_a_record_is_judged_by_the_baseline(champions: Champions) -> None:
     rate_recorded(champions, math.nan)
     assert "does not exceed the baseline" in champions.fault(baseline=champions.rates[1])
     assert commands.rollback(champions.project).reason.endswith("episodes succeed (no earlier figure is on record).")
@@ -133,14 +133,14 @@ def test_one_without_a_record_is_judged_by_the_baseline(champions: Reigns) -> No
 
 
 @pytest.mark.parametrize("run_id", [None, "0" * 32])
-def test_a_run_that_is_gone_is_no_record(champions: Reigns, run_id: str | None) -> None:
+def test_a_run_that_is_gone_is_no_record(champions: Champions, run_id: str | None) -> None:
     version = find(champions.store, 2)
     assert reported_success(champions.store, version) == champions.rates[1]
     assert reported_success(champions.store, replace(version, run_id=run_id)) is None
 
 
 @pytest.mark.parametrize("file", [bundle.WEIGHTS, bundle.MANIFEST])
-def test_a_damaged_one_stays_away(champions: Reigns, file: str) -> None:
+def test_a_damaged_one_stays_away(champions: Champions, file: str) -> None:
     stored = champions.store.client.get_model_version_download_uri(champions.store.model, "2")
     path = Path(local_file_uri_to_path(stored)) / "data" / "bundle" / file
     sound = path.read_bytes()
@@ -151,7 +151,7 @@ def test_a_damaged_one_stays_away(champions: Reigns, file: str) -> None:
     path.write_bytes(sound)
 
 
-def test_a_promotion_during_the_check_is_noticed(champions: Reigns, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_promotion_during_the_check_is_noticed(champions: Champions, monkeypatch: pytest.MonkeyPatch) -> None:
     run: Callable[..., Any] = judge.run_seed_set
 
     def meanwhile(*arguments: Any) -> Any:

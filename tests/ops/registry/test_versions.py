@@ -94,7 +94,7 @@ def test_a_bundle_comes_back_whole(store: Store, project: Path, reference: int |
     [
         (7, "no such version"),
         ("models:/hlynr-intercept@champion", "no such version"),
-        ("models:/nobody/1", "no such version"),
+        ("models:/unknown/1", "no such version"),
         ("models:/hlynr-intercept", "is not of the form"),
         ("runs:/abc/policy", "is not of the form"),
     ],

@@ -159,7 +159,7 @@ def _undecided(opened: store.Store) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    root = projects.make(tmp_path_factory.mktemp("housekeeping") / "project")
+    root = projects.make(tmp_path_factory.mktemp("retention") / "project")
     config = projects.config(root)
     opened = store.open_store(config, root)
     runs = _decided(opened, root, DECIDED, True) | _decided(opened, root, NOT_PROMOTED, False) | _undecided(opened)

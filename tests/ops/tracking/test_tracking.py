@@ -216,7 +216,7 @@ def test_decision_and_description(store: Store, tmp_path: Path) -> None:
 
 
 class Client:
-    """Stands in for MLflow: takes batches, slowly, or not at all."""
+    """A stub of MLflow: takes batches, slowly, or not at all."""
 
     def __init__(self, delay: float = 0.0, down: bool = False) -> None:
         self.delay, self.down = delay, down

@@ -32,7 +32,7 @@ class Searched:
 
     setting: SearchConfig
     before: list[TrialRecord]
-    """The trials as they stood when all was killed."""
+    """The trials when all was killed."""
     done: CompletedProcess[str]
     record: TuneRecord
 
@@ -135,14 +135,14 @@ def test_the_winner_is_confirmed_on_fresh_seeds_beside_the_strategy(searched: Se
 
 def test_mlflow_has_a_run_for_each_trial_below_one_for_the_search(searched: Searched) -> None:
     opened = store.open_store(searched.setting.config, searched.root)
-    (above,) = opened.client.search_runs([opened.experiment_id], "tags.`hlynr.study` = 'stability'")
-    below = opened.client.search_runs([opened.experiment_id], f"tags.`mlflow.parentRunId` = '{above.info.run_id}'")
+    (parent,) = opened.client.search_runs([opened.experiment_id], "tags.`hlynr.study` = 'stability'")
+    below = opened.client.search_runs([opened.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'")
     states = {int(run.data.tags["hlynr.trial.number"]): run.data.tags["hlynr.trial.state"] for run in below}
     assert states == {trial.number: trial.state for trial in searched.record.trials}
-    assert above.info.status == "FINISHED"
-    assert above.data.tags["hlynr.winner"] == searched.record.winner
-    assert searched.record.reason in above.data.tags["mlflow.note.content"]
-    artifacts = {entry.path for entry in opened.client.list_artifacts(above.info.run_id, "report")}
+    assert parent.info.status == "FINISHED"
+    assert parent.data.tags["hlynr.winner"] == searched.record.winner
+    assert searched.record.reason in parent.data.tags["mlflow.note.content"]
+    artifacts = {entry.path for entry in opened.client.list_artifacts(parent.info.run_id, "report")}
     assert {f"report/{name}" for name in ("README.md", "tune.json", "learning.png")} <= artifacts
     drawn = sum(trial.state in ("complete", "infeasible") for trial in searched.record.trials) >= MIN_TRIALS
     assert ("report/history.png" in artifacts) == drawn
