@@ -133,6 +133,6 @@ Apply = Annotated[
 ]
 Yes = Annotated[bool, Option("--yes", help="Write without asking.")]
 DryRun = Annotated[bool, Option("--dry-run", help="Only say what would go, and change nothing.")]
-Detach = Annotated[bool, Option("--detach", help="Return when all is well and leave it running; hlynr down stops it.")]
+Detach = Annotated[bool, Option("--detach", help="Return when all services are healthy; hlynr down stops them.")]
 Tune = Annotated[bool, Option("--tune", help="Open optuna-dashboard on the searches instead.")]
 Port = Annotated[int, Option(metavar="N", min=1, max=65535, help="Of 127.0.0.1.")]

@@ -36,7 +36,7 @@ def down(params: options.Params = options.PARAMS, set_: options.Set = []) -> Non
 
 
 def status(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
-    """Show the services, the next and the last retrainings, the champion and the disk; exits with 0 if all is well."""
+    """Show the services, the next and the last retrainings, champion and disk; exits with 0 if all services run."""
     raise typer.Exit(DONE if _status(options.project(params, set_), json) else NOT_READY)
 
 

@@ -56,7 +56,7 @@ def tune(
     yes: options.Yes = False,
     json: options.Json = None,
 ) -> None:
-    """Search the hyperparameters of tune.space, and confirm the best trials on seeds that the search never saw.
+    """Search the hyperparameters of tune.space, and confirm the best trials on seeds that the search does not use.
 
     Interrupted or killed, the same command goes on with it.
     """

@@ -5,13 +5,13 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from support.statuses import INTERVAL, stream
 
 from hlynr.config.config import Config
 from hlynr.config.sections import Monitor
 from hlynr.records.training import AlertKind, EvaluationPoint, MonitorVerdict
 from hlynr.rl.monitor import judge, not_a_number, trend, window_means
 
-INTERVAL = 200_000
 RUNS = 1000
 LENGTH = 15  # evaluations of a default training
 EPISODES = 200
@@ -20,19 +20,6 @@ EPISODES = 200
 @pytest.fixture(scope="module")
 def settings(config: Config) -> Monitor:
     return config.monitor
-
-
-def stream(rates: Sequence[float], reward: float = 0.0) -> list[EvaluationPoint]:
-    return [
-        EvaluationPoint(
-            timesteps=(k + 1) * INTERVAL,
-            episodes=EPISODES,
-            success_rate=rate,
-            mean_reward=reward,
-            mean_final_distance=100.0,
-        )
-        for k, rate in enumerate(rates)
-    ]
 
 
 def verdicts(points: list[EvaluationPoint], settings: Monitor) -> list[str]:

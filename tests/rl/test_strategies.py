@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from rl.test_monitor import stream
+from support.statuses import stream
 from support.trainings import finish
 
 from hlynr.config.config import Config

@@ -24,6 +24,20 @@ LINEAGE = Lineage(
 )
 
 
+def stream(rates: Sequence[float], reward: float = 0.0) -> list[EvaluationPoint]:
+    """One evaluation per rate, every `INTERVAL`, without the signs of the training."""
+    return [
+        EvaluationPoint(
+            timesteps=(k + 1) * INTERVAL,
+            episodes=200,
+            success_rate=rate,
+            mean_reward=reward,
+            mean_final_distance=100.0,
+        )
+        for k, rate in enumerate(rates)
+    ]
+
+
 def points(success: Sequence[float], **changes: Any) -> tuple[EvaluationPoint, ...]:
     """One evaluation per rate, every `INTERVAL`, with every sign measured."""
     return tuple(

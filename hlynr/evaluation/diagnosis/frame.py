@@ -68,7 +68,7 @@ def check(setup: Setup) -> Finding:
 
 
 def _complaint(turned: float, skew: float, uneven: float, from_estimate: float, from_truth: float) -> str:
-    """In a sentence; empty if all is well. A figure that is not a number is a complaint."""
+    """In a sentence; empty if there is no complaint. A figure that is not a number is a complaint."""
     if not (skew <= TOLERANCE and uneven <= 0.1):
         return "The frame is not orthonormal."
     if from_truth <= 0.2 * from_estimate and from_estimate > EXACT:

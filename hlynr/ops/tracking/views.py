@@ -10,8 +10,8 @@ KIND = {"mlflow.experimentKind": "custom_model_development"}
 
 NOTE_TAG = "mlflow.note.content"
 NOTE = (
-    "One run per retraining, with its attempts below it. **Views > Retrainings** shows their results. The runs of the "
-    "attempts hold curves, figures and the gate's table; the registered model shows the champion."
+    "One run per retraining, with its attempts below it. **Views > Retrainings** shows their results; the "
+    "attempts hold curves, figures and the gate's table."
 )
 
 VIEW = "retrainings"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from support import databases, projects, searches
-from tuning.test_tune import finished, trials_of
+from support.optuna_studies import finished, trials_of
 
 from hlynr.records.tuning import FINISHED, TuneRecord
 from hlynr.studies.tuning import search_config

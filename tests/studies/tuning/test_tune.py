@@ -7,18 +7,17 @@ import signal
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
-from typing import Any
 from urllib.request import urlopen
 
 import psutil
 import pytest
 from support import projects, searches
+from support.optuna_studies import finished, trials_of
 
 from hlynr.ops.tracking import store
 from hlynr.records.tuning import FINISHED, TrialRecord, TuneRecord
 from hlynr.service import prefect_server
-from hlynr.studies.tuning import optuna_study, search_config
-from hlynr.studies.tuning import trial as trials
+from hlynr.studies.tuning import search_config
 from hlynr.studies.tuning.search_config import SearchConfig
 from hlynr.studies.tuning.tune import MIN_TRIALS
 
@@ -39,24 +38,6 @@ class Searched:
     @property
     def root(self) -> Path:
         return Path(self.setting.root)
-
-
-_OPEN: dict[tuple[str, str, str], Any] = {}
-"""Studies by project, storage and name: each one opened holds connections, of which PostgreSQL has a hundred."""
-
-
-def trials_of(found: SearchConfig) -> list[TrialRecord]:
-    """As they stand; none while there is no study."""
-    key = (str(found.root), found.config.tune.storage, found.config.tune.study)
-    try:
-        _OPEN[key] = _OPEN.get(key) or optuna_study.find(found)
-    except optuna_study.NoSuchStudyError:
-        return []
-    return trials.read(_OPEN[key])
-
-
-def finished(found: SearchConfig) -> int:
-    return sum(trial.state in FINISHED for trial in trials_of(found))
 
 
 def workers_of(process: Popen[str]) -> list[psutil.Process]:
