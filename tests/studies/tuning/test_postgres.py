@@ -28,7 +28,7 @@ def test_two_workers_from_separate_folders_share_one_study(database: str, tmp_pa
     """One leads, one joins by name and is killed, another one joins; the stale trial is retried."""
     here, there = (searches.make(tmp_path / name, f"tune.storage={database}") for name in ("here", "there"))
     found = search_config.load(here / "params.yaml")
-    command = ("hlynr", "tune", "--trials", "8")
+    command = ("hlynr", "tune", "--trials", "20")  # so many that the last worker has started before they are done
     early = projects.run(there, *command, "--join")
     assert early.returncode == 2
     assert "tune.study: stability: is no study in" in early.stderr
@@ -45,7 +45,7 @@ def test_two_workers_from_separate_folders_share_one_study(database: str, tmp_pa
     assert leader.returncode == 0, stderr
     record = TuneRecord.read(here / "record.json")
     done = [trial for trial in record.trials if trial.state in FINISHED]
-    assert len(done) in (8, 9)
+    assert len(done) in (20, 21)
     stale = next(trial for trial in record.trials if (trial.place or "").endswith(theirs))
     if stale.state == "failed":
         assert any(trial.retry_of == stale.number and trial.state in FINISHED for trial in record.trials)
