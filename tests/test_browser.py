@@ -90,6 +90,12 @@ def _rows(table: WebElement) -> list[WebElement]:
 
 
 @pytest.fixture(scope="module")
+def retraining(tmp_path_factory: pytest.TempPathFactory) -> RetrainedProject:
+    """A project of these tests' own: other tests decide about the shared one again, which changes its pages."""
+    return projects.retrained(tmp_path_factory.mktemp("browser") / "project")
+
+
+@pytest.fixture(scope="module")
 def server(retraining: RetrainedProject) -> Iterator[str]:
     """`hlynr ui` over the project, on a free port."""
     with socket.socket() as probe:
