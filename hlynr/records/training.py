@@ -1,6 +1,6 @@
 """The records of a training: lineage, progress, evaluations, the monitor's verdict, the result."""
 
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 from pydantic import AliasChoices, AwareDatetime, Field
 
@@ -70,13 +70,13 @@ class EvaluationPoint(Record):
 SIGNS = ("training_radius", "std", "action_saturation", "value_loss", "approx_kl", "explained_variance")
 """The fields of an `EvaluationPoint` that come from the training, not from the evaluation; most foretell its course."""
 
-AlertKind = Literal[
-    "nan", "exploding_loss", "abort", "collapse", "reward_farming", "runaway_std", "action_saturation", "plateau"
-]
-FATAL: tuple[AlertKind, ...] = ("nan", "exploding_loss", "abort", "collapse")
-"""The alerts that fail a training, though its best bundle is kept; the gate promotes after none of them.
-
-The others are warnings: the held-out engagements decide what such a policy is worth."""
+FatalAlert = Literal["nan", "exploding_loss", "abort", "collapse"]
+"""The alerts that fail a training, though its best bundle is kept; the gate promotes after none of them."""
+WarningAlert = Literal["reward_farming", "runaway_std", "action_saturation", "plateau"]
+"""The others: the held-out engagements decide what such a policy is worth."""
+AlertKind = Literal[FatalAlert, WarningAlert]
+"""The gravest first."""
+FATAL: tuple[FatalAlert, ...] = get_args(FatalAlert)
 
 
 class MonitorAlert(Record):

@@ -5,12 +5,14 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
-from support.statuses import INTERVAL, stream
+from support import samples
+from support.statuses import INTERVAL, points, stream
 
 from hlynr.config.config import Config
 from hlynr.config.sections import Monitor
+from hlynr.evaluation.gate import decide
 from hlynr.records.training import AlertKind, EvaluationPoint, MonitorVerdict
-from hlynr.rl.monitor import judge, not_a_number, trend, window_means
+from hlynr.rl.monitor import _RULES, judge, not_a_number, trend, window_means
 
 RUNS = 1000
 LENGTH = 15  # evaluations of a default training
@@ -141,6 +143,25 @@ def test_any_alert_can_end_the_training_and_the_gravest_names_it(configure: Call
     verdict = judge(stream(STREAMS["collapse"]), configure("monitor.stop_on=[plateau]").monitor)
     assert [alert.kind for alert in verdict.alerts] == ["collapse", "plateau"]
     assert (verdict.status, verdict.stopped) == ("collapse", True)
+
+
+def alarming(kind: str) -> tuple[EvaluationPoint, ...]:
+    """Evaluations of a training about which the monitor says ``kind``."""
+    if kind == "reward_farming":
+        return (*stream([0.95] * 4, reward=0.1), *points([0.7] * 8, mean_reward=0.9)[4:])
+    sign = {"runaway_std": {"std": 10.5}, "action_saturation": {"action_saturation": 0.99}}
+    return points([0.5, 0.7, 0.9, 0.94], **sign[kind])
+
+
+@pytest.mark.parametrize("kind", ["reward_farming", "runaway_std", "action_saturation"])
+def test_the_gate_promotes_after_a_warning_of_the_monitor(config: Config, kind: str) -> None:
+    verdict = judge(alarming(kind), config.monitor)
+    assert (verdict.status, verdict.stopped, verdict.failed) == (kind, False, False)
+    assert decide(samples.evaluation(), verdict, None, config.gate).promote
+
+
+def test_every_rule_of_the_monitor_has_the_gravity_of_its_alert() -> None:
+    assert [kind for kind, _ in _RULES] == list(typing.get_args(AlertKind))
 
 
 def test_the_peak_is_the_first_of_equals(settings: Monitor) -> None:
