@@ -16,6 +16,7 @@ def validate(
     schema: Annotated[bool, typer.Option("--schema", help="Print the JSON schema for editors instead.")] = False,
 ) -> None:
     """Check params.yaml, under each strategy unless --strategy or --set narrows it; every fault is one line."""
+    from hlynr.config import calendar
     from hlynr.config.params import json_schema, load_strategies
 
     if schema:
@@ -27,6 +28,7 @@ def validate(
     if not (set_ or strategy):
         load_strategies(params)
     print(f"{params} is valid: {len(config.flat())} settings, digest {config.digest()[:12]}")
+    print(calendar.upcoming(config.schedule.cron, config.schedule.timezone))
 
 
 def doctor(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:

@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 def up(params: options.Params = options.PARAMS, set_: options.Set = [], detach: options.Detach = False) -> None:
     """Keep Prefect's server, MLflow's and a worker running, with the nightly schedule; Ctrl-C stops them."""
     from flows.service import COMMANDS
+    from hlynr.config import calendar
     from hlynr.pipeline import preflight
     from hlynr.service import control
 
     project = options.project(params, set_)
     preflight.require_ready(project)
+    say(calendar.upcoming(project.config.schedule.cron, project.config.schedule.timezone))
     control.up(project, params.name, set_, COMMANDS, detach=detach, say=say)
     if detach:
         _status(project, None)

@@ -1,15 +1,11 @@
 """params.yaml as frozen, typed models: one section of the file is one model here."""
 
-import json
-import re
 from collections.abc import Iterator
-from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Literal
-from zoneinfo import available_timezones
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
-from hlynr.config import base
+from hlynr.config import base, calendar
 from hlynr.config.base import Bounds, Count, Fraction, NonNegative, OpenFraction, Positive, Section, Seed
 from hlynr.config.schedules import ClipSchedule, EntropySchedule, RateSchedule
 from hlynr.config.search_space import Space
@@ -267,32 +263,8 @@ NotifiedEvent = Literal["failed", "crashed", "collapsed", "promoted"]
 
 
 class Schedule(Section):
-    cron: str | None
-    timezone: str
-
-    @field_validator("cron")
-    @classmethod
-    def _five_fields(cls, cron: str | None) -> str | None:
-        """As Prefect reads it, which holds a copy of croniter; without R, a time drawn anew at every look."""
-        if cron is None:
-            return None
-        from croniter import croniter
-
-        try:
-            if len(cron.split()) != 5 or re.search(r"\br\b", cron.lower()):
-                raise ValueError
-            croniter(cron, datetime(2000, 1, 1)).get_next()
-        except ValueError:
-            allowed = "five fields of cron (minute hour day month weekday) with a date that comes, or null"
-            raise ValueError(f"{json.dumps(cron)} is not {allowed}") from None
-        return cron
-
-    @field_validator("timezone")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        if name not in available_timezones():
-            raise ValueError(f"{json.dumps(name)} is no time zone of the IANA database, like UTC or Europe/Berlin")
-        return name
+    cron: Annotated[str, AfterValidator(calendar.checked_cron)] | None
+    timezone: Annotated[str, AfterValidator(calendar.checked_timezone)]
 
 
 class Service(Section):

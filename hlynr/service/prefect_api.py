@@ -35,6 +35,17 @@ class PrefectUnavailableError(EnvironmentNotReady):
 
 
 @dataclass(frozen=True)
+class DeployedSchedule:
+    """A schedule as Prefect's server has it."""
+
+    cron: str | None
+    """None where another kind of schedule was set there."""
+    timezone: str
+    active: bool
+    """Whether it is not paused."""
+
+
+@dataclass(frozen=True)
 class PrefectApi:
     """A server by the address of its API, like ``http://127.0.0.1:4200/api``."""
 
@@ -70,11 +81,17 @@ class PrefectApi:
         found = self._runs(1, "EXPECTED_START_TIME_ASC", FLOW, state={"type": {"any_": ["SCHEDULED"]}})
         return next(iter(found), None)
 
-    def schedule(self) -> str:
-        """Cron expression and time zone of the deployment."""
-        found = self._ask(f"/deployments/name/{FLOW}/{NIGHTLY}")["schedules"]
-        each = [f"{entry['schedule'].get('cron')} ({entry['schedule'].get('timezone')})" for entry in found]
-        return ", ".join(each) or "none"
+    def schedules(self) -> list[DeployedSchedule]:
+        """The schedules of the nightly deployment, which people may have changed in Prefect's UI."""
+        found = self._ask(f"/deployments/name/{FLOW}/{NIGHTLY}")
+        return [
+            DeployedSchedule(
+                cron=entry["schedule"].get("cron"),
+                timezone=entry["schedule"].get("timezone") or "UTC",
+                active=entry["active"] and not found["paused"],
+            )
+            for entry in found["schedules"]
+        ]
 
     def crash(self, run_id: str, message: str) -> None:
         """Set the state of a run to crashed."""

@@ -5,19 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
 import psutil
 
+from hlynr.config import calendar
 from hlynr.config.project import Project
 from hlynr.records.retraining import Promotion
 from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, ServiceStatus
 from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
-from hlynr.service.prefect_api import PrefectApi, PrefectUnavailableError, Run
+from hlynr.service.prefect_api import DeployedSchedule, PrefectApi, PrefectUnavailableError, Run
 
 RUNS = 5
 LOAD_SECONDS = 2.0
@@ -31,13 +32,16 @@ def look(project: Project) -> ServiceStatus:
     state = ServicePaths(project.root).running()
     meter = LoadMeter(state.pid) if state else None
     wanted = project.config.schedule
-    schedule = f"{wanted.cron} ({wanted.timezone})" if wanted.cron else "none"
-    reason, upcoming, runs = "the service is not up; hlynr up starts it", None, []
+    schedule = _named(wanted.cron, wanted.timezone) if wanted.cron else "none"
+    reason, due, runs = "the service is not up; hlynr up starts it", None, []
     if state is not None:
         reason = ", ".join(f"{each.name} is {each.state}" for each in state.components if not each.healthy)
         api = PrefectApi(state.prefect_api)
         try:
-            schedule, upcoming = api.schedule(), api.next_retraining()
+            deployed = api.schedules()
+            schedule = ", ".join(_named(each.cron, each.timezone) for each in deployed) or "none"
+            reason = reason or idle(deployed) or ""
+            due = _next_due(api, deployed)
             runs = [_retraining(run) for run in api.retrainings(RUNS)]
         except PrefectUnavailableError as error:
             reason = reason or str(error)
@@ -49,13 +53,43 @@ def look(project: Project) -> ServiceStatus:
         since=state.since if state else None,
         took=state.took if state else None,
         load=meter.read() if meter else None,
-        next_run=upcoming["expected_start_time"] if upcoming else None,
+        next_run=due,
         schedule=schedule,
         runs=tuple(runs),
         champion=champion,
         review=review,
         disk=_disk(project),
         disk_free=shutil.disk_usage(project.root).free,
+    )
+
+
+def _named(cron: str | None, timezone: str) -> str:
+    return f"{cron or 'a schedule without cron'} ({timezone})"
+
+
+def idle(deployed: Sequence[DeployedSchedule]) -> str | None:
+    """Why no retraining comes due any more; None where one does, or where there is to be no schedule."""
+    for each in deployed:
+        if each.cron and each.active:
+            try:
+                calendar.checked_cron(each.cron)
+                calendar.checked_timezone(each.timezone)
+            except ValueError:
+                return f"the schedule {_named(each.cron, each.timezone)} in Prefect never comes due"
+    if deployed and not any(each.active for each in deployed):
+        return "the schedule is paused in Prefect: resume it in its UI, or set schedule.cron to null"
+    return None
+
+
+def _next_due(api: PrefectApi, deployed: Sequence[DeployedSchedule]) -> datetime | None:
+    """When the next retraining is due: Prefect queues runs for a hundred days only."""
+    run = api.next_retraining()
+    if run:
+        return datetime.fromisoformat(run["expected_start_time"])
+    if idle(deployed):
+        return None
+    return min(
+        (calendar.next_due(each.cron, each.timezone) for each in deployed if each.cron and each.active), default=None
     )
 
 
