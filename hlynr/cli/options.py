@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from typer import Argument, Option
 
 from hlynr.runtime.errors import InputError
+from hlynr.runtime.output_files import require_file, require_folder
 
 if TYPE_CHECKING:
     from hlynr.config.project import Project
@@ -25,16 +26,18 @@ def project(params: Path, overrides: list[str] | None = None, strategy: str | No
     return Project(params.absolute().parent.resolve(), load(params, [*(overrides or []), *around]))
 
 
+def project_to_write(params: Path, overrides: list[str], strategy: str | None = None) -> Project:
+    """As `project`, for a verb that writes below run.outputs."""
+    found = project(params, overrides, strategy)
+    require_folder("run.outputs", found.root / found.config.run.outputs)
+    return found
+
+
 def _writable_file(path: Path | None) -> Path | None:
-    """A file that is written when the work is done, in a folder that must exist now."""
+    """A file that is written when the work is done; - is standard output."""
     if path is None or path == Path("-"):
         return path
-    if path.is_dir():
-        raise _invalid("--json", path, "is a folder; a file is needed")
-    if not path.absolute().parent.is_dir():
-        raise _invalid("--json", path, f"the folder {path.absolute().parent} does not exist")
-    if not os.access(path if path.exists() else path.absolute().parent, os.W_OK):
-        raise _invalid("--json", path, "is not writable")
+    require_file("--json", path)
     return path.absolute()
 
 
@@ -42,17 +45,14 @@ def _writable_folder(path: Path | None) -> Path | None:
     """A folder that exists or can be created."""
     if path is None:
         return None
-    existing = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-    if not existing.is_dir():
-        raise _invalid("--out", path, f"{existing} is a file; a folder is needed")
-    if not os.access(existing, os.W_OK):
-        raise _invalid("--out", path, f"{existing} is not writable")
+    require_folder("--out", path)
     return path.absolute()
 
 
 def _new_folder(path: Path) -> Path:
-    if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise _invalid("--to", path, "exists already; a new or empty folder is needed")
+    if os.path.lexists(path) and not (path.is_dir() and not any(path.iterdir())):
+        raise InputError(f"--to: {path}: exists already; a new or empty folder is needed")
+    require_folder("--to", path)
     return path.absolute()
 
 
@@ -62,10 +62,6 @@ def _absolute(path: Path | None) -> Path | None:
 
 def _folder(help_text: str) -> Any:
     return Option(metavar="DIR", callback=_writable_folder, help=help_text)
-
-
-def _invalid(option: str, path: Path, reason: str) -> InputError:
-    return InputError(f"{option}: {path}: {reason}")
 
 
 Params = Annotated[Path, Option("--params", metavar="FILE", help="The configuration; its folder is the project.")]

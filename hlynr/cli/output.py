@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import typer
 
 from hlynr.runtime.errors import INTERRUPTED
+from hlynr.runtime.output_files import write_text
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
 def show(renderable: RenderableType | None, record: Writable, json: Path | None) -> None:
     """Write the record to the file ``json``, and print for people unless it went to standard output."""
     from pydantic_core import to_jsonable_python
-
-    from hlynr.records.base import write_text
 
     text = encoder.dumps(to_jsonable_python(record), indent=2)
     if json == Path("-"):

@@ -12,6 +12,7 @@ import typer
 from hlynr.cli import options
 from hlynr.cli.output import interruptible, say, show
 from hlynr.runtime.errors import DONE, TRAINING_FAILED, InputError
+from hlynr.runtime.output_files import require_file, require_folder
 
 if TYPE_CHECKING:
     from hlynr.records.tuning import TuneRecord
@@ -69,6 +70,9 @@ def tune(
     from hlynr.studies.tuning import search_config
 
     search = search_config.load(params, set_)
+    require_folder("run.outputs", search.folder)
+    if apply:
+        require_file("--params", params)
     trials = trials or search.config.tune.trials
     from hlynr.report import tuning as report
     from hlynr.studies.tuning import tune as tuning

@@ -29,7 +29,7 @@ def train(
         from hlynr.studies.tuning.trial import reproduced as reproduced_trial
 
         reproduced = reproduced_trial(params, set_, strategy, trial)
-    project = reproduced.project if reproduced else options.project(params, set_, strategy)
+    project = reproduced.project if reproduced else options.project_to_write(params, set_, strategy)
     out = out or (reproduced.out if reproduced else None)
     with console() as terminal:
         result = steps.train(project, out=out, resume=resume, observers=[terminal])
@@ -106,7 +106,7 @@ def diagnose(
     from hlynr.pipeline import commands
     from hlynr.report import tables
 
-    project = options.project(params, set_)
+    project = options.project_to_write(params, set_)
     found = commands.diagnose(project, target, episodes=episodes, seed=seed, budget=0 if quick else budget, out=out)
     show(tables.diagnosis(found), found, json)
     say(f"the page is {(out or project.diagnose) / 'diagnosis.html'}")
@@ -128,7 +128,7 @@ def retrain(
     from hlynr.service import prefect_server
 
     set_ = [*set_, f"retrain.plan=[{strategy}]"] if strategy else set_
-    project = options.project(params, set_, strategy)
+    project = options.project_to_write(params, set_, strategy)
     load_plan(params, set_)  # an invalid third strategy is reported now and not in the middle of the retraining
     with locks.one_at_a_time(project.root):
         pass  # fail now and not when Prefect has started; the flow itself takes the lock again

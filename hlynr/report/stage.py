@@ -7,7 +7,7 @@ from pathlib import Path
 from hlynr.config.config import Config
 from hlynr.evaluation.recording import Trajectory
 from hlynr.evaluation.rollout import EpisodeResults
-from hlynr.records.base import write_csv
+from hlynr.records.base import write_csv, write_text
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import TrainResult
 from hlynr.report import figures
@@ -24,7 +24,7 @@ def write(
     """Write everything below ``out``; returns the figures. Without ``training`` there is no learning curve."""
     out.mkdir(parents=True, exist_ok=True)
     report.write(out / "report.json")
-    (out / "metrics.json").write_text(json.dumps(_metrics(report), indent=2) + "\n", encoding="utf-8")
+    write_text(out / "metrics.json", json.dumps(_metrics(report), indent=2) + "\n")
     rows = [
         (name, row.success_rate, *row.success_rate_ci)
         for name, row in {"policy": report.heldout, **report.baselines}.items()

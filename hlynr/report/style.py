@@ -1,13 +1,17 @@
 """The look that all figures share: colour-blind-safe, readable at 900 px, the same bytes for the same data."""
 
+import io
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import EngFormatter, PercentFormatter
+
+from hlynr.records.base import write_bytes
 
 # Source: Okabe and Ito, "Color Universal Design" (2008).
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
@@ -73,8 +77,10 @@ def nothing(axes: Axes, message: str) -> None:
     axes.text(0.5, 0.5, message, transform=axes.transAxes, ha="center", va="center", fontsize=12, color=GREY)
 
 
-def save(figure: Figure, path: Path) -> Path:
+def save(figure: Figure, path: Path, **layout: Any) -> Path:
     """Write as PNG without the time or the library's version in it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    image = io.BytesIO()
+    figure.savefig(image, format="png", metadata={"Software": None}, **layout)
+    write_bytes(path, image.getbuffer())
     return path

@@ -48,7 +48,7 @@ def draw(drawings: Mapping[str, Callable[[], Any]], folder: Path) -> list[str]:
             except (ValueError, RuntimeError):  # all trials have the same value
                 continue
             figure.set_size_inches(9, 5)
-            figure.savefig(folder / name, dpi=100, bbox_inches="tight", metadata={"Software": None})
+            style.save(figure, folder / name, dpi=100, bbox_inches="tight")
             pyplot.close(figure)
             drawn.append(name)
     return drawn

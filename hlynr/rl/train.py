@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
 
 from hlynr.config.config import Config
 from hlynr.envs.environments import InterceptVectorEnv
-from hlynr.records.base import write_csv
+from hlynr.records.base import write_csv, write_text
 from hlynr.records.training import STATUS, Lineage, TrainProgress, TrainResult
 from hlynr.rl import algorithms, checkpoint
 from hlynr.rl.adapter import InterceptVecEnv
@@ -173,7 +173,7 @@ def _write_outputs(out: Path, result: TrainResult) -> None:
         "timesteps": result.timesteps,
         "verdict": result.verdict.status,
     }
-    (out / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
+    write_text(out / "metrics.json", json.dumps(metrics, indent=2) + "\n")
     result.write(out / RESULT)
 
 

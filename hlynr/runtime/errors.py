@@ -7,7 +7,7 @@ import os
 import sqlite3
 import sys
 from collections.abc import Callable, Iterator
-from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENOMEM, ENOSPC, EPERM, EROFS
+from errno import EACCES, EDQUOT, EFBIG, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENOMEM, ENOSPC, ENOTDIR, EPERM, EROFS
 from urllib.parse import urlsplit
 
 DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY, INTERRUPTED = 0, 2, 3, 4, 130
@@ -36,7 +36,7 @@ class EnvironmentNotReady(UserError, RuntimeError):
     """The machine, a store or a service lacks something that the command needs."""
 
 
-_SYSTEM = {EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENOMEM, ENOSPC, EPERM, EROFS}
+_SYSTEM = {EACCES, EDQUOT, EFBIG, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENOMEM, ENOSPC, ENOTDIR, EPERM, EROFS}
 """Errors of the operating system with causes outside the program; a missing file is not among them."""
 _NO_SPACE = os.strerror(ENOSPC)
 _NO_ANSWER = {f"requests.exceptions.{name}" for name in ("ConnectionError", "Timeout", "RetryError")}

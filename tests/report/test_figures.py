@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -101,6 +102,17 @@ def test_same_data_same_bytes(draw: Draw, tmp_path: Path) -> None:
     assert content.startswith(b"\x89PNG")
     assert b"matplotlib" not in content.lower()
     assert struct.unpack(">I", content[16:20]) == (900,)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_an_output_that_is_a_link_into_dvcs_cache_leaves_the_cache_alone(
+    tmp_path: Path, link: Callable[[Path, Path], None]
+) -> None:
+    (tmp_path / "cached").write_text("cached")
+    link(tmp_path / "cached", tmp_path / "figure.png")
+    figures.trajectories(samples.results(), tmp_path / "figure.png")
+    assert (tmp_path / "cached").read_text() == "cached"
+    assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize("draw", BARE.values(), ids=BARE)

@@ -15,6 +15,7 @@ from ruamel.yaml.representer import RoundTripRepresenter
 from hlynr.config import former_names, params
 from hlynr.config.config import Config
 from hlynr.config.inheritance import ScenarioInheritance
+from hlynr.runtime import output_files
 
 _MISSING = object()
 
@@ -39,9 +40,9 @@ def align(path: Path, config: Config) -> bool:
     original = path.read_text(encoding="utf-8") if path.is_file() else ""
     # What is not the mapping of sections cannot be edited.
     with suppress(KeyError, ValueError, TypeError, AttributeError, YAMLError):
-        path.write_text(_edited(original, before, config), encoding="utf-8")
+        output_files.write_text(path, _edited(original, before, config))
     if _read(path) != config:
-        path.write_text(params.dump(config), encoding="utf-8")
+        output_files.write_text(path, params.dump(config))
     return True
 
 

@@ -95,6 +95,7 @@ def worktree(root: Path, folder: Path, head: str, config: Config, done: list[Sta
     try:
         git.run(root, "worktree", "add", "--detach", "--no-checkout", str(path), head)  # runs no hook
         _overlay(root, path)
+        _detach_params(root, path)
         params_file.align(path / "params.yaml", config)
         # Its entries of stages that are not in ``done`` are another retraining's figures.
         (path / "dvc.lock").unlink(missing_ok=True)
@@ -118,6 +119,14 @@ def _overlay(root: Path, path: Path) -> None:
     if untracked:  # a module that ran before it was added
         git.run(root, *here, "add", "--pathspec-from-file=-", "--pathspec-file-nul", stdin=untracked)
     git.run(path, "checkout-index", "--all", "--force")
+
+
+def _detach_params(root: Path, path: Path) -> None:
+    """Where git keeps params.yaml as a link to a file that is not in the snapshot, the snapshot gets a copy of it."""
+    params = path / "params.yaml"
+    if params.is_symlink() and not (params.is_file() and params.resolve().is_relative_to(path.resolve())):
+        params.unlink()
+        shutil.copyfile(root / "params.yaml", params)
 
 
 def commit(path: Path, message: str) -> str:

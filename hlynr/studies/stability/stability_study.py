@@ -13,7 +13,7 @@ from hlynr.config import params
 from hlynr.config.project import Project
 from hlynr.records.stability import StabilityDocument, StabilityGroup, StabilityRecord, StabilityRun, Stretch
 from hlynr.runtime import locks
-from hlynr.runtime.errors import InputError
+from hlynr.runtime.output_files import require_folder
 from hlynr.studies.stability import parallel_runs
 from hlynr.studies.stability.assignments import assignments
 
@@ -49,19 +49,14 @@ def run(path: Path, overrides: Sequence[str], command: str) -> tuple[StabilityRe
 
     config, runs = params.load(path, overrides), assignments(path, overrides)
     root = Path(runs[0].root)
-    folder = _folder(root / config.stability.folder)
+    folder = root / config.stability.folder
+    require_folder("stability.folder", folder)
+    require_folder("run.outputs", root / config.run.outputs)
     with locks.one_at_a_time(root, "stability study"):
         board = parallel_runs.StabilityBoard(runs, config.stability.workers or os.cpu_count() or 1)
         records = parallel_runs.complete(runs, board)
         record = _record(Project(root, runs[0].config), records, board.missing, command)
         return record, page.write(record, folder)
-
-
-def _folder(folder: Path) -> Path:
-    existing = next(path for path in (folder, *folder.parents) if path.exists())
-    if not existing.is_dir():
-        raise InputError(f"stability.folder: {existing} is a file; a folder is needed")
-    return folder
 
 
 def _record(

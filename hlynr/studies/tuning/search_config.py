@@ -18,8 +18,9 @@ from hlynr.config.schedules import first, scaled
 from hlynr.config.search_space import SCHEDULES, Space, Suggester
 from hlynr.config.sections import DEFAULT, Train
 from hlynr.ops.versioning import params_file
-from hlynr.records.base import Record, write_text
+from hlynr.records.base import Record
 from hlynr.records.tuning import TuneRecord
+from hlynr.runtime import output_files
 from hlynr.runtime.errors import InputError
 
 _FIXED = ("run.retraining=0", "train.device=cpu", "train.torch_threads=1")
@@ -223,4 +224,4 @@ def apply(path: Path, after: str, name: str) -> None:
         hlynr.config.params.ConfigError: if it is not; the file is unchanged.
     """
     params.parse(strict_yaml.load(after), [f"run.strategy={name}"])
-    write_text(path, after)
+    output_files.write_text(path, after)

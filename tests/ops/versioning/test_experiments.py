@@ -332,6 +332,24 @@ def test_a_commit_between_the_saves_leaves_one_experiment(project: Path) -> None
     assert _git(project, "for-each-ref", "--format=%(objectname)", "refs/exps").split() == [new]
 
 
+@pytest.mark.parametrize("target", ["../shared.yaml", "configs/own.yaml", "configs/ignored.yaml"])
+def test_params_that_git_keeps_as_a_link_are_recorded_and_not_written(project: Path, target: str) -> None:
+    end = project / target
+    end.parent.mkdir(exist_ok=True)
+    (project / "params.yaml").rename(end)
+    (project / "params.yaml").symlink_to(target)
+    (project / ".git" / "info" / "exclude").write_text("ignored.yaml\n")
+    _git(project, "add", ".")
+    _git(project, "commit", "-qm", "a link")
+    before = end.read_bytes()
+    snapshots = project / ".hlynr" / "snapshots"
+    head, config = _git(project, "rev-parse", "HEAD").strip(), _config(project, "run.retraining=3")
+    with snapshot.worktree(project, snapshots, head, config, []) as path:
+        assert params.load(path / "params.yaml") == config
+    assert end.read_bytes() == before
+    assert (project / "params.yaml").is_symlink()
+
+
 @pytest.mark.parametrize("name", ["", "a b", "a/b", "-a", "a..b", "a.lock", "a.", "a~1", "nächtlich"])
 def test_rejects_what_git_does_not_take_as_a_name(project: Path, name: str) -> None:
     with pytest.raises(VersioningError, match="no name for an experiment"):

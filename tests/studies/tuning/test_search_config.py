@@ -165,6 +165,17 @@ def test_what_is_written_is_what_was_confirmed_and_is_found_again(file: Path) ->
     assert before == again
 
 
+def test_a_link_is_followed_and_the_mode_kept(file: Path, tmp_path: Path) -> None:
+    file.chmod(0o640)
+    link = tmp_path / "link.yaml"
+    link.symlink_to(file.name)
+    record = searches.record()
+    search_config.apply(link, search_config.proposal(link, search_config.load(link), record)[1], record.study)
+    assert link.is_symlink()
+    assert file.stat().st_mode & 0o777 == 0o640
+    assert record.study in params.load(file).strategies
+
+
 def test_another_winner_takes_the_place_of_the_one_before(file: Path) -> None:
     first = searches.record()
     search_config.apply(file, search_config.proposal(file, search_config.load(file), first)[1], first.study)
