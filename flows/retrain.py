@@ -49,7 +49,7 @@ def validate(
     """
     folder = Path(root).resolve()
     projects = [Project(folder, config) for config in params.load_plan(folder / params_file, overrides)]
-    preflight.require_ready(projects[0])
+    preflight.require_ready(projects[0], unattended=unattended)
     flow_run_id = str(runtime.flow_run.id)
     try:
         return retraining.begin(projects, flow_run_id, resume=resume)

@@ -14,10 +14,12 @@ from hlynr.config.project import Project
 from hlynr.ops.tracking import store
 from hlynr.ops.versioning import experiments
 from hlynr.records.retraining import Check
+from hlynr.runtime import webhook
 from hlynr.runtime.errors import EnvironmentNotReady, as_user_error
 
 FREE_BYTES = 2 * 1024**3
 """Of free disk, for the checkpoints, artifacts and caches of a retraining."""
+WEBHOOK_CHECK = "webhook"
 
 
 def examine(project: Project) -> list[Check]:
@@ -33,13 +35,19 @@ def examine(project: Project) -> list[Check]:
         _check("tensorboard", False, lambda: _tensorboard(project)),
         _check("mlflow", True, lambda: _mlflow(project)),
         _check("git", versioning.enabled, lambda: f"HEAD is {experiments.check_project(project.root)[:10]}"),
+        _check(WEBHOOK_CHECK, True, _webhook),
         _check("dvc remote", versioning.push and versioning.enabled, lambda: experiments.default_remote(project.root)),
     ]
 
 
-def require_ready(project: Project) -> None:
-    """Raises `EnvironmentNotReady` naming every required check that fails."""
+def require_ready(project: Project, *, unattended: bool = False) -> None:
+    """Raises `EnvironmentNotReady` naming every required check that fails.
+
+    Args:
+        unattended: with no user to correct the webhook: a retraining is worth more than its alerts, which are logged.
+    """
     failed = [check for check in examine(project) if check.required and not check.ok]
+    failed = [check for check in failed if not (unattended and check.name == WEBHOOK_CHECK)]
     if failed:
         raise EnvironmentNotReady("\n".join(f"{check.name}: {check.detail}" for check in failed))
 
@@ -95,6 +103,10 @@ def _tensorboard(project: Project) -> str:
     if importlib.util.find_spec("tensorboard") is None:
         raise EnvironmentNotReady("is not installed; training curves go to MLflow only")
     return f"tensorboard --logdir {project.config.run.outputs}/train/tensorboard"
+
+
+def _webhook() -> str:
+    return "alerts are sent to it" if webhook.address() else "none; alerts are only logged"
 
 
 def _mlflow(project: Project) -> str:

@@ -58,7 +58,7 @@ def as_user_error(error: BaseException) -> UserError | None:
     """The error as one line for the user, if a user can remove its cause; None for a fault of the program."""
     if isinstance(error, UserError):
         return error
-    line = next((line for link in _causes(error) if (line := _line(link)) is not None), None)
+    line = next((line for link in causes(error) if (line := _line(link)) is not None), None)
     return None if line is None else EnvironmentNotReady(line)
 
 
@@ -76,7 +76,8 @@ def exit_code(main: Callable[[], object]) -> int:
     return DONE
 
 
-def _causes(error: BaseException) -> Iterator[BaseException]:
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The error, what it was raised from or during, and so on."""
     link: BaseException | None = error
     while link is not None:
         yield link

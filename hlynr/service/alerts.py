@@ -1,28 +1,30 @@
-"""Alerts: a line in a log, and a message to a webhook if one is configured.
-
-The webhook's address may itself be a secret, so it is read from the environment or a file, never from params.yaml.
-"""
+"""Alerts: a line in a log, and a message to a webhook if one is configured."""
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import json
 import os
-import time
+import subprocess
+import sys
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 from pydantic import AwareDatetime
 
 from hlynr.config.sections import Alerts, NotifiedEvent
 from hlynr.records.base import Record
+from hlynr.runtime import webhook
 from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.service.alert_sender import write_line
 
-WEBHOOK = "HLYNR_WEBHOOK"
-WEBHOOK_FILE = "HLYNR_WEBHOOK_FILE"
-TRIES = 3
-RETRY = 2.0
-"""[s] between two tries."""
+LONGEST = 2000
+"""[characters] of a message's text; chat services take little more."""
+SIGNATURE = "X-Hlynr-Signature"
+"""Header with the body's HMAC, as ``sha256=...``, if `webhook.SECRET` is set."""
 
 
 class AlertMessage(Record):
@@ -41,56 +43,53 @@ def log_file(root: Path) -> Path:
     return root / ".hlynr" / "alerts.log"
 
 
-def webhook() -> str | None:
-    """The address that alerts go to; None if none is configured.
-
-    Raises:
-        EnvironmentNotReady: if the file cannot be read, or holds no address.
-    """
-    url = os.environ.get(WEBHOOK)
-    if not url and (path := os.environ.get(WEBHOOK_FILE)):
-        try:
-            url = Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise EnvironmentNotReady(f"{WEBHOOK_FILE}: {path}: {error.strerror}") from None
-    if url and not url.startswith(("http://", "https://")):
-        raise EnvironmentNotReady(f"{WEBHOOK}: the address of the webhook does not begin with http:// or https://")
-    return url or None
-
-
 def notify(root: Path, settings: Alerts, kind: NotifiedEvent, text: str, flow_run: str | None = None) -> None:
-    """Log the alert and send it; if that fails, the log says so, and nothing is raised."""
-    line, now = " ".join(text.split()), datetime.now(UTC)
-    _log(root, now, f"{kind:<9} {line}")
+    """Log the alert and hand it to a process that sends it; returns at once, and raises nothing.
+
+    That process outlives this one, and logs the alert as not sent after `alerts.timeout` at the latest.
+    """
+    log, line = log_file(root.absolute()), _printable(text)
+    write_line(log, f"{kind:<9} {line}")
     if kind not in settings.send:
         return
-    alert = AlertMessage(kind=kind, text=f"{root.name}: {line}", project=root.name, flow_run=flow_run, when=now)
     try:
-        if url := webhook():
-            _send(url, alert, settings.timeout)
+        if url := webhook.address():
+            name = _printable(root.name)
+            shown = f"{name}: {line}"[:LONGEST]
+            alert = AlertMessage(kind=kind, text=shown, project=name, flow_run=flow_run, when=datetime.now(UTC))
+            _hand_over(log, url, alert.model_dump_json(), settings.timeout)
     except EnvironmentNotReady as error:
-        _log(root, now, f"not sent  {error}")
+        write_line(log, f"not sent  {error}")
+    except Exception as error:  # any: an alert must not end what it is about
+        write_line(log, f"not sent  {type(error).__name__}")
 
 
-def _send(url: str, alert: AlertMessage, timeout: float) -> None:
-    """Raises `EnvironmentNotReady`, without the address, if the webhook does not take it."""
-    request = Request(url, alert.model_dump_json().encode(), {"Content-Type": "application/json"})
-    fault = "no answer"
-    for attempt in range(TRIES):
-        time.sleep(RETRY if attempt else 0.0)
-        try:
-            with urlopen(request, timeout=timeout):
-                return
-        except (URLError, OSError, ValueError) as error:
-            fault = str(getattr(error, "reason", None) or type(error).__name__)
-    raise EnvironmentNotReady(f"the webhook failed {TRIES} times: {fault}")
+def _printable(text: str) -> str:
+    """One line of characters that every encoding and terminal takes."""
+    return "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
 
 
-def _log(root: Path, when: datetime, line: str) -> None:
-    line = f"{when:%Y-%m-%d %H:%M:%S} {line}"
-    try:
-        log_file(root).parent.mkdir(parents=True, exist_ok=True)
-        with log_file(root).open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-    except OSError:
-        print(line, flush=True)  # a full disk: the service's log may be elsewhere
+def _hand_over(log: Path, url: str, body: str, deadline: float) -> None:
+    headers = {"Content-Type": "application/json"}
+    if secret := os.environ.get(webhook.SECRET):
+        headers[SIGNATURE] = f"sha256={hmac.new(secret.encode(), body.encode(), hashlib.sha256).hexdigest()}"
+    request = {"log": str(log), "url": url, "body": body, "headers": headers, "deadline": deadline}
+    child = subprocess.Popen(
+        [sys.executable, "-P", "-m", "hlynr.service.alert_sender"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd="/",
+        start_new_session=True,  # who kills this process's group does not kill the alert
+    )
+    assert child.stdin is not None
+    with suppress(BrokenPipeError), child.stdin:  # its exit code is logged
+        child.stdin.write(json.dumps(request).encode())
+    with suppress(RuntimeError):  # no thread can be started any more when the interpreter ends
+        threading.Thread(target=_log_end, args=(child, log), name="hlynr-alert", daemon=True).start()
+
+
+def _log_end(child: subprocess.Popen[bytes], log: Path) -> None:
+    """The child logs what became of the alert, unless it was killed."""
+    if child.wait():
+        write_line(log, f"not sent  its process ended with exit code {child.returncode}")

@@ -204,6 +204,22 @@ def test_doctor_names_what_is_missing(root: Path, hlynr: Hlynr, monkeypatch: pyt
     assert "git init" in answer.out
 
 
+def test_doctor_names_an_invalid_webhook_without_its_address(
+    root: Path, hlynr: Hlynr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HLYNR_WEBHOOK", "http://127.0.0.1:80a/secret")
+    answer = hlynr(root, "doctor")
+    assert answer.code == NOT_READY
+    (line,) = [line for line in answer.out.splitlines() if "FAIL" in line]
+    assert line.split()[0] == "webhook"
+    assert "secret" not in answer.out
+    up = hlynr(root, "up")
+    assert (up.code, up.lines) == (
+        NOT_READY,
+        ["hlynr: webhook: HLYNR_WEBHOOK: the address of the webhook has an invalid host or port"],
+    )
+
+
 def test_retrain_is_busy_before_anything_is_started(root: Path, hlynr: Hlynr, monkeypatch: pytest.MonkeyPatch) -> None:
     from hlynr.runtime import locks
 

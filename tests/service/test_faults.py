@@ -48,7 +48,7 @@ def test_a_killed_flow_frees_the_gpu_slot_and_a_killed_server_does_not_end_the_n
     assert ended["state_name"] == "Completed", ended["state"]["message"]
     assert ended["state"]["message"].startswith("Promoted: ")
     projects.until(lambda: service.slot_taken() == 0, "the slot", 10.0)
-    assert receiver.kinds(second) == ["promoted"]
+    projects.until(lambda: receiver.kinds(second) == ["promoted"], "the alert", 30.0)
 
 
 def test_a_cancelled_retraining_ends_within_seconds(service: Service, receiver: Receiver) -> None:
@@ -106,7 +106,7 @@ def test_after_a_power_cut_the_lost_retraining_is_found_and_the_next_one_works(
     ended = service.ended(run, 60.0)
     assert ended["state_name"] == "Crashed"
     assert ended["state"]["message"] == "Its process is gone: it was killed together with its worker."
-    assert receiver.kinds(run) == ["crashed"]
+    projects.until(lambda: receiver.kinds(run) == ["crashed"], "the alert", 30.0)
     assert "was lost: its process and its worker are gone" in (service.root / ".hlynr/alerts.log").read_text()
 
     opened = store.open_store(service.project.config, service.root)

@@ -51,7 +51,7 @@ def test_the_schedule_fires_and_the_retraining_ends_in_a_decision(plain: Service
     assert run.data.tags["hlynr.lineage.flow_run_id"] == first
     fetched = versions.fetch_bundle(opened, champion.version, plain.root / "fetched")
     assert bundle.digest(fetched) == champion.bundle_sha256
-    assert receiver.kinds(first) == ["promoted"]
+    projects.until(lambda: receiver.kinds(first) == ["promoted"], "the alert", 30.0)
     assert "version 1 is champion" in (plain.root / ".hlynr/alerts.log").read_text()
     logs = "".join(plain.log(name) for name in ("service", "prefect", "mlflow", "worker"))
     assert "Traceback" not in logs

@@ -483,14 +483,13 @@ def alerted(config, folder):
     """Which alerts go to the webhook, and how long it may take."""
     seen = {"sent": [], "patience": set()}
 
-    def opened(request, timeout):
-        seen["sent"].append(request.data.decode().partition(",")[0])
-        seen["patience"].add(timeout)
-        return nullcontext()
+    def handed_over(log, url, body, deadline):
+        seen["sent"].append(body.partition(",")[0])
+        seen["patience"].add(deadline)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HLYNR_WEBHOOK", "http://127.0.0.1/hook")
-        patch.setattr(alerts, "urlopen", opened)
+        patch.setattr(alerts, "_hand_over", handed_over)
         for kind in ("failed", "crashed", "collapsed", "promoted"):
             alerts.notify(folder, config.alerts, kind, "something")
     return seen
