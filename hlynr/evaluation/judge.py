@@ -96,8 +96,8 @@ def samples(policy: Policy, config: Config) -> list[Trajectory]:
 
 
 def example_histories(config: Config) -> np.ndarray:
-    """Observation histories (2, 3, D) float32 as a policy gets them; an input example."""
-    chosen, count, length = report_set(config), 2, 3
+    """Observation histories (1, 2, D) float32 as a policy gets them; an input example."""
+    chosen, count, length = report_set(config), 1, 2
     batch = EngagementBatch(config, chosen.scenario, count=count, seed=chosen.seed)
     batch.start(np.arange(count), np.arange(count))
     observations = []

@@ -48,7 +48,7 @@ def draw(drawings: Mapping[str, Callable[[], Any]], folder: Path) -> list[str]:
             except (ValueError, RuntimeError):  # all trials have the same value
                 continue
             figure.set_size_inches(9, 5)
-            style.save(figure, folder / name, dpi=100, bbox_inches="tight")
+            style.save_in_true_colour(figure, folder / name, dpi=100, bbox_inches="tight")
             pyplot.close(figure)
             drawn.append(name)
     return drawn

@@ -136,7 +136,7 @@ def test_samples_are_the_first_heldout_engagements(
 
 def test_example_histories_have_the_shape_of_an_input(small: Config) -> None:
     histories = example_histories(small)
-    assert (histories.shape, histories.dtype) == ((2, 3, SIZE), np.float32)
+    assert (histories.shape, histories.dtype) == ((1, 2, SIZE), np.float32)
     assert (histories[:, 0] != histories[:, 1]).any()
 
 

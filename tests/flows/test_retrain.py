@@ -150,6 +150,13 @@ def test_the_users_repository_is_as_it_was(retraining: RetrainedProject, second:
     assert second.record.version.verified
 
 
+def test_a_retraining_leaves_few_artifacts(retraining: RetrainedProject, second: Second) -> None:
+    """Fewer than twenty files and 300 kB for each of the two."""
+    files = [path for path in (retraining.root / "mlruns/artifacts").rglob("*") if path.is_file()]
+    assert len(files) < 2 * 20
+    assert sum(path.stat().st_size for path in files) < 2 * 300_000
+
+
 def test_rollback_brings_the_champion_before_back(retraining: RetrainedProject, second: Second) -> None:
     """Whether or not the gate let the second one through: it is made champion first."""
     opened, record = _store(retraining.project), second.record

@@ -177,8 +177,8 @@ def log_decision(store: Store, run_id: str, decision: GateDecision) -> None:
 
 
 def log_record(store: Store, run_id: str, name: str, record: Record) -> None:
-    """Store a record as the run's artifact ``name``."""
-    store.client.log_text(run_id, record.model_dump_json(indent=2) + "\n", name)
+    """Store a record as the run's artifact ``name``; MLflow's page indents it."""
+    store.client.log_text(run_id, record.model_dump_json() + "\n", name)
 
 
 def finish_run(store: Store, run_id: str, status: RunStatus, description: str) -> None:
