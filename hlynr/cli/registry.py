@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from hlynr.cli import options
-from hlynr.cli.output import show
+from hlynr.cli.output import say, show
 
 
 def promote(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
@@ -26,11 +26,15 @@ def rollback(params: options.Params = options.PARAMS, set_: options.Set = [], js
 def champions(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
     """List every decision about the registered model, oldest first."""
     from hlynr.pipeline import commands
+    from hlynr.report import service as view
     from hlynr.report import tables
 
     project = options.project(params, set_)
-    entries = commands.champions(project)
-    show(tables.history(entries, project.config.tracking.model), entries, json)
+    entries, now = commands.champions(project), commands.present_champion(project)
+    champion = now.champion.version if now.champion else None
+    show(tables.history(entries, champion, project.config.tracking.model), entries, json)
+    for line in view.findings(now.findings):
+        say(line)
 
 
 def restore(

@@ -73,6 +73,20 @@ def decide(
     return GateDecision(promote=not failed, rules=rules, comparison=comparison, reason=reason)
 
 
+def held_back(decision: GateDecision, champion: str) -> GateDecision:
+    """The decision against a champion that cannot be run, so that nothing can be compared with it: not to promote.
+
+    Args:
+        champion: which one, and why it cannot be run.
+    """
+    rules = [
+        rule.model_copy(update={"value": "not comparable", "passed": False}) if rule.value == NO_CHAMPION else rule
+        for rule in decision.rules
+    ]
+    reason = f"Not promoted: the challenger cannot be compared with the champion: {champion}."
+    return decision.model_copy(update={"promote": False, "rules": tuple(rules), "reason": reason})
+
+
 def _champion_rules(comparison: PairedComparison | None, gate: Gate) -> tuple[GateRule, GateRule]:
     better, by = "significantly_better_than_champion", "gain_over_champion"
     if comparison is None:

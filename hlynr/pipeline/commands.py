@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hlynr.config.project import Project
-from hlynr.ops.registry import journal, pages, promotion, versions
+from hlynr.ops.registry import journal, pages, promotion, standing, versions
+from hlynr.ops.registry.standing import Standing
 from hlynr.ops.tracking import runs, store
 from hlynr.ops.versioning import experiments
 from hlynr.pipeline import diagnosis, steps
@@ -217,6 +218,12 @@ def champions(project: Project) -> list[Promotion]:
     """Every decision about the registered model, the oldest first."""
     opened = store.open_existing(project.config, project.root)
     return [] if opened is None else journal.history(opened)
+
+
+def present_champion(project: Project) -> Standing:
+    """The version that is champion now, and what is wrong in the registry."""
+    opened = store.open_existing(project.config, project.root)
+    return Standing(None, None, ()) if opened is None else standing.look(opened)
 
 
 def restore(project: Project, revision: str, destination: Path) -> Path:

@@ -121,14 +121,18 @@ def version(project: Project, lineage: Lineage) -> VersionRecord | None:
 def gate(project: Project, result: TrainResult, report: EvaluationReport) -> GateDecision:
     """Apply the gate; the champion, if there is one, runs the held-out engagements of the evaluation.
 
-    Raises:
-        hlynr.ops.registry.versions.RegistryError: if the champion's bundle cannot be fetched or trusted.
+    Nothing is promoted in the place of a champion whose bundle cannot be fetched or trusted.
     """
     from hlynr.evaluation import gate as gates
 
     opened = store.open_store(project.config, project.root)
-    comparison = _against_champion(project, opened, report)
+    try:
+        comparison, unusable = _against_champion(project, opened, report), None
+    except versions.UnusableBundleError as error:
+        comparison, unusable = None, str(error)
     decision = gates.decide(report, result.verdict, comparison, project.config.gate)
+    if unusable is not None:
+        decision = gates.held_back(decision, unusable)
     if result.lineage.mlflow_run_id:
         runs.log_decision(opened, result.lineage.mlflow_run_id, decision)
     return decision
@@ -253,7 +257,10 @@ def _against_champion(project: Project, opened: store.Store, report: EvaluationR
     challenger_success = _challenger_success(project, report)
     with tempfile.TemporaryDirectory(prefix="hlynr-champion-") as folder:
         fetched = versions.fetch_bundle(opened, champion.version, Path(folder) / "bundle")
-        champion_success = _heldout_success(project, fetched)
+        try:
+            champion_success = _heldout_success(project, fetched)
+        except bundles.BundleError as error:
+            raise versions.UnusableBundleError(f"version {champion.version} cannot be run: {error}") from error
     return gates.pair(challenger_success, champion_success, champion.version)
 
 

@@ -36,6 +36,10 @@ class Record(BaseModel):
         return cls.model_validate_json(path.read_text(encoding="utf-8"))
 
 
+class StoredRecord(Record, extra="allow"):
+    """Kept in a store that machines of several versions share: what a newer one adds is kept, and goes unread."""
+
+
 def write_text(path: Path, text: str) -> None:
     """As `write_bytes`, in UTF-8."""
     write_bytes(path, text.encode())

@@ -1,10 +1,11 @@
 """The records of a retraining: attempts, saved version, decision in the registry, and the whole."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator
+from pydantic import AfterValidator, BeforeValidator
 
-from hlynr.records.base import Record
+from hlynr.records.base import Record, StoredRecord
 from hlynr.records.evaluation import EvaluationReport, GateDecision
 from hlynr.records.training import Lineage, TrainResult
 
@@ -24,10 +25,15 @@ def _present_action(action: str) -> str:
     return "not_promoted" if action == "refused" else action
 
 
-class Promotion(Record):
+def _moment(text: str) -> str:
+    datetime.fromisoformat(text)
+    return text
+
+
+class Promotion(StoredRecord):
     """One entry of the registry's history; success is that on the held-out engagements."""
 
-    when: str
+    when: Annotated[str, AfterValidator(_moment)]
     """UTC, ISO 8601."""
     action: Annotated[Literal["promoted", "not_promoted", "rolled_back"], BeforeValidator(_present_action)]
     version: int

@@ -6,6 +6,7 @@ from pydantic import AliasChoices, AwareDatetime, Field
 
 from hlynr.records.base import Record
 from hlynr.records.retraining import Promotion
+from hlynr.records.store_finding import StoreFinding
 
 ComponentState = Literal["starting", "healthy", "not answering", "down", "elsewhere"]
 """``elsewhere``: another machine's server that is used from here."""
@@ -89,6 +90,10 @@ class ServiceStatus(Record, serialize_by_alias=True):
     runs: tuple[RetrainingRun, ...]
     """The newest first."""
     champion: Promotion | None
+    """By which the champion became it; None also where its alias was set by hand."""
+    champion_version: int | None = None
+    findings: tuple[StoreFinding, ...] = ()
+    """What was changed by hand, or left by a killed process, and has to be mended."""
     review: str | None
     """Where the retrainings are listed in MLflow's UI; None while that is not up."""
     disk: tuple[DiskUse, ...]

@@ -1,5 +1,6 @@
 """The answers of `hlynr status` and `hlynr prune` for the terminal."""
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from rich.console import Group, RenderableType
@@ -7,6 +8,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hlynr.records.service import PruneRecord, ServiceStatus
+from hlynr.records.store_finding import StoreFinding
 from hlynr.report import text
 from hlynr.report.tables import grid
 
@@ -18,11 +20,22 @@ def status(found: ServiceStatus) -> RenderableType:
     blocks = _section(f"{'Healthy' if found.healthy else 'NOT HEALTHY'}: {found.reason}", _components(found))
     upcoming = f"next retraining {_time(found.next_run)}" if found.next_run else "no retraining is scheduled"
     blocks += _section(f"Schedule {found.schedule}, {upcoming}", _retrainings(found))
-    champion = text.headline(found.champion) if found.champion else "no champion yet"
     disk = ", ".join(f"{use.name} {text.size(use.bytes)}" for use in found.disk)
-    lines = [*_up(found), f"Champion: {champion}", f"Disk: {disk}; {text.size(found.disk_free)} free"]
+    lines = [*_up(found), f"Champion: {_champion(found)}", f"Disk: {disk}; {text.size(found.disk_free)} free"]
     review = [Text(f" Review the retrainings: {found.review}", no_wrap=True, overflow="ignore")] if found.review else []
-    return Group(*blocks, *(Padding(line, (0, 1)) for line in lines), *review)
+    return Group(*blocks, *(Padding(line, (0, 1)) for line in [*findings(found.findings), *lines]), *review)
+
+
+def findings(found: Iterable[StoreFinding]) -> list[str]:
+    """A line for each, with what mends it."""
+    return [f"{'REPAIRED' if each.repaired else 'TO MEND'}: {each.what} ({each.remedy})" for each in found]
+
+
+def _champion(found: ServiceStatus) -> str:
+    if found.champion is not None:
+        return text.headline(found.champion)
+    number = found.champion_version
+    return "no champion yet" if number is None else f"Version {number} is champion, by an alias that was set by hand."
 
 
 def pruned(record: PruneRecord) -> RenderableType:

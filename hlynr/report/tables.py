@@ -81,9 +81,8 @@ def decision_summary(decision: GateDecision, promotion: Promotion) -> Renderable
     return _stack(f"{text.headline(promotion)}: {text.reason(promotion.reason)}", _gate(decision))
 
 
-def history(promotions: Sequence[Promotion], model: str = "") -> RenderableType:
-    """The registry's decisions, in the order given; the champion of the latest one is marked with ``*``."""
-    champion = promotions[-1].champion_after if promotions else None
+def history(promotions: Sequence[Promotion], champion: int | None, model: str = "") -> RenderableType:
+    """The registry's decisions, in the order given; the version that is champion now is marked with ``*``."""
     rows = [
         {
             "version": f"{text.version(entry.version)}{'*' if entry.version == champion else ''}",

@@ -112,7 +112,7 @@ def headline(promotion: Promotion | None, model: str = "") -> str:
         stays = "there is still no champion" if before is None else f"version {before} stays champion"
         return f"{name} was not promoted; {stays}."
     if promotion.action == "rolled_back":
-        return f"{name} is champion again after a rollback from {version(before)}."
+        return f"{name} is champion again after a rollback{'' if before is None else f' from {version(before)}'}."
     return f"{name} is {'the first champion' if before is None else f'the new champion, in place of version {before}'}."
 
 

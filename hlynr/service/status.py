@@ -9,16 +9,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
 from hlynr.config import calendar
 from hlynr.config.project import Project
-from hlynr.records.retraining import Promotion
 from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, ServiceStatus
 from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import DeployedSchedule, PrefectApi, PrefectUnavailableError, Run
+
+if TYPE_CHECKING:
+    from hlynr.ops.registry.standing import Standing
 
 RUNS = 5
 LOAD_SECONDS = 2.0
@@ -45,7 +48,11 @@ def look(project: Project) -> ServiceStatus:
             runs = [_retraining(run) for run in api.retrainings(RUNS)]
         except PrefectUnavailableError as error:
             reason = reason or str(error)
-    champion, review = _registry(project, state)
+    standing, review = _registry(project, state)
+    findings = standing.findings if standing else ()
+    if findings and not reason:
+        reason = f"{len(findings)} thing{'s' if len(findings) > 1 else ''} to mend"
+    champion = standing.champion if standing else None
     return ServiceStatus(
         healthy=not reason,
         reason=reason or "all services run",
@@ -56,7 +63,9 @@ def look(project: Project) -> ServiceStatus:
         next_run=due,
         schedule=schedule,
         runs=tuple(runs),
-        champion=champion,
+        champion=standing.entry if standing else None,
+        champion_version=champion.version if champion else None,
+        findings=findings,
         review=review,
         disk=_disk(project),
         disk_free=shutil.disk_usage(project.root).free,
@@ -104,22 +113,21 @@ def _retraining(run: Run) -> RetrainingRun:
     )
 
 
-def _registry(project: Project, state: ServiceState | None) -> tuple[Promotion | None, str | None]:
-    """The newest promotion or rollback, and the address of the list of retrainings."""
-    from hlynr.ops.registry import journal
+def _registry(project: Project, state: ServiceState | None) -> tuple[Standing | None, str | None]:
+    """The registry as it is, and the address of the list of retrainings."""
+    from hlynr.ops.registry import standing
     from hlynr.ops.tracking import store, views
 
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the default waits for minutes
     try:
         opened = store.open_existing(project.config, project.root)
-        history = [] if opened is None else journal.history(opened)
+        found = None if opened is None else standing.look(opened)
     except Exception as error:
         if as_user_error(error) is None:
             raise
         return None, None  # the state of the component shows that MLflow does not answer
-    made = [entry for entry in history if entry.action != "not_promoted"]
     url = next((each.url for each in state.components if each.name == "mlflow"), None) if state else None
-    return made[-1] if made else None, views.address(url, opened.experiment_id) if opened and url else None
+    return found, views.address(url, opened.experiment_id) if opened and url else None
 
 
 def _disk(project: Project) -> tuple[DiskUse, ...]:

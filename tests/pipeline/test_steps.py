@@ -135,6 +135,34 @@ def test_the_gate_wants_the_bundle_that_was_evaluated(judged: Judged, monkeypatc
         judged.gate()
 
 
+def test_nothing_is_promoted_in_the_place_of_a_champion_that_cannot_be_run(
+    judged: Judged, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files were deleted, by hand, or it is none of ours: the retraining ends with a decision all the same."""
+
+    def gone(opened: Any, version: int, folder: Path) -> Path:
+        raise versions.UnusableBundleError("version 3: its bundle is not in /mlruns")
+
+    monkeypatch.setattr(versions, "fetch_bundle", gone)
+    decision = steps.gate(judged.project, samples.training(bundle_sha256=CHALLENGER), judged.report)
+    assert not decision.promote
+    assert decision.comparison is None
+    reason = "the challenger cannot be compared with the champion: version 3: its bundle is not in /mlruns."
+    assert decision.reason == f"Not promoted: {reason}"
+    assert "not comparable" in {rule.value for rule in decision.rules if not rule.passed}
+
+
+def test_a_champion_out_of_reach_is_asked_for_again(judged: Judged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The retraining fails in one line, and the next one resumes it."""
+
+    def away(opened: Any, version: int, folder: Path) -> Path:
+        raise versions.RegistryError("version 3: its bundle is not in s3://models: no answer")
+
+    monkeypatch.setattr(versions, "fetch_bundle", away)
+    with pytest.raises(versions.RegistryError, match="no answer"):
+        judged.gate()
+
+
 def test_a_training_without_a_run_cannot_be_promoted(judged: Judged) -> None:
     with pytest.raises(store.StoreError, match="the training has no MLflow run"):
         steps.promote(judged.project, samples.training(), judged.report, samples.decision())

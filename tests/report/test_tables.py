@@ -119,7 +119,7 @@ def test_history_marks_the_champion_and_has_reasons() -> None:
         samples.promotion(),
         samples.promotion(promote=False, version=3, champion_before=2, champion_after=2, mlflow_run_id=None),
     ]
-    printed = shown(tables.history(entries, "hlynr-intercept"))
+    printed = shown(tables.history(entries, 2, "hlynr-intercept"))
     assert max(map(len, printed.splitlines())) <= 80
     words = one_line(printed)
     assert "hlynr-intercept champion v2*" in words
@@ -132,14 +132,14 @@ def test_history_marks_the_champion_and_has_reasons() -> None:
 
 
 def test_history_of_nothing() -> None:
-    assert "no champion yet" in shown(tables.history([]))
+    assert "no champion yet" in shown(tables.history([], None))
 
 
 def test_history_after_a_rollback_marks_the_old_version() -> None:
     back = samples.promotion(
         action="rolled_back", version=1, champion_before=2, champion_after=1, success_rate=None, success_rate_ci=None
     )
-    printed = one_line(shown(tables.history([samples.promotion(), back])))
+    printed = one_line(shown(tables.history([samples.promotion(), back], 1)))
     assert "v1* 2025" in printed
     assert "rolled back:" in printed
     assert text.headline(back) == "Version 1 is champion again after a rollback from v2."

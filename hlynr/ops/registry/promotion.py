@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hlynr.ops.registry.journal import carry_out, history, settle, unfinished
+from hlynr.ops.registry.journal import carry_out, history, is_pending, predecessor, settle
 from hlynr.ops.registry.versions import RegistryError, VersionInfo, by_alias, champion, fetch_bundle, find
 from hlynr.ops.tracking.store import Store
 from hlynr.records.evaluation import EvaluationReport, GateDecision
@@ -81,6 +81,7 @@ def rollback(store: Store, examine: Callable[[VersionInfo, Path], str]) -> Promo
         return done
     now, target = _step_back(store)
     found = _examined(store, target, now, examine)
+    away = "no champion" if now is None else f"version {now}"
     with store.registry_lock() as confirm:
         settle(store, confirm)
         _check_unchanged(store, now, target)
@@ -88,9 +89,9 @@ def rollback(store: Store, examine: Callable[[VersionInfo, Path], str]) -> Promo
         entry = _entry(
             action="rolled_back",
             version=target.version,
-            champion_before=now.version,
+            champion_before=now,
             champion_after=target.version,
-            reason=f"Rolled back from version {now.version} to version {target.version}: {found}."[:REASON_LENGTH],
+            reason=f"Rolled back from {away} to version {target.version}: {found}."[:REASON_LENGTH],
             lineage_id=target.lineage_id,
             mlflow_run_id=target.run_id,
             success_rate=rate,
@@ -101,7 +102,7 @@ def rollback(store: Store, examine: Callable[[VersionInfo, Path], str]) -> Promo
 
 def _settled(store: Store) -> Promotion | None:
     """The entry of a killed process that has been finished now."""
-    if unfinished(store) is None:
+    if not is_pending(store):
         return None
     with store.registry_lock() as confirm:
         return settle(store, confirm)
@@ -143,33 +144,48 @@ def _judged(decision: GateDecision) -> int | None:
     return decision.comparison.champion_version if decision.comparison else None
 
 
-def _step_back(store: Store) -> tuple[VersionInfo, VersionInfo]:
-    """The champion, and the champion after a rollback."""
-    now, target = champion(store), by_alias(store, "previous_champion")
-    if now is None:
+def _step_back(store: Store) -> tuple[int | None, VersionInfo]:
+    """The champion, and the champion after a rollback.
+
+    Where versions were deleted or aliases moved by hand, the history says which champion came before: there may be no
+    champion now, or no usable previous one.
+    """
+    present, target = champion(store), by_alias(store, "previous_champion")
+    now = present.version if present else None
+    latest = now if now is not None else _last_champion(store)
+    if latest is None:
         raise RegistryError(f"{store.model} has no champion to roll back from")
-    if target is None or target.version == now.version:
-        raise RegistryError(f"{store.model} has no previous champion: version {now.version} has nothing before it")
+    if target is None or target.version == now or target.bundle_sha256 is None:
+        earlier = predecessor(store, latest)
+        if earlier is None:
+            raise RegistryError(f"{store.model} has no previous champion: version {latest} has nothing before it")
+        target = find(store, earlier)
     return now, target
 
 
-def _examined(store: Store, target: VersionInfo, now: VersionInfo, examine: Callable[[VersionInfo, Path], str]) -> str:
+def _last_champion(store: Store) -> int | None:
+    """By the history, whether or not it still exists."""
+    return next((entry.champion_after for entry in reversed(history(store))), None)
+
+
+def _examined(store: Store, target: VersionInfo, now: int | None, examine: Callable[[VersionInfo, Path], str]) -> str:
     with tempfile.TemporaryDirectory(prefix="hlynr-rollback-") as folder:
         try:
             return examine(target, fetch_bundle(store, target.version, Path(folder) / "bundle"))
         except Exception as error:  # any: a version that cannot be examined cannot be champion
             raise RegistryError(
-                f"version {target.version} cannot be champion again, version {now.version} stays champion: {error}"
+                f"version {target.version} cannot be champion again, "
+                f"{'there is still no champion' if now is None else f'version {now} stays champion'}: {error}"
             ) from error
 
 
-def _check_unchanged(store: Store, now: VersionInfo, target: VersionInfo) -> None:
-    found = [by_alias(store, "champion"), by_alias(store, "previous_champion")]
-    numbers = [version.version if version else None for version in found]
-    if numbers != [now.version, target.version]:
+def _check_unchanged(store: Store, now: int | None, target: VersionInfo) -> None:
+    found, again = _step_back(store)
+    if (found, again.version) != (now, target.version):
+        names = ["no version" if number is None else f"version {number}" for number in (found, now)]
         raise RegistryError(
-            f"the registry changed while version {target.version} was examined: version {numbers[0]} is champion now, "
-            f"not version {now.version}; look at hlynr champions, then roll back again"
+            f"the registry changed while version {target.version} was examined: {names[0]} is champion now, "
+            f"not {names[1]}; look at hlynr champions, then roll back again"
         )
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hlynr.ops.tracking.calls import if_exists
-from hlynr.ops.tracking.store import Store
+from hlynr.ops.tracking.store import Store, local_path
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import Lineage
 from hlynr.runtime.errors import EnvironmentNotReady
@@ -38,9 +38,16 @@ _REFERENCE = re.compile(r"models:/(?P<name>[^/@]+)(?:@(?P<alias>[\w-]+)|/(?P<ver
 _ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """MLflow's answers for a missing model or version, and for a missing alias."""
 
+_LOST = "No such artifact"
+"""In the OSError of MLflow's repository of files."""
+
 
 class RegistryError(EnvironmentNotReady):
     """The registry does not hold what was asked for; the message names it."""
+
+
+class UnusableBundleError(RegistryError):
+    """A version's bundle is gone, damaged or none of ours: asking again later will not help."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +71,16 @@ class VersionInfo:
     def retraining(self) -> int | None:
         """The number of the retraining whose seeds judged it."""
         number = self.tags.get("hlynr.lineage.retraining")
-        return None if number is None else int(number)
+        return None if number is None or not number.isdecimal() else int(number)
 
     @property
     def success(self) -> tuple[float, float, float] | None:
-        """Held-out success rate with its interval's bounds."""
-        rate, low, high = (self.tags.get(name) for name in SUCCESS_TAGS)
-        return None if rate is None or low is None or high is None else (float(rate), float(low), float(high))
+        """Held-out success rate with its interval's bounds; None where a tag was removed or holds no number."""
+        try:
+            rate, low, high = (float(self.tags[name]) for name in SUCCESS_TAGS)
+        except (KeyError, ValueError):
+            return None
+        return rate, low, high
 
 
 def register(
@@ -152,6 +162,17 @@ def find(store: Store, reference: int | str) -> VersionInfo:
     return _info(_resolve(store, reference))
 
 
+def fault(store: Store, version: VersionInfo) -> str | None:
+    """Why a version is none of ours or no longer whole, as a clause; on this machine's disk only."""
+    if version.bundle_sha256 is None:
+        return f"has no tag {SHA_TAG}: no retraining registered it"
+    location = store.client.get_model_version_download_uri(version.name, str(version.version))
+    folder = local_path(location)
+    if folder is None or any((folder / path / "manifest.json").is_file() for path in BUNDLE_PATHS):
+        return None
+    return f"has lost its bundle: {folder} does not hold it"
+
+
 def reported_success(store: Store, version: VersionInfo) -> float | None:
     """Success in the 100 episodes of its own retraining, as the version's run has it; None where it is not logged."""
     run = if_exists(store.client.get_run, version.run_id) if version.run_id else None
@@ -167,7 +188,8 @@ def fetch_bundle(store: Store, reference: int | str, destination: Path) -> Path:
         destination: an older bundle there is replaced.
 
     Raises:
-        RegistryError: if there is no such version, its files are gone, or they are not those that were registered.
+        UnusableBundleError: if its files are gone, or not those that were registered.
+        RegistryError: if there is no such version, or its files are out of reach.
     """
     version = _resolve(store, reference)
     if destination.exists() and not _replaceable(destination):
@@ -235,7 +257,13 @@ def _download(store: Store, version: ModelVersion, folder: Path) -> Path:
             return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri))
         except (MlflowException, OSError) as found:
             error = found
-    raise RegistryError(f"version {version.version}: its bundle is not in {location}: {error}") from error
+    kind = UnusableBundleError if _says_absent(error) else RegistryError
+    raise kind(f"version {version.version}: its bundle is not in {location}: {error}") from error
+
+
+def _says_absent(error: Exception) -> bool:
+    """Whether the files are known to be gone, and not only out of reach."""
+    return isinstance(error, FileNotFoundError) or getattr(error, "error_code", "") in _ABSENT or _LOST in str(error)
 
 
 def _verify(bundle: Path, version: VersionInfo) -> None:
@@ -244,8 +272,8 @@ def _verify(bundle: Path, version: VersionInfo) -> None:
     try:
         found = digest(bundle)
     except BundleError as error:
-        raise RegistryError(f"version {version.version}: its bundle is damaged: {error}") from error
+        raise UnusableBundleError(f"version {version.version}: its bundle is damaged: {error}") from error
     if found != version.bundle_sha256:
-        raise RegistryError(
+        raise UnusableBundleError(
             f"version {version.version}: its bundle has sha256 {found}, but {version.bundle_sha256} was registered"
         )

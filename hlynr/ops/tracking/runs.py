@@ -97,6 +97,12 @@ def failed_retrainings(store: Store) -> set[str]:
     return {run.data.tags[RETRAINING_TAG] for run in found} | pruned
 
 
+def promoted_before(store: Store) -> bool:
+    """Whether a retraining of this experiment ended in a promotion."""
+    found = store.client.search_runs([store.experiment_id], f"tags.`{OUTCOME_TAG}` = 'promoted'", max_results=1)
+    return bool(found)
+
+
 def remember_failed(store: Store, retraining: str) -> None:
     """Keep a failed retraining counted once its runs are gone: the number of a retraining sets its seeds."""
     store.client.set_experiment_tag(store.experiment_id, f"{FAILED_TAG}{retraining}", "pruned")
