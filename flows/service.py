@@ -10,6 +10,7 @@ from pathlib import Path
 
 from hlynr.config import params
 from hlynr.config.project import Project
+from hlynr.runtime import environment
 from hlynr.runtime.errors import exit_code
 from hlynr.service import supervisor
 from hlynr.service.control import FlowCommands
@@ -24,8 +25,10 @@ COMMANDS = FlowCommands(_module("flows.service"), _module("flows.worker"), _modu
 
 
 def main() -> None:
+    environment.prepare()
     path, overrides = Path(sys.argv[1]), sys.argv[2:]
     project = Project(path.parent.resolve(), params.load(path, overrides))
+    environment.reach_directly(project.config.service.host)
     supervisor.run(project, path.name, COMMANDS.worker, lambda line: print(line, flush=True))
 
 

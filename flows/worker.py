@@ -10,13 +10,14 @@ import sys
 
 from flows import deploy
 from flows.scheduling import WORKER_VARIABLE
+from hlynr.runtime import environment
 from hlynr.runtime.errors import exit_code
 
 
 def main() -> None:
     name, root, params_file = sys.argv[1:]
     config = deploy.main(root, params_file)
-    os.environ[WORKER_VARIABLE] = str(os.getpid())  # which stays the same below
+    environment.extend({WORKER_VARIABLE: str(os.getpid())})  # which stays the same below
     prefect = [sys.executable, "-m", "prefect", "worker", "start"]
     os.execv(sys.executable, [*prefect, "--pool", config.service.pool, "--type", "process", "--name", name])
 

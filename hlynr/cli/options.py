@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
+from hlynr.runtime import environment
 from hlynr.runtime.errors import InputError
 from hlynr.runtime.output_files import require_file, require_folder
 
@@ -23,7 +24,9 @@ def project(params: Path, overrides: list[str] | None = None, strategy: str | No
     from hlynr.config.project import Project
 
     around = [f"run.strategy={strategy}"] if strategy else []
-    return Project(params.absolute().parent.resolve(), load(params, [*(overrides or []), *around]))
+    found = Project(params.absolute().parent.resolve(), load(params, [*(overrides or []), *around]))
+    environment.reach_directly(found.config.service.host)
+    return found
 
 
 def project_to_write(params: Path, overrides: list[str], strategy: str | None = None) -> Project:

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from hlynr.records.base import Record
 from hlynr.records.training import TrainProgress
-from hlynr.runtime import errors, parent
+from hlynr.runtime import environment, errors, parent
 from hlynr.runtime.progress import ProgressObserver
 
 PATIENCE = 60.0
@@ -60,7 +60,13 @@ def start(command: Sequence[str], messages: Path | None = None) -> subprocess.Po
     with ExitStack() as opened:
         stderr = opened.enter_context(messages.open("a")) if messages else None
         return subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=stderr, text=True, start_new_session=True
+            command,
+            env=environment.of_child(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            encoding="utf-8",
+            start_new_session=True,
         )
 
 

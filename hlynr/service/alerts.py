@@ -17,7 +17,7 @@ from pydantic import AwareDatetime
 
 from hlynr.config.sections import Alerts, NotifiedEvent
 from hlynr.records.base import Record
-from hlynr.runtime import webhook
+from hlynr.runtime import environment, webhook
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service.alert_sender import write_line
 
@@ -76,6 +76,7 @@ def _hand_over(log: Path, url: str, body: str, deadline: float) -> None:
     request = {"log": str(log), "url": url, "body": body, "headers": headers, "deadline": deadline}
     child = subprocess.Popen(
         [sys.executable, "-P", "-m", "hlynr.service.alert_sender"],
+        env=environment.of_child(),
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

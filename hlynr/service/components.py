@@ -94,7 +94,6 @@ def _mlflow(project: Project) -> Component:
         lambda: answers(f"{url}/health"),
         url,
         tuple(server.command(project.config, project.root, host, port, settings.allowed_hosts)),
-        environment=server.ENVIRONMENT,
         port=("service.mlflow_port", port),
     )
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from hlynr.config.project import Project
 from hlynr.records.base import write_text
+from hlynr.runtime import environment
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
 from hlynr.service import prefect_server, supervisor
@@ -99,7 +100,12 @@ def _detached(paths: ServicePaths, command: list[str]) -> None:
     log = paths.log("service")
     with log.open("ab") as output:
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            command,
+            env=environment.of_child(),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     while not ((state := paths.running()) and state.pid == process.pid and state.healthy):
         if process.poll() is not None:
@@ -109,7 +115,9 @@ def _detached(paths: ServicePaths, command: list[str]) -> None:
 
 def _deploy(command: list[str], project: Project, api: str) -> None:
     """In a process of its own, which imports Prefect."""
-    environment = os.environ | prefect_server.environment(project) | {"PREFECT_API_URL": api}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    own = prefect_server.environment(project) | {"PREFECT_API_URL": api}
+    done = subprocess.run(
+        command, env=environment.of_child(own), capture_output=True, encoding="utf-8", errors="replace", check=False
+    )
     if done.returncode:
         raise EnvironmentNotReady(last_line(done.stderr).removeprefix("hlynr: ") or "it cannot be deployed")

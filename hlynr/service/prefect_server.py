@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from hlynr.config.project import Project
+from hlynr.runtime import environment as variables
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import PrefectApi
@@ -34,14 +35,13 @@ def start(project: Project) -> SupervisedProcess | None:
     after prefect's own exit handlers have sent their last events.
     """
     # The flow prints its own progress and errors; Prefect's lines stay in its database for the UI.
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
-    os.environ.update(environment(project))
-    if "PREFECT_API_URL" in os.environ:
+    variables.extend({"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"} | environment(project))
+    if os.environ.get("PREFECT_API_URL"):
         return None
     if up := ServicePaths(project.root).running():
-        os.environ["PREFECT_API_URL"] = up.prefect_api
+        variables.extend({"PREFECT_API_URL": up.prefect_api})
         return None
-    log = Path(os.environ["PREFECT_HOME"], "server.log")
+    log = _home(project) / "server.log"
     log.unlink(missing_ok=True)
     port = free_port()
     api = PrefectApi(f"http://127.0.0.1:{port}/api")
@@ -49,7 +49,7 @@ def start(project: Project) -> SupervisedProcess | None:
     server = SupervisedProcess(component, project.root, log)
     server.start()
     atexit.register(server.stop)
-    os.environ["PREFECT_API_URL"] = api.url
+    variables.extend({"PREFECT_API_URL": api.url})
     return server
 
 
@@ -70,27 +70,19 @@ def wait(server: SupervisedProcess) -> None:
 
 
 def environment(project: Project) -> dict[str, str]:
-    """Of every process that imports Prefect for this project; variables that are set already keep their values."""
-    return _unless_set(
-        {
-            "PREFECT_HOME": str(project.root / ".hlynr" / "prefect"),
-            "DO_NOT_TRACK": "1",
-            "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        }
-    )
+    """Of every process that imports Prefect for this project, beside what all children have."""
+    return {"PREFECT_HOME": str(_home(project))}
 
 
 def service_environment(project: Project) -> dict[str, str]:
     """Of the server that the service keeps running, beside `environment`."""
     vacuum = "PREFECT_SERVER_SERVICES_DB_VACUUM"
-    return _unless_set(
-        {
-            "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(project),
-            "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES_ON_DISK,
-            f"{vacuum}_ENABLED": VACUUMED,
-            f"{vacuum}_RETENTION_PERIOD": str(project.config.retention.days * 86400),
-        }
-    )
+    return {
+        "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(project),
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES_ON_DISK,
+        f"{vacuum}_ENABLED": VACUUMED,
+        f"{vacuum}_RETENTION_PERIOD": str(project.config.retention.days * 86400),
+    }
 
 
 def command(host: str, port: int) -> tuple[str, ...]:
@@ -105,8 +97,8 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _unless_set(variables: dict[str, str]) -> dict[str, str]:
-    return {name: os.environ.get(name, value) for name, value in variables.items()}
+def _home(project: Project) -> Path:
+    return project.root / ".hlynr" / "prefect"
 
 
 def _database(project: Project) -> str:

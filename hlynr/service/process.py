@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 
 from hlynr.records.service import ComponentState, ComponentStatus
+from hlynr.runtime import environment
 from hlynr.runtime.processes import last_line
 from hlynr.service.process_guard import terminate
 
@@ -91,7 +92,7 @@ class SupervisedProcess:
             self._process = subprocess.Popen(
                 [*guard, *self.component.command],
                 cwd=self._root,
-                env=os.environ | self.component.environment,
+                env=environment.of_child(self.component.environment),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -16,6 +16,7 @@ import psutil
 from hlynr.config import calendar
 from hlynr.config.project import Project
 from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, ServiceStatus
+from hlynr.runtime import environment
 from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import DeployedSchedule, PrefectApi, PrefectUnavailableError, Run
@@ -118,7 +119,7 @@ def _registry(project: Project, state: ServiceState | None) -> tuple[Standing | 
     from hlynr.ops.registry import standing
     from hlynr.ops.tracking import store, views
 
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # the default waits for minutes
+    environment.extend({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"})  # the default waits for minutes
     try:
         opened = store.open_existing(project.config, project.root)
         found = None if opened is None else standing.look(opened)

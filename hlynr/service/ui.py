@@ -23,8 +23,6 @@ def serve_ui(project: Project, port: int) -> NoReturn:
 
     components.require_free("127.0.0.1", port, "--port")
     opened = store.open_store(project.config, project.root)  # creates it where it is missing
-    for name, value in server.ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
     address = f"http://127.0.0.1:{port}"
     print(f"MLflow UI on {address}, Ctrl-C stops it", flush=True)
     print(f"The retrainings: {views.address(address, opened.experiment_id)}", flush=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
 import re
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from flows.retrain import retrain
 from flows.scheduling import SLOT
 from hlynr.cli import app
 from hlynr.config.project import Project
-from hlynr.ops.tracking import server
+from hlynr.runtime import environment
 from hlynr.service import prefect_server
 from hlynr.service.prefect_api import NIGHTLY
 
@@ -106,18 +105,18 @@ def test_prefect_yaml_has_schedule_and_version_of_the_project() -> None:
     assert f"prefect=={FILE['prefect-version']}" in (projects.OURS / "constraints.txt").read_text().split()
 
 
-def test_compose_runs_the_servers_of_hlynr_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compose_runs_the_servers_of_hlynr_up() -> None:
     """With the same environment and ports, but for the databases."""
-    for name in [name for name in os.environ if name.startswith(("PREFECT_", "MLFLOW_", "DO_NOT_TRACK"))]:
-        monkeypatch.delenv(name)
     inside = Project(Path("/project"), projects.config(projects.OURS, f"service.database={DATABASE}"))
     wanted = prefect_server.environment(inside) | prefect_server.service_environment(inside)
+    wanted |= environment.fixed("PREFECT_", "DO_NOT_TRACK")
     prefect, mlflow = COMPOSE["services"]["prefect"], COMPOSE["services"]["mlflow"]
     assert {name: prefect["environment"].get(name) for name in wanted} == wanted
     assert tuple(prefect["command"][1:]) == tuple(
         word for word in prefect_server.command("0.0.0.0", PORTS[0])[1:] if word != "-P"
     )
-    assert {name: mlflow["environment"].get(name) for name in server.ENVIRONMENT} == server.ENVIRONMENT
+    wanted = environment.fixed("MLFLOW_SERVER_", "MLFLOW_DISABLE_", "DO_NOT_TRACK")
+    assert {name: mlflow["environment"].get(name) for name in wanted} == wanted
     assert f"--port={PORTS[1]}" in mlflow["command"]
     assert prefect["ports"] + mlflow["ports"] == [f"127.0.0.1:{port}:{port}" for port in PORTS]
 

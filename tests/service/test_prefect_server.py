@@ -56,7 +56,8 @@ def test_it_ignores_ctrl_c_and_ends_with_a_killed_owner(tmp_path: Path) -> None:
 
 
 def test_it_reports_why_it_did_not_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PREFECT_SERVER_DATABASE_CONNECTION_URL", "nonsense://nowhere")
+    nowhere = {"PREFECT_SERVER_DATABASE_CONNECTION_URL": "nonsense://nowhere"}
+    monkeypatch.setattr(prefect_server, "EPHEMERAL", prefect_server.EPHEMERAL | nowhere)
     project = Project(tmp_path, projects.config(projects.OURS))
     server = prefect_server.start(project)
     assert server is not None

@@ -22,6 +22,7 @@ from hlynr.config.project import Project
 from hlynr.ops.registry import journal, versions
 from hlynr.ops.tracking import server, store
 from hlynr.records.retraining import RetrainRecord
+from hlynr.runtime import environment
 from hlynr.runtime.errors import NOT_READY
 from hlynr.service.prefect_api import answers
 
@@ -75,7 +76,7 @@ def _mlflow(root: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     command = server.command(projects.config(root, "tracking.uri=sqlite:///mlruns/mlflow.db"), root, "127.0.0.1", port)
     with (root / "server.log").open("ab") as log:
         process = subprocess.Popen(
-            command, cwd=root, env=os.environ | server.ENVIRONMENT, stdout=log, stderr=log, start_new_session=True
+            command, cwd=root, env=environment.of_child(), stdout=log, stderr=log, start_new_session=True
         )
     try:
         projects.until(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server", 120.0)

@@ -9,13 +9,6 @@ from pathlib import Path
 from hlynr.config.config import Config
 from hlynr.ops.tracking import store
 
-# Job execution: seven processes that take half a minute to start, outlive the server and have nothing to do here.
-ENVIRONMENT = {
-    "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "DO_NOT_TRACK": "true",
-}
-
 LOCAL_HOSTS = ("localhost:*", "127.0.0.1:*")
 
 

@@ -20,7 +20,7 @@ from hlynr.config.config import Config
 from hlynr.config.sections import Tracking
 from hlynr.ops.tracking import migration, mlflow_private, shared_lock, views
 from hlynr.ops.tracking.shared_lock import Confirm
-from hlynr.runtime import locks
+from hlynr.runtime import environment, locks
 from hlynr.runtime.errors import EnvironmentNotReady
 
 if TYPE_CHECKING:
@@ -76,15 +76,11 @@ class Store:
 
 
 def quiet_mlflow() -> None:
-    """Turn off MLflow's telemetry and progress messages, unless the user's environment sets them.
+    """Turn off MLflow's telemetry and progress messages.
 
     Effective only before MLflow's first import: without it, telemetry writes to the home directory.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("DO_NOT_TRACK", "true")
-    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # where --json - puts the record
+    environment.extend(environment.fixed("MLFLOW_", "DO_NOT_TRACK"))
     # Prints the whole traceback of an error that it then raises: a full disk would be two hundred lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 

@@ -25,7 +25,7 @@ from typing import Any
 from hlynr.config.config import Config
 from hlynr.ops.versioning import git, snapshot
 from hlynr.records.retraining import VersionRecord
-from hlynr.runtime import locks
+from hlynr.runtime import environment, locks
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
 
@@ -223,13 +223,13 @@ def ask(verb: str, directory: Path, **request: Any) -> dict[str, Any]:
     """Run `hlynr.ops.versioning.dvc_worker` for one request in ``directory``, and return its answer."""
     with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as scratch:
         # By default DVC leaves a folder per project path under /var/tmp, one for each snapshot.
-        quiet = {"DVC_NO_ANALYTICS": "1", "DVC_SITE_CACHE_DIR": scratch, "PYTHONWARNINGS": "ignore"}
+        own = {"DVC_SITE_CACHE_DIR": scratch, "PYTHONWARNINGS": "ignore"}
         command = [sys.executable, "-P", str(Path(__file__).with_name("dvc_worker.py"))]
         try:
             done = subprocess.run(
                 [*command, json.dumps({"verb": verb, **request})],
                 cwd=directory,
-                env=os.environ | quiet,
+                env=environment.of_child(own),
                 capture_output=True,
                 text=True,
                 timeout=DVC_TIMEOUT,

@@ -1,17 +1,12 @@
 """git as a subprocess, without the caller's repository variables."""
 
-import os
 import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-TIMEOUT = 120.0  # [s] no call here takes longer than a checkout of the project
+from hlynr.runtime import environment
 
-# Set by git around hooks and aliases: with them every call would go to another repository.
-_REPOSITORY_VARIABLES = (
-    "GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_COMMON_DIR", "GIT_OBJECT_DIRECTORY",
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES", "GIT_NAMESPACE", "GIT_PREFIX",
-)  # fmt: skip
+TIMEOUT = 120.0  # [s] no call here takes longer than a checkout of the project
 
 
 class GitError(RuntimeError):
@@ -22,18 +17,16 @@ def run(root: Path, *arguments: str, stdin: str | None = None, extra: Mapping[st
     """What ``git -C root *arguments`` prints, without the last line break.
 
     Args:
-        extra: environment variables on top of the caller's.
+        extra: environment variables beside those of every child process.
 
     Raises:
         GitError: if git is missing, takes too long or exits with another status than 0.
     """
-    environment = {key: value for key, value in os.environ.items() if key not in _REPOSITORY_VARIABLES}
-    environment |= {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0", **(extra or {})}
     try:
         done = subprocess.run(
             ["git", "-C", str(root), *arguments],
             input=stdin,
-            env=environment,
+            env=environment.of_child({"LC_ALL": "C", **(extra or {})}),
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",

@@ -5,7 +5,6 @@ Two project folders stand for two machines: they share the store and nothing els
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from hlynr.ops.registry.promotion import apply_decision
 from hlynr.ops.registry.versions import by_alias, fetch_bundle
 from hlynr.ops.tracking import server, shared_lock
 from hlynr.ops.tracking.store import Store, open_store
+from hlynr.runtime import environment
 from hlynr.service.prefect_server import free_port
 
 
@@ -47,7 +47,7 @@ def served(root: Path, database: Path) -> Iterator[str]:
     port = free_port()
     command = server.command(stores.config(), root, "127.0.0.1", port)
     with (root / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=root, env=os.environ | server.ENVIRONMENT, stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=root, env=environment.of_child(), stdout=log, stderr=log)
     try:
         projects.until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the MLflow server")
         yield f"http://127.0.0.1:{port}"

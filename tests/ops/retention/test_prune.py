@@ -27,7 +27,7 @@ from hlynr.ops.versioning import experiments
 from hlynr.pipeline import retraining
 from hlynr.records.service import PruneRecord
 from hlynr.records.training import Lineage
-from hlynr.runtime import locks
+from hlynr.runtime import environment, locks
 
 BEGAN = datetime.now(UTC)
 NOW = BEGAN + timedelta(days=40)
@@ -171,8 +171,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         for number in (DECIDED, INTERRUPTED):
             _save(root, number)
         projects.checked(root, "git", "update-ref", f"refs/exps/{'0' * 2}/{'0' * 38}/mine", "HEAD")
-        for role in ("AUTHOR", "COMMITTER"):
-            patch.setenv(f"GIT_{role}_DATE", YOUNG.isoformat())
+        dates = {f"GIT_{role}_DATE": YOUNG.isoformat() for role in ("AUTHOR", "COMMITTER")}
+        of_child = environment.of_child
+        patch.setattr(environment, "of_child", lambda own=None: of_child(own) | dates)
         _save(root, LATE)
         for name in (".dvc/cache", ".dvc/storage"):
             for path in (root / name).rglob("*"):

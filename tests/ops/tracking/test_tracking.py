@@ -100,12 +100,11 @@ def test_a_held_lock_is_named(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
         pass
 
 
-def test_mlflow_is_quiet_unless_the_user_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MLFLOW_LOGGING_LEVEL", "DEBUG")
+def test_mlflow_is_quiet(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MLFLOW_DISABLE_TELEMETRY", raising=False)
     quiet_mlflow()
     assert os.environ["MLFLOW_DISABLE_TELEMETRY"] == "true"
-    assert os.environ["MLFLOW_LOGGING_LEVEL"] == "DEBUG"
+    assert os.environ["MLFLOW_LOGGING_LEVEL"] == "WARNING"
 
 
 # Runs
