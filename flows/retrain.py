@@ -21,12 +21,13 @@ from hlynr.config import params
 from hlynr.config.project import Project
 from hlynr.ops.retention import prune as retention_prune
 from hlynr.pipeline import plan, preflight, retraining, steps, training_process
+from hlynr.pipeline.retraining import given_up_on_error
 from hlynr.records.evaluation import EvaluationReport, GateDecision
 from hlynr.records.retraining import Attempt, RetrainRecord
 from hlynr.records.training import Lineage, TrainResult
 from hlynr.report import tables
 from hlynr.runtime import processes
-from hlynr.runtime.errors import InputError, TrainingError, as_user_error
+from hlynr.runtime.errors import EnvironmentNotReady, TrainingError, as_user_error
 from hlynr.runtime.progress import console
 
 
@@ -52,9 +53,9 @@ def validate(
     preflight.require_ready(projects[0], unattended=unattended)
     flow_run_id = str(runtime.flow_run.id)
     try:
-        return retraining.begin(projects, flow_run_id, resume=resume)
-    except InputError as error:
-        if not unattended:
+        return retraining.begin(projects, flow_run_id, resume=resume, unattended=unattended)
+    except Exception as error:
+        if not (unattended and resume) or isinstance(as_user_error(error), EnvironmentNotReady):
             raise
         _say(f"a new retraining, since {error}")
         return retraining.begin(projects, flow_run_id)
@@ -124,7 +125,7 @@ def retrain(
 def _retraining(root: str, params_file: str, overrides: list[str], resume: bool, unattended: bool) -> RetrainRecord:
     seconds: dict[str, float] = {}
     retraining = _timed(seconds, "validate", validate, root, params_file, overrides, resume, unattended)
-    with steps.reported_retraining(retraining.projects[0], retraining.lineage):
+    with given_up_on_error(retraining), steps.reported_retraining(retraining.projects[0], retraining.lineage):
         project, result, attempts = _trained(seconds, retraining, resume)
         _timed(seconds, "version", version, project, result.lineage)
         report = _timed(seconds, "evaluate", evaluate, project)

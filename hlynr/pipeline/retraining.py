@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from hlynr.config.project import Project
-from hlynr.ops.registry import journal
+from hlynr.ops.registry import journal, versions
 from hlynr.ops.tracking import abandoned, runs, store
 from hlynr.ops.tracking import lineage as lineages
 from hlynr.pipeline import plan
+from hlynr.records.base import Record
 from hlynr.records.retraining import Attempt
 from hlynr.records.training import Lineage, TrainResult
-from hlynr.runtime.errors import InputError
+from hlynr.runtime.errors import EnvironmentNotReady, InputError, as_user_error
 
 
 @dataclass(frozen=True)
@@ -27,37 +29,83 @@ class Retraining:
     """Of the attempt that comes next."""
     earlier: tuple[Attempt, ...]
     """The attempts that had failed before the retraining was interrupted."""
+    resumed: bool = False
 
 
-def begin(projects: Sequence[Project], flow_run_id: str | None = None, *, resume: bool = False) -> Retraining:
+class GivenUp(Record):
+    """A retraining that was resumed and failed in a way that no later try can change."""
+
+    retraining: str
+    reason: str
+
+
+def begin(
+    projects: Sequence[Project], flow_run_id: str | None = None, *, resume: bool = False, unattended: bool = False
+) -> Retraining:
     """Number the coming retraining and open its lineage.
 
-    The number counts the finished retrainings and shifts the training and evaluation seeds: with the same seeds the
-    same policy would result, judged on the engagements that chose its predecessor. A retraining whose every attempt
-    failed counts too, or the next one would fail in the same way.
+    The number follows the highest that a finished retraining of this store had, and shifts the training and
+    evaluation seeds: with the same seeds the same policy would result, judged on the engagements that chose its
+    predecessor. A retraining whose every attempt failed counts too, or the next one would fail in the same way.
+    params.yaml gives the number of the first one: `dvc exp apply` sets it to that of an earlier one.
 
     Args:
         projects: one for each strategy of the plan.
         resume: go on with the interrupted retraining, under its lineage; if there is none, begin a new one.
+        unattended: do not go on with one that was given up.
 
     Raises:
-        hlynr.runtime.errors.InputError: if the interrupted retraining began under another configuration.
+        hlynr.runtime.errors.InputError: if the interrupted retraining began under another configuration, or was given
+            up.
     """
     first = projects[0]
     opened = store.open_store(first.config, first.root)
     history, failed = journal.history(opened), runs.failed_retrainings(opened)
+    concluded = runs.concluded(opened)
+    used = versions.numbers(opened) | {number for number in concluded.values() if number is not None}
     finished = sum(entry.action != "rolled_back" for entry in history) + len(failed)
-    numbered = tuple(project.at_retraining(project.config.run.retraining + finished) for project in projects)
-    interrupted = _interrupted(numbered, {entry.lineage_id for entry in history} | failed) if resume else None
+    number = max(first.config.run.retraining, finished, max(used, default=-1) + 1)
+    numbered = tuple(project.at_retraining(number) for project in projects)
+    decided = {entry.lineage_id for entry in history} | failed | concluded.keys()
+    interrupted = _interrupted(numbered, decided) if resume else None
+    if interrupted is not None and unattended:
+        _require_hope(first, interrupted[0])
     abandoned.close(opened, first.root, keep=interrupted[0].mlflow_parent_run_id if interrupted else None)
     if interrupted is not None:
         lineage, earlier = interrupted
-        return Retraining(numbered, lineage.model_copy(update={"flow_run_id": flow_run_id}), earlier)
+        return Retraining(numbered, lineage.model_copy(update={"flow_run_id": flow_run_id}), earlier, resumed=True)
     shutil.rmtree(first.attempts, ignore_errors=True)  # of an earlier retraining; MLflow has their bundles
     opening = plan.opening(numbered, lineages.start(numbered[0].config, first.root, flow_run_id))
     parent_run_id = runs.start_retraining(opened, opening, [project.config.run.strategy for project in numbered])
     abandoned.claim(opened, parent_run_id, first.root)
     return Retraining(numbered, opening.model_copy(update={"mlflow_parent_run_id": parent_run_id}), ())
+
+
+@contextmanager
+def given_up_on_error(found: Retraining) -> Iterator[None]:
+    """Note that a resumed retraining has failed again, unless something that it needs was only not ready.
+
+    An unattended retraining would resume it for ever, and always fail.
+    """
+    try:
+        yield
+    except Exception as error:
+        if found.resumed and not isinstance(as_user_error(error), EnvironmentNotReady):
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            GivenUp(retraining=found.lineage.retraining_id, reason=reason).write(_given_up(found.projects[0]))
+        raise
+
+
+def _given_up(project: Project) -> Path:
+    return project.root / ".hlynr" / "given-up.json"
+
+
+def _require_hope(project: Project, lineage: Lineage) -> None:
+    found = None
+    with suppress(OSError, ValueError):
+        found = GivenUp.read(_given_up(project))
+    if found is not None and found.retraining == lineage.retraining_id:
+        raise InputError(f"--resume: retraining {found.retraining} is given up, it failed with {found.reason}")
 
 
 def begun(project: Project, given: Lineage | None, out: Path) -> Lineage | None:
@@ -100,6 +148,7 @@ def _interrupted(projects: Sequence[Project], decided: set[str]) -> tuple[Lineag
 def _finished(project: Project, decided: set[str]) -> bool:
     """Whether the retraining of the newest training has its decision."""
     try:
-        return TrainResult.read(project.train / "result.json").lineage.id in decided
+        lineage = TrainResult.read(project.train / "result.json").lineage
     except (OSError, ValueError):
         return False  # no result: the training itself was interrupted
+    return not decided.isdisjoint((lineage.id, lineage.retraining_id))

@@ -155,7 +155,9 @@ def promote(
     if run_id is None:
         raise store.StoreError("the training has no MLflow run; train it with this project's store")
     lineage = _completed(result.lineage, report, saved)
-    runs.set_lineage(opened, run_id, lineage)
+    if not runs.set_lineage(opened, run_id, lineage):  # a version leads to a run, so another one takes its place
+        run_id = runs.begun_run(opened, lineage, project.config)
+        lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
     number = _registered(project, opened, run_id, report, lineage)
     promotion = promotions.apply_decision(opened, decision, number, report, lineage, run_id)
     report = report.model_copy(update={"lineage": lineage})
@@ -225,7 +227,9 @@ def diagnose_failure(project: Project, attempts: Sequence[Attempt]) -> PlanFaile
         if found:
             runs.log_folder(opened, run_id, project.diagnose, "diagnosis")
         figures = {"attempts": len(attempts)}
-        runs.conclude_retraining(opened, run_id, "failed", figures, descriptions.retraining(attempts, diagnosis=found))
+        description = descriptions.retraining(attempts, diagnosis=found)
+        if not runs.conclude_retraining(opened, run_id, "failed", figures, description):
+            runs.remember_failed(opened, attempts[0].lineage.retraining_id)
     return error
 
 

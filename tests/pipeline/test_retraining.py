@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from errno import ENOSPC
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,12 @@ import pytest
 from support import projects
 
 from hlynr.config.project import Project
-from hlynr.ops.registry import journal
+from hlynr.ops.registry import journal, versions
 from hlynr.ops.tracking import abandoned, lineage, runs, store
 from hlynr.pipeline import retraining
 from hlynr.records.training import Lineage
 from hlynr.rl import checkpoint
-from hlynr.runtime.errors import InputError
+from hlynr.runtime.errors import EnvironmentNotReady, InputError
 
 History = Callable[..., None]
 
@@ -27,6 +28,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(store, "open_store", lambda config, root: None)
     monkeypatch.setattr(journal, "history", lambda opened: [])
     monkeypatch.setattr(runs, "failed_retrainings", lambda opened: set())
+    monkeypatch.setattr(runs, "concluded", lambda opened: {})
+    monkeypatch.setattr(versions, "numbers", lambda opened: set())
     monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, plan: "parent")
     monkeypatch.setattr(abandoned, "claim", lambda opened, parent, root: None)
     monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
@@ -69,6 +72,73 @@ def test_a_retraining_whose_every_attempt_failed_advances_the_retraining(
     history(("promoted", "a"))
     monkeypatch.setattr(runs, "failed_retrainings", lambda opened: {"b"})
     assert retraining.begin([project]).lineage.retraining == 2
+
+
+@pytest.mark.parametrize(
+    ("in_the_file", "in_versions", "in_runs", "number"),
+    [
+        (0, {0, 1, 2}, {}, 3),
+        (2, {0, 1, 2}, {}, 3),  # dvc exp apply of the newest
+        (1, {0, 1, 2}, {}, 3),  # of an earlier one, or another branch
+        (7, set(), {}, 7),  # the first of all, where the file begins
+        (7, {7}, {}, 8),
+        (0, set(), {"a": 4, "b": None}, 5),  # the registered model was deleted or renamed
+        (0, {2}, {"a": 4}, 5),
+    ],
+)
+def test_the_number_follows_the_highest_in_the_store(
+    project: Project,
+    monkeypatch: pytest.MonkeyPatch,
+    in_the_file: int,
+    in_versions: set[int],
+    in_runs: Any,
+    number: int,
+) -> None:
+    monkeypatch.setattr(versions, "numbers", lambda opened: in_versions)
+    monkeypatch.setattr(runs, "concluded", lambda opened: in_runs)
+    assert retraining.begin([project.at_retraining(in_the_file)]).lineage.retraining == number
+
+
+def test_an_unattended_retraining_gives_up_one_that_failed_again_and_says_why(project: Project, left: Lineage) -> None:
+    """Every scheduled retraining would resume it, and fail."""
+    begun = retraining.begin([project], resume=True, unattended=True)
+    assert begun.resumed
+    with pytest.raises(KeyError), retraining.given_up_on_error(begun):
+        raise KeyError("hlynr.retraining.number")
+    with pytest.raises(InputError, match=r"given up, it failed with KeyError: 'hlynr\.retraining\.number'"):
+        retraining.begin([project], resume=True, unattended=True)
+    assert retraining.begin([project], resume=True).lineage.id == left.id  # a person may try again
+    assert retraining.begin([project], unattended=True).lineage.id != left.id
+
+
+@pytest.mark.parametrize("error", [EnvironmentNotReady("MLflow is away"), OSError(ENOSPC, "full")])
+def test_what_was_only_not_ready_is_resumed_again(project: Project, left: Lineage, error: Exception) -> None:
+    begun = retraining.begin([project], resume=True, unattended=True)
+    with pytest.raises(type(error)), retraining.given_up_on_error(begun):
+        raise error
+    assert retraining.begin([project], resume=True, unattended=True).lineage.id == left.id
+
+
+def test_a_first_failure_is_resumed(project: Project, left: Lineage) -> None:
+    with pytest.raises(KeyError), retraining.given_up_on_error(retraining.begin([project])):
+        raise KeyError
+    assert retraining.begin([project], resume=True, unattended=True).lineage.id == left.id
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"retraining": 1}'])
+def test_a_note_of_giving_up_that_is_none_is_passed_over(project: Project, left: Lineage, text: str) -> None:
+    (project.root / ".hlynr").mkdir()
+    (project.root / ".hlynr" / "given-up.json").write_text(text)
+    assert retraining.begin([project], resume=True, unattended=True).lineage.id == left.id
+
+
+def test_a_retraining_that_is_concluded_in_mlflow_alone_is_not_resumed(
+    project: Project, left: Lineage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The history went with the registered model."""
+    monkeypatch.setattr(runs, "concluded", lambda opened: {left.retraining_id: 0})
+    monkeypatch.setattr(retraining.TrainResult, "read", lambda path: SimpleNamespace(lineage=left))
+    assert retraining.begin([project], resume=True).lineage.id != left.id
 
 
 def test_resume_goes_on_with_the_interrupted_retraining(project: Project, left: Lineage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import get_args
 
 from hlynr.ops.registry.journal import history
@@ -19,8 +20,8 @@ Words = Callable[[str, Mapping[str, int], Sequence[Promotion]], str]
 
 
 def describe_version(store: Store, version: int, words: str) -> None:
-    """Set a version's page; markdown, whose beginning the list of versions shows as it is."""
-    store.client.update_model_version(store.model, str(version), description=words[:LENGTH])
+    """Set a version's page, unless it was deleted; markdown, whose beginning the list of versions shows as it is."""
+    if_exists(partial(store.client.update_model_version, store.model, str(version), description=words[:LENGTH]))
 
 
 def add_to_version(store: Store, version: int, words: str) -> None:

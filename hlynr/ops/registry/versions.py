@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from hlynr.ops.tracking.calls import if_exists
+from hlynr.config.base import SEED_DISTANCE
+from hlynr.ops.tracking.calls import if_exists, pages
 from hlynr.ops.tracking.store import Store, local_path
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import Lineage
@@ -70,8 +71,8 @@ class VersionInfo:
     @property
     def retraining(self) -> int | None:
         """The number of the retraining whose seeds judged it."""
-        number = self.tags.get("hlynr.lineage.retraining")
-        return None if number is None or not number.isdecimal() else int(number)
+        number = self.tags.get("hlynr.lineage.retraining", "")
+        return int(number) if number.isdecimal() and int(number) < SEED_DISTANCE else None
 
     @property
     def success(self) -> tuple[float, float, float] | None:
@@ -129,6 +130,12 @@ def registered(store: Store, run_id: str, bundle_sha256: str) -> int | None:
             if newest is None or newest.version < number:
                 store.client.set_registered_model_alias(store.model, "challenger", str(number))
     return number
+
+
+def numbers(store: Store) -> set[int]:
+    """Of the retrainings that a decision was made about, as their versions' tags have them."""
+    found = [_info(each) for each in pages(store.client.search_model_versions, filter_string=f"name = '{store.model}'")]
+    return {each.retraining for each in found if VERDICT_TAG in each.tags and each.retraining is not None}
 
 
 def newest_of_run(store: Store, run_id: str) -> int | None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from hlynr.ops.tracking.presence import if_present
+
 if TYPE_CHECKING:
     from hlynr.ops.tracking.store import Store
 
@@ -19,7 +21,7 @@ BATCH = 1000
 PAUSE = 60.0
 """[s] before a new attempt after a failure: MLflow may retry for minutes before it gives up on a dead server."""
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class Point(NamedTuple):
@@ -46,7 +48,7 @@ class MetricStream:
             unsent: file for values that could not be sent; may hold those of an earlier attempt at the same run.
             interval: [s] between batches.
         """
-        self._client = store.client
+        self._store = store
         self._run_id = run_id
         self._unsent = unsent
         self._interval = interval
@@ -76,7 +78,7 @@ class MetricStream:
         self._thread.join()
         unsent = self._resend()
         if unsent:
-            _log.warning("%d metric values could not be sent to MLflow; they are kept in %s", unsent, self._unsent)
+            _logger.warning("%d metric values could not be sent to MLflow; they are kept in %s", unsent, self._unsent)
         return unsent
 
     def _work(self) -> None:
@@ -93,13 +95,12 @@ class MetricStream:
                 self._keep(batch)
 
     def _sent(self, points: list[Point]) -> bool:
-        from mlflow.entities import Metric
-
         try:
-            self._client.log_batch(self._run_id, [Metric(*point) for point in points])
+            if not _log(self._store, self._run_id, points):
+                raise LookupError("the run was erased")
         except Exception as error:  # any: a broken store must not end a training
             if not self._warned:
-                _log.warning("MLflow takes no metrics (%s); they are kept in %s", _brief(error), self._unsent)
+                _logger.warning("MLflow takes no metrics (%s); they are kept in %s", _brief(error), self._unsent)
             self._warned = True
             self._retry_at = time.monotonic() + PAUSE
             return False
@@ -112,7 +113,7 @@ class MetricStream:
             with self._unsent.open("a", encoding="utf-8") as file:
                 file.writelines(lines)
         except OSError as error:
-            _log.warning("%d metric values are lost: %s", len(points), _brief(error))
+            _logger.warning("%d metric values are lost: %s", len(points), _brief(error))
 
     def _resend(self) -> int:
         """Sending a value twice is harmless: MLflow keeps one of equal key, step, time and value."""
@@ -126,6 +127,13 @@ class MetricStream:
         if all(run_id in (self._run_id, None) for run_id, _ in records):
             self._unsent.unlink()
         return 0
+
+
+@if_present
+def _log(store: Store, run_id: str, points: list[Point]) -> None:
+    from mlflow.entities import Metric
+
+    store.client.log_batch(run_id, [Metric(*point) for point in points])
 
 
 def _parsed(line: str) -> tuple[str | None, dict[str, Any]]:

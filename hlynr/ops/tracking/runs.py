@@ -9,11 +9,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from hlynr.config.base import SEED_DISTANCE
 from hlynr.config.config import Config
 from hlynr.config.sections import SERVICE
-from hlynr.ops.tracking.calls import if_exists, set_tags
+from hlynr.ops.tracking.calls import if_exists, pages, set_tags
 from hlynr.ops.tracking.metrics import dataset_of, details, merits, metrics, prefixed
-from hlynr.ops.tracking.store import Store, StoreError
+from hlynr.ops.tracking.presence import if_present
+from hlynr.ops.tracking.store import Store
 from hlynr.records.base import Record
 from hlynr.records.evaluation import EvaluationReport, GateDecision
 from hlynr.records.retraining import Attempt
@@ -33,6 +35,8 @@ PARENT_TAG = "mlflow.parentRunId"
 STUDY_TAG = "hlynr.study"
 BUNDLE = "bundle"
 DIGEST_TAG = "hlynr.lineage.params_digest"
+CONCLUDED = 200
+"""Retrainings looked at for the highest number."""
 PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
 _NOT_IN_FORCE = ("strategies", "stability", "tune", *SERVICE)
@@ -41,24 +45,35 @@ RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
 def start_run(store: Store, lineage: Lineage, config: Config) -> str:
-    """Open the run of this lineage and return its id; a retry after a crash resumes the run it had begun.
-
-    Raises:
-        StoreError: if the lineage's run was begun under another configuration.
-    """
-    with store.lock():
-        run = _run_of(store, lineage)
-        if run is None:
-            run = store.client.create_run(store.experiment_id, run_name=_run_name(lineage, config), tags=_tags(lineage))
-        elif run.data.tags.get(DIGEST_TAG) != lineage.params_digest:
-            raise StoreError(f"run {run.info.run_id} of lineage {lineage.id} was begun with other parameters")
-    run_id = str(run.info.run_id)
+    """Open the run of this lineage and return its id; a retry after a crash resumes the run it had begun."""
+    run_id = begun_run(store, lineage, config)
     for resumed in filter(None, (run_id, lineage.mlflow_parent_run_id)):
-        store.client.update_run(resumed, status="RUNNING")
-    _log_params(store, run_id, config)
+        reopen(store, resumed)
     return run_id
 
 
+def begun_run(store: Store, lineage: Lineage, config: Config) -> str:
+    """The run of this lineage, made where there is none: none was begun, it was erased, or its tags were edited."""
+    with store.lock():
+        found = everywhere(store, f"tags.`{LINEAGE_TAG}` = '{lineage.id}'")
+        own = [run for run in found if run.data.tags.get(DIGEST_TAG) == lineage.params_digest]
+        run = min(own, key=lambda each: str(each.info.lifecycle_stage), default=None)  # active ones before deleted ones
+        for other in found:
+            if other not in own and (other.info.status, other.info.lifecycle_stage) == ("RUNNING", "active"):
+                finish_run(store, other.info.run_id, "KILLED", "Its tags name other parameters; another run goes on.")
+        if run is None:
+            run = store.client.create_run(store.experiment_id, run_name=_run_name(lineage, config), tags=_tags(lineage))
+    _log_params(store, str(run.info.run_id), config)
+    return str(run.info.run_id)
+
+
+@if_present
+def reopen(store: Store, run_id: str) -> None:
+    """Show a run as running, for its training, retraining or search goes on."""
+    store.client.update_run(run_id, status="RUNNING")
+
+
+@if_present
 def set_device(store: Store, run_id: str, device: str, folder: Path) -> None:
     """Tag the run with its device, which its parameters may leave open, and with its folder."""
     set_tags(store.client, run_id, {DEVICE_TAG: device, FOLDER_TAG: str(folder)})
@@ -84,6 +99,7 @@ def start_search(store: Store, study: str, config: Config) -> str:
     return str(run.info.run_id)
 
 
+@if_present
 def log_figures(store: Store, run_id: str, figures: Mapping[str, float]) -> None:
     """Figures without a time of their own."""
     store.client.log_batch(run_id, metrics=metrics(figures))
@@ -91,16 +107,45 @@ def log_figures(store: Store, run_id: str, figures: Mapping[str, float]) -> None
 
 def failed_retrainings(store: Store) -> set[str]:
     """Ids of the retrainings whose every attempt failed, including those whose runs have been pruned."""
-    found = store.client.search_runs([store.experiment_id], f"tags.`{OUTCOME_TAG}` = 'failed'", max_results=10_000)
+    found = everywhere(store, f"tags.`{OUTCOME_TAG}` = 'failed'")
     tags = store.client.get_experiment(store.experiment_id).tags
     pruned = {key.removeprefix(FAILED_TAG) for key in tags if key.startswith(FAILED_TAG)}
-    return {run.data.tags[RETRAINING_TAG] for run in found} | pruned
+    return {run.data.tags[RETRAINING_TAG] for run in found if RETRAINING_TAG in run.data.tags} | pruned
+
+
+def everywhere(store: Store, wanted: str) -> list[Run]:
+    """The experiment's runs that a filter finds, those deleted in MLflow included, the newest first."""
+    from mlflow.entities import ViewType
+
+    found = pages(
+        store.client.search_runs,
+        experiment_ids=[store.experiment_id],
+        filter_string=wanted,
+        run_view_type=ViewType.ALL,
+        max_results=1000,
+        order_by=["start_time DESC"],
+    )
+    return list(found)
 
 
 def promoted_before(store: Store) -> bool:
     """Whether a retraining of this experiment ended in a promotion."""
-    found = store.client.search_runs([store.experiment_id], f"tags.`{OUTCOME_TAG}` = 'promoted'", max_results=1)
-    return bool(found)
+    return bool(everywhere(store, f"tags.`{OUTCOME_TAG}` = 'promoted'"))
+
+
+def concluded(store: Store) -> dict[str, int | None]:
+    """Ids of the newest retrainings that ended with a result, and their numbers, those deleted in MLflow included."""
+    from mlflow.entities import ViewType
+
+    wanted = f"tags.`{OUTCOME_TAG}` LIKE '%'"
+    order = ["start_time DESC"]
+    found = store.client.search_runs([store.experiment_id], wanted, ViewType.ALL, CONCLUDED, order)
+    return {run.data.tags.get(RETRAINING_TAG, ""): _number(run.data.tags.get(NUMBER_TAG)) for run in found}
+
+
+def _number(text: str | None) -> int | None:
+    """None for a number that was removed or edited into an impossible one."""
+    return int(text) if text is not None and text.isdecimal() and int(text) < SEED_DISTANCE else None
 
 
 def remember_failed(store: Store, retraining: str) -> None:
@@ -108,19 +153,22 @@ def remember_failed(store: Store, retraining: str) -> None:
     store.client.set_experiment_tag(store.experiment_id, f"{FAILED_TAG}{retraining}", "pruned")
 
 
+@if_present
 def conclude_retraining(
     store: Store, run_id: str, outcome: str, figures: Mapping[str, float], description: str
 ) -> None:
     """Close a retraining's run with its result, also in its name, with figures and a description in markdown."""
     tags = store.client.get_run(run_id).data.tags
-    # The list of runs cuts names after some twenty characters: the number and the result come first.
-    name = f"#{tags[NUMBER_TAG]} · {outcome.replace('_', ' ')} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
-    store.client.update_run(run_id, name=name)
+    if {NUMBER_TAG, RETRAINING_TAG} <= tags.keys():  # unless they were removed by hand
+        # The list of runs cuts names after some twenty characters: the number and the result come first.
+        name = f"#{tags[NUMBER_TAG]} · {outcome.replace('_', ' ')} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
+        store.client.update_run(run_id, name=name)
     log_figures(store, run_id, figures)
     store.client.set_tag(run_id, OUTCOME_TAG, outcome)
     finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)
 
 
+@if_present
 def conclude_attempt(store: Store, run_id: str, attempt: Attempt, bundle: Path | None) -> None:
     """Tag an attempt's run with its result; a failed attempt's bundle is logged with it."""
     store.client.set_tag(run_id, "hlynr.attempt", attempt.outcome[:VALUE_LENGTH])
@@ -128,6 +176,7 @@ def conclude_attempt(store: Store, run_id: str, attempt: Attempt, bundle: Path |
         log_folder(store, run_id, bundle, BUNDLE)
 
 
+@if_present
 def log_folder(store: Store, run_id: str, folder: Path, name: str) -> None:
     """Store a folder as the run's artifacts below ``name``."""
     store.client.log_artifacts(run_id, str(folder), name)
@@ -146,11 +195,13 @@ def has_run(store: Store, run_id: str) -> bool:
     return if_exists(store.client.get_run, run_id) is not None
 
 
+@if_present
 def set_lineage(store: Store, run_id: str, lineage: Lineage) -> None:
     """Update the run's lineage tags."""
     set_tags(store.client, run_id, _tags(lineage))
 
 
+@if_present
 def log_report(
     store: Store, run_id: str, evaluation: EvaluationReport, config: Config, figures: Iterable[Path]
 ) -> None:
@@ -173,6 +224,7 @@ def log_report(
         store.client.log_artifact(run_id, str(figure), "figures")
 
 
+@if_present
 def log_decision(store: Store, run_id: str, decision: GateDecision) -> None:
     """Log the gate's verdict: decision.json, tags, and the paired comparison as metrics."""
     verdict = "promoted" if decision.promote else "not_promoted"
@@ -187,6 +239,7 @@ def log_record(store: Store, run_id: str, name: str, record: Record) -> None:
     store.client.log_text(run_id, record.model_dump_json() + "\n", name)
 
 
+@if_present
 def finish_run(store: Store, run_id: str, status: RunStatus, description: str) -> None:
     """Close the run, with a text under its title in the UI.
 
@@ -224,11 +277,10 @@ def run_id_of(store: Store, lineage: Lineage) -> str | None:
 
 
 def _run_of(store: Store, lineage: Lineage) -> Run | None:
-    """The newest run that carries this lineage's id."""
-    found = store.client.search_runs(
-        [store.experiment_id], f"tags.`{LINEAGE_TAG}` = '{lineage.id}'", order_by=["start_time DESC"], max_results=1
-    )
-    return found[0] if found else None
+    """The newest run that carries this lineage's id, deleted ones last."""
+    wanted = f"tags.`{LINEAGE_TAG}` = '{lineage.id}'"
+    found = everywhere(store, wanted)
+    return min(found, key=lambda run: run.info.lifecycle_stage, default=None)  # active, deleted
 
 
 def _run_name(lineage: Lineage, config: Config) -> str:
@@ -252,6 +304,7 @@ def _source(lineage: Lineage) -> dict[str, str]:
     return tags if lineage.git_commit is None else tags | {"mlflow.source.git.commit": lineage.git_commit}
 
 
+@if_present
 def _log_params(store: Store, run_id: str, config: Config) -> None:
     """Log the settings in force, without all strategies and the sections of other commands."""
     from mlflow.entities import Param

@@ -33,7 +33,7 @@ class SearchMirror:
         if run_id is None or not runs.has_run(self._store, run_id):
             run_id = runs.start_search(self._store, study, config)
         self.run_id: str = run_id
-        self._store.client.update_run(run_id, status="RUNNING")
+        runs.reopen(self._store, run_id)
         self._known = self._found()
 
     def update(self, trials: Sequence[TrialRecord]) -> None:
@@ -71,8 +71,8 @@ class SearchMirror:
         for run in self._store.client.search_runs([self._store.experiment_id], children, max_results=50_000):
             if run.info.status == "RUNNING":
                 self._store.client.delete_run(run.info.run_id)
-            else:
-                found[int(run.data.tags[TRIAL_TAG])] = str(run.info.run_id)
+            elif (number := run.data.tags.get(TRIAL_TAG, "")).isdecimal():  # else a run of others, or edited
+                found[int(number)] = str(run.info.run_id)
         return found
 
     def _run_of(self, trial: TrialRecord) -> str:

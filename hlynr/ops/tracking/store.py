@@ -168,6 +168,7 @@ def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
     if found is None:
         return str(client.create_experiment(name, artifact_location=artifacts, tags=views.tags() | migration.DONE))
     if found.lifecycle_stage == "deleted":
+        _log.warning("the experiment %s was deleted in MLflow: restored, with its runs", name)
         client.restore_experiment(found.experiment_id)
     there, wanted = _normalised(found.artifact_location), _normalised(artifacts or found.artifact_location)
     if there != wanted:

@@ -22,6 +22,7 @@ from hlynr.ops.tracking import store as store_module
 from hlynr.ops.tracking.metric_stream import MetricStream
 from hlynr.ops.tracking.metrics import dataset_of
 from hlynr.ops.tracking.runs import (
+    DIGEST_TAG,
     conclude_retraining,
     finish_run,
     has_run,
@@ -137,10 +138,17 @@ def test_a_retry_goes_on_in_its_run(store: Store) -> None:
     assert start_run(store, stores.lineage(1), stores.config()) != run_id
 
 
-def test_a_retry_with_other_parameters_is_rejected(store: Store) -> None:
-    start_run(store, stores.lineage(), stores.config())
-    with pytest.raises(StoreError, match="was begun with other parameters"):
-        start_run(store, stores.lineage(params_digest="other"), stores.config("train.seed=5"))
+@pytest.mark.parametrize("digest", [None, "another"])
+def test_a_run_whose_tags_name_other_parameters_is_replaced(store: Store, digest: str | None) -> None:
+    """They were edited or removed by hand: what is logged for this lineage would contradict them."""
+    run_id = start_run(store, stores.lineage(), stores.config())
+    if digest:
+        store.client.set_tag(run_id, DIGEST_TAG, digest)
+    else:
+        store.client.delete_tag(run_id, DIGEST_TAG)
+    other = start_run(store, stores.lineage(), stores.config())
+    assert other != run_id
+    assert [store.client.get_run(each).info.status for each in (run_id, other)] == ["KILLED", "RUNNING"]
 
 
 def test_a_concluded_retraining_is_named_after_its_result(store: Store) -> None:
