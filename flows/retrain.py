@@ -26,7 +26,7 @@ from hlynr.records.evaluation import EvaluationReport, GateDecision
 from hlynr.records.retraining import Attempt, RetrainRecord
 from hlynr.records.training import Lineage, TrainResult
 from hlynr.report import tables
-from hlynr.runtime import processes
+from hlynr.runtime import processes, streams
 from hlynr.runtime.errors import EnvironmentNotReady, TrainingError, as_user_error
 from hlynr.runtime.progress import console
 
@@ -114,6 +114,7 @@ def retrain(
         The record; to Prefect as the result of a state whose message is the decision.
     """
     if unattended:
+        streams.guard()
         scheduling.end_with_worker()
     with scheduling.gpu_slot(Path(root).resolve(), wait=unattended) as missed:
         if missed:

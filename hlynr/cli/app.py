@@ -7,7 +7,7 @@ from itertools import chain
 import typer
 
 from hlynr.cli import project, registry, service, studies, training
-from hlynr.runtime import environment
+from hlynr.runtime import environment, streams
 from hlynr.runtime.errors import exit_code
 
 app = typer.Typer(
@@ -33,5 +33,10 @@ app.command("study", hidden=True)(studies.stability)  # its former name
 
 def main() -> None:
     """Run the command line; an error that the user can mend ends as one line each and an exit code."""
+    streams.guard()
     environment.prepare()
-    sys.exit(exit_code(lambda: app(prog_name="hlynr")))
+    streams.interrupt_on_hangup()
+    try:
+        sys.exit(exit_code(lambda: app(prog_name="hlynr")))
+    finally:
+        exit_code(streams.require_written)  # says so if it is not; what was done stays done

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import typer
 
+from hlynr.runtime import streams
 from hlynr.runtime.errors import INTERRUPTED
 from hlynr.runtime.output_files import write_text
 
@@ -29,6 +30,7 @@ def show(renderable: RenderableType | None, record: Writable, json: Path | None)
     text = encoder.dumps(to_jsonable_python(record), indent=2)
     if json == Path("-"):
         print(text)
+        streams.require_written()
         return
     if json is not None:
         write_text(json, text + "\n")

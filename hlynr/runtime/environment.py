@@ -18,8 +18,8 @@ LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _NO_PROXY = ("no_proxy", "NO_PROXY")
 
 
-def _positive(value: str) -> bool:
-    return value.isdecimal() and int(value) > 0
+def _width(value: str) -> bool:
+    return value.isascii() and value.isdecimal() and len(value) < 4 and int(value) > 0
 
 
 def _usable_proxy(value: str) -> bool:
@@ -114,7 +114,7 @@ RULES = (
     _set("MPLBACKEND", "Agg", "figures are files; a window would need a display"),
     Rule("MATPLOTLIBRC", "another style than the reports'"),
     Rule("OPTUNA_* SQLALCHEMY_*", "another storage; warnings as errors"),
-    Rule("COLUMNS LINES", "the terminal's size", True, _positive),
+    Rule("COLUMNS LINES", "the terminal's size", True, _width),
     Rule("TERMINAL_WIDTH TYPER_* _TYPER_*", "help texts of another shape; not a number is a traceback"),
 )  # fmt: skip
 """All other variables are kept, such as CUDA_VISIBLE_DEVICES, TMPDIR, LANG, TZ, AWS_*, PG* and HLYNR_*."""

@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from hlynr.records.base import Record
 from hlynr.records.training import TrainProgress
-from hlynr.runtime import environment, errors, parent
+from hlynr.runtime import environment, errors, parent, streams
 from hlynr.runtime.progress import ProgressObserver
 
 PATIENCE = 60.0
@@ -139,9 +139,7 @@ class MessageChannel:
         self.send(ProgressMessage(progress=progress))
 
     def send(self, message: ProgressMessage | ErrorMessage) -> None:
-        """A process must still write its checkpoint when its parent is gone, so a closed pipe is no error."""
-        with suppress(BrokenPipeError):
-            print(message.model_dump_json(), file=self._stream, flush=True)
+        print(message.model_dump_json(), file=self._stream, flush=True)
 
 
 def last_line(output: str | Path) -> str:
@@ -157,8 +155,10 @@ def last_line(output: str | Path) -> str:
 def serve(work: Callable[[str, MessageChannel], None]) -> int:
     """The child's side of `converse`: run ``work`` on the text from standard input; returns the exit code."""
     parent.end_with(os.getppid(), kill_after=PATIENCE)
-    channel = MessageChannel(os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8"))
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what a library prints must not mix with messages
+    streams.guard()
+    channel = MessageChannel(streams.lasting(os.dup(1)))
+    os.dup2(2, 1)  # what a library prints must not mix with messages
+    sys.stdout = sys.stderr
     try:
         work(sys.stdin.read(), channel)
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from hlynr.config.project import Project
 from hlynr.records.base import write_text
-from hlynr.runtime import environment
+from hlynr.runtime import environment, streams
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
 from hlynr.service import prefect_server, supervisor
@@ -60,13 +60,14 @@ def up(
     if detach:
         _detached(paths, [*commands.service, str(project.root / params_file), *overrides])
     else:
-        with paths.log("service").open("a", encoding="utf-8", buffering=1) as file:
+        with paths.log("service").open("ab") as file:
+            log = streams.lasting(file.fileno())
 
-            def log(line: str) -> None:
+            def note(line: str) -> None:
                 say(line)
-                file.write(line + "\n")
+                print(line, file=log)
 
-            supervisor.run(project, params_file, commands.worker, log)
+            supervisor.run(project, params_file, commands.worker, note)
 
 
 def down(project: Project) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import IO
 
 import psutil
 
@@ -88,7 +89,7 @@ class SupervisedProcess:
             return
         guard = [sys.executable, "-P", "-m", "hlynr.service.process_guard", str(os.getpid()), str(STOP_GRACE)]
         self.log.parent.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as output:
+        with self._opened_log() as output:
             self._process = subprocess.Popen(
                 [*guard, *self.component.command],
                 cwd=self._root,
@@ -149,10 +150,17 @@ class SupervisedProcess:
         before, self._state = self._state, state
         return None if before == state else f"{self.component.name} is {state}"
 
+    def _opened_log(self) -> IO[bytes]:
+        try:
+            return self.log.open("ab")
+        except OSError:  # a disk without room for one more file must not end the service
+            return open(os.devnull, "wb")
+
     def _cut_log(self) -> None:
         """Copied and truncated, because the process has the file open."""
         if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
+            with suppress(OSError):  # a full disk
+                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
             os.truncate(self.log, 0)
 
 

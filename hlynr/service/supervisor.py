@@ -48,7 +48,8 @@ def run(project: Project, params_file: str, worker: tuple[str, ...], log: Callab
         components.require_ports(planned, project.config.service.host)
         lost_runs = LostRuns(project, planned.api, planned.worker, own_server=planned.all[0].command is not None)
         supervisor = _Supervisor(paths, planned, lost_runs, log)
-        for number in (signal.SIGINT, signal.SIGTERM):
+        hangup = {signal.SIGHUP} if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN else set()  # nohup
+        for number in {signal.SIGINT, signal.SIGTERM} | hangup:
             signal.signal(number, lambda *_: supervisor.ask_to_stop())
         try:
             supervisor.serve()
