@@ -1,7 +1,7 @@
-"""Standard streams that may fail: what a process does never depends on who reads what it writes.
+"""Standard streams that may fail: what a process does never depends on what reads them.
 
 A reader that is gone, a full disk, a closed terminal or descriptor: what is written then is lost, and the process goes
-on. So does one whose messages on standard error nobody reads; for standard output it waits, as a pager takes its time.
+on. It also does when its messages on standard error are not read; for standard output it waits, as a pager takes its time.
 """
 
 from __future__ import annotations

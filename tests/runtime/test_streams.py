@@ -1,4 +1,4 @@
-"""A process goes on whoever reads what it writes, and whatever its standard streams are."""
+"""A process goes on whether its output is read or not, and with any standard streams."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_an_output_that_cannot_show_a_letter_shows_a_question_mark(tmp_path: Pat
     assert ended.stdout == "on standard output 19999 ?\nFalse True\n"
 
 
-def test_messages_that_nobody_reads_are_lost_and_later_ones_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_are_lost_while_they_are_not_read_and_later_ones_arrive(monkeypatch: pytest.MonkeyPatch) -> None:
     reading, writing = os.pipe()
     file = streams.lasting(writing, patience=0.01)
     for _ in range(10_000):
@@ -81,7 +81,7 @@ def test_messages_that_nobody_reads_are_lost_and_later_ones_arrive(monkeypatch: 
     print("again", file=file)
     assert os.read(reading, 1 << 20).endswith(b"again\n")
     os.close(reading)
-    print("to nobody", file=file)
+    print("to no reader", file=file)
 
 
 def test_standard_output_waits_for_its_reader() -> None:
