@@ -1,7 +1,7 @@
 """Standard streams that may fail: what a process does never depends on what reads them.
 
 A reader that is gone, a full disk, a closed terminal or descriptor: what is written then is lost, and the process goes
-on. It also does when its messages on standard error are not read; for standard output it waits, as a pager takes its time.
+on. So does one whose messages on standard error are not read; for standard output it waits, as a pager takes its time.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def lasting(descriptor: int, patience: float | None = None, encoding: str = "utf
 
 
 def guard() -> None:
-    """Let this process's standard streams last; streams that somebody has put in their place stay.
+    """Let this process's standard streams last; those that were put in their place stay.
 
     Closed descriptors are opened: otherwise the next file, say a database, would take the number, and receive what a
     library writes there.
