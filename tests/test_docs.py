@@ -22,7 +22,7 @@ from hlynr.records.training import FATAL, AlertKind, Lineage
 from hlynr.runtime.errors import DONE, INTERRUPTED, EnvironmentNotReady, InputError, TrainingError
 from hlynr.service.process import LOG_BYTES
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "mlruns" / "README.md"]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))
 each_page = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(ROOT)) for page in PAGES])
 

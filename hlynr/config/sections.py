@@ -181,7 +181,7 @@ class Tracking(Section):
     uri: Annotated[
         str,
         base.address(
-            r"(sqlite:///|https?://|postgresql(\+\w+)?://|mysql(\+\w+)?://)\S",
+            r"(sqlite:///[^?\s][^?]*$|(https?|postgresql(\+\w+)?|mysql(\+\w+)?)://\S)",
             "sqlite:///PATH, http(s)://SERVER, postgresql://... or mysql://...",
         ),
     ]
@@ -228,7 +228,7 @@ class Confirm(Section):
 
 class Tune(Section):
     study: base.Name
-    storage: Annotated[str, base.address(r"sqlite:///|postgresql(\+psycopg2)?://", base.DATABASE)]
+    storage: Annotated[str, base.address(r"sqlite:///[^?]+$|postgresql(\+psycopg2)?://", base.DATABASE)]
     trials: int = Field(ge=1, le=100_000)
     workers: int = Field(ge=0, le=256)
     timesteps: Count
@@ -272,7 +272,7 @@ class Service(Section):
     allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.:*-]+$")], ...]
     prefect_port: Port
     mlflow_port: Port
-    database: Annotated[str, base.address(r"sqlite:///|postgresql://", base.DATABASE)]
+    database: Annotated[str, base.address(r"sqlite:///[^?]+$|postgresql://", base.DATABASE)]
     pool: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     gpu_slots: int = Field(ge=1, le=1000)
 

@@ -14,7 +14,7 @@ from hlynr.config.project import Project
 from hlynr.ops.tracking import store
 from hlynr.ops.versioning import experiments
 from hlynr.records.retraining import Check
-from hlynr.runtime import webhook
+from hlynr.runtime import database_uri, webhook
 from hlynr.runtime.errors import EnvironmentNotReady, as_user_error
 
 FREE_BYTES = 2 * 1024**3
@@ -110,9 +110,9 @@ def _webhook() -> str:
 
 
 def _mlflow(project: Project) -> str:
-    uri = store.absolute_uri(project.config.tracking.uri, project.root)
-    database = Path(uri.removeprefix(store.SQLITE))
-    if uri.startswith(store.SQLITE) and not database.exists():
+    uri = database_uri.absolute(project.config.tracking.uri, project.root)
+    database = database_uri.file(uri)
+    if database and not database.exists():
         _require_writable(database.parent)
         return f"{uri} will be made by the first training"
     return store.open_store(project.config, project.root).uri

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 from hlynr.config.project import Project
+from hlynr.runtime import database_uri
 from hlynr.runtime import environment as variables
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service.paths import ServicePaths
@@ -103,11 +104,9 @@ def _home(project: Project) -> Path:
 
 def _database(project: Project) -> str:
     """In the form in which Prefect takes it, with its asynchronous drivers."""
-    uri = project.config.service.database
-    if uri.startswith("sqlite:///"):
-        path = project.root / uri.removeprefix("sqlite:///")
+    uri = database_uri.absolute(project.config.service.database, project.root, "sqlite+aiosqlite")
+    if path := database_uri.file(uri):
         path.parent.mkdir(parents=True, exist_ok=True)
-        return f"sqlite+aiosqlite:///{path}"
     return uri.replace("postgresql://", "postgresql+asyncpg://", 1)
 
 

@@ -37,12 +37,13 @@ def serve_dashboard(project: Project, port: int) -> NoReturn:
         InputError: if there is no search yet.
         EnvironmentNotReady: if the port is taken.
     """
-    from hlynr.ops.tracking.store import SQLITE, absolute_uri
+    from hlynr.runtime import database_uri
     from hlynr.service import components
 
     components.require_free("127.0.0.1", port, "--port")
-    uri = absolute_uri(project.config.tune.storage, project.root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    uri = database_uri.absolute(project.config.tune.storage, project.root)
+    database = database_uri.file(uri)
+    if database and not database.exists():
         raise InputError(f"--tune: there is no search in {uri} yet; hlynr tune begins one")
     print(f"optuna-dashboard on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
     script = str(Path(sysconfig.get_path("scripts"), "optuna-dashboard"))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hlynr.config.config import Config
 from hlynr.ops.tracking import store
+from hlynr.runtime import database_uri
 
 LOCAL_HOSTS = ("localhost:*", "127.0.0.1:*")
 
@@ -20,7 +21,7 @@ def command(config: Config, root: Path, host: str, port: int, allowed_hosts: Seq
         allowed_hosts: names beside localhost under which requests are answered; any other Host or Origin gets 403.
     """
     arguments = [sys.executable, "-m", "mlflow", "server", "--host", host, "--port", str(port), "--workers", "1"]
-    uri = store.absolute_uri(config.tracking.uri, root)
+    uri = database_uri.absolute(config.tracking.uri, root)
     arguments += [
         "--backend-store-uri",
         uri,

@@ -20,13 +20,12 @@ from hlynr.config.config import Config
 from hlynr.config.sections import Tracking
 from hlynr.ops.tracking import migration, mlflow_private, shared_lock, views
 from hlynr.ops.tracking.shared_lock import Confirm
-from hlynr.runtime import environment, locks
+from hlynr.runtime import database_uri, environment, locks
 from hlynr.runtime.errors import EnvironmentNotReady
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-SQLITE = "sqlite:///"
 LOCK_TIMEOUT = 120.0
 """[s] to wait for the lock: creating the database takes seconds, all else milliseconds."""
 
@@ -50,7 +49,8 @@ class Store:
 
     def has(self, experiment: str) -> bool:
         """Whether it still holds the experiment: database and experiment can be removed while this process runs."""
-        if self.uri.startswith(SQLITE) and not Path(self.uri.removeprefix(SQLITE)).exists():
+        database = database_uri.file(self.uri)
+        if database and not database.exists():
             return False
         found = self.client.get_experiment_by_name(experiment)
         return found is not None and (found.experiment_id, found.lifecycle_stage) == (self.experiment_id, "active")
@@ -67,7 +67,7 @@ class Store:
         been lost. A database file belongs to this machine, and a file lock cannot be lost; a shared store has a lock
         in itself.
         """
-        if self.uri.startswith(SQLITE):
+        if database_uri.file(self.uri):
             with self.lock():
                 yield lambda: None
         else:
@@ -85,17 +85,10 @@ def quiet_mlflow() -> None:
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
-def absolute_uri(uri: str, root: Path) -> str:
-    """``uri`` with a relative SQLite path resolved against the project; any other one unchanged."""
-    if not uri.startswith(SQLITE):
-        return uri
-    return f"{SQLITE}{(root.resolve() / uri.removeprefix(SQLITE))}"
-
-
 def open_existing(config: Config, root: Path) -> Store | None:
     """As `open_store`; None where there is no database yet: creating it takes seconds, too long only to read."""
-    uri = absolute_uri(config.tracking.uri, root)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    database = database_uri.file(database_uri.absolute(config.tracking.uri, root))
+    if database and not database.exists():
         return None
     return open_store(config, root)
 
@@ -121,8 +114,8 @@ def _connected(config: Config, root: Path) -> Store:
     quiet_mlflow()
     from mlflow import MlflowClient
 
-    uri = absolute_uri(config.tracking.uri, root)
-    database = Path(uri.removeprefix(SQLITE)) if uri.startswith(SQLITE) else None
+    uri = database_uri.absolute(config.tracking.uri, root)
+    database = database_uri.file(uri)
     lock_file = database.with_name(f"{database.name}.lock") if database else root.resolve() / ".hlynr" / "mlflow.lock"
     chosen = config.tracking.artifacts
     server_decides = "://" not in chosen and uri.startswith(("http://", "https://"))
@@ -155,7 +148,7 @@ def _create_database(path: Path, artifacts: str | None) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # of a killed attempt; SQLite would replay its journal into a new file
     folder.mkdir()
     unfinished = folder / path.name
-    mlflow_private.create_tables(f"{SQLITE}{unfinished}", artifacts or str(path.parent))
+    mlflow_private.create_tables(database_uri.of(unfinished), artifacts or str(path.parent))
     with unfinished.open("rb+") as file:
         os.fsync(file.fileno())
     unfinished.replace(path)

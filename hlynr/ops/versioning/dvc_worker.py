@@ -4,8 +4,8 @@ DVC resolves paths against the working directory (committing a stage from elsewh
 repo"), which all threads of a process share; so it gets a process of its own, which also keeps its loggers, progress
 bars and warnings. The script imports nothing of hlynr: in a snapshot that would be the snapshot's code.
 
-Beyond DVC's documented API it uses, checked by a test against the installed version: ``dvc.config.merge`` and
-``Config.edit``, because a snapshot needs the project's configuration with the project's cache; ``Repo.commit`` and
+Beyond DVC's documented API it uses, checked by a test against the installed version: ``Repo(config=...)`` and
+``Config.read``, because a snapshot needs the project's configuration with the project's cache; ``Repo.commit`` and
 ``Repo.dvcfs``, because the command line takes seconds a call and reads only through the workspace; and for garbage
 collection ``Repo.used_objs`` with dvc_data's collector, because ``dvc gc`` knows no age and cannot leave out a ref.
 """
@@ -29,14 +29,10 @@ def commit(root: str, stages: list[str], outs: list[str], push: bool) -> dict[st
 
     A failed push is no error: the cache has the objects, so the experiment gets its ref.
     """
-    from dvc.config import Config, merge
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    with Config(".dvc").edit("local") as local:
-        merge(local, Config(f"{root}/.dvc").read())  # paths come absolute, the user's own config.local included
-        local["cache"].setdefault("dir", f"{root}/.dvc/cache")
-    with Repo(".") as repo:
+    with Repo(".", config=_settings(root)) as repo:
         for stage in stages:
             repo.commit(stage, force=True, relink=False)
         try:
@@ -46,6 +42,18 @@ def commit(root: str, stages: list[str], outs: list[str], push: bool) -> dict[st
         except (DvcException, OSError) as error:
             return {"push_fault": _line(error)}
     return {"push_fault": None}
+
+
+def _settings(root: str) -> dict[str, Any]:
+    """The configuration of ``root`` on all its levels, the user's config.local included; for use in a snapshot.
+
+    Passed on, not written: DVC writes ASCII only, and paths come absolute.
+    """
+    from dvc.config import Config
+
+    settings: dict[str, Any] = Config(f"{root}/.dvc").read()
+    settings["cache"].setdefault("dir", f"{root}/.dvc/cache")
+    return settings
 
 
 def read(root: str, revision: str, paths: list[str], destination: str, cache: str | None = None) -> dict[str, Any]:

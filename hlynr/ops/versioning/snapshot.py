@@ -163,6 +163,6 @@ def clear(root: Path, folder: Path) -> None:
     No ``git worktree prune``: it would also remove the record of a user's worktree on a disk that is not mounted.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    known = git.run(root, "worktree", "list", "--porcelain").splitlines()
+    known = git.run(root, "worktree", "list", "--porcelain", "-z").split("\0")
     for path in [line.removeprefix("worktree ") for line in known if line.startswith(f"worktree {folder}/")]:
         git.run(root, "worktree", "remove", "--force", "--force", path)

@@ -16,8 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hlynr.config.sections import Tune
-from hlynr.ops.tracking.store import SQLITE, absolute_uri
-from hlynr.runtime import locks
+from hlynr.runtime import database_uri, locks
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 from hlynr.studies.tuning.retries import TrialRetrier, experimental
 from hlynr.studies.tuning.search_config import SearchConfig, point
@@ -98,7 +97,8 @@ def find(search: SearchConfig) -> optuna.Study:
     """The study, to read; raises the errors of `begin`, and `NoSuchStudyError` also if there is none of this name."""
     name = search.config.tune.study
     uri = _location(search)
-    if uri.startswith(SQLITE) and not Path(uri.removeprefix(SQLITE)).exists():
+    database = database_uri.file(uri)
+    if database and not database.exists():
         raise NoSuchStudyError(f"tune.study: {name}: there is no study yet in {uri}; hlynr tune begins one")
     with _usable(search):
         storage = _storage(search)
@@ -121,8 +121,9 @@ def _storage(search: SearchConfig) -> RDBStorage:
     """A connection; heartbeats need a database, also where one machine does all."""
     uri, heartbeat = _location(search), search.config.tune.heartbeat
     arguments: dict[str, Any] = {"pool_pre_ping": True}
-    if uri.startswith(SQLITE):
-        Path(uri.removeprefix(SQLITE)).parent.mkdir(parents=True, exist_ok=True)
+    database = database_uri.file(uri)
+    if database:
+        database.parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 120.0}}  # several workers write to one file
     lock = Path(search.root) / ".hlynr" / "optuna.lock"  # the first connection makes the tables: one at a time
     with experimental(), locks.hold(lock):
@@ -142,7 +143,7 @@ def _usable(search: SearchConfig) -> Iterator[None]:
 
 
 def _location(search: SearchConfig) -> str:
-    return absolute_uri(search.config.tune.storage, Path(search.root))
+    return database_uri.absolute(search.config.tune.storage, Path(search.root))
 
 
 def _require_definition(study: optuna.Study, search: SearchConfig) -> None:

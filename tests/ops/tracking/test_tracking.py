@@ -32,7 +32,7 @@ from hlynr.ops.tracking.runs import (
     start_retraining,
     start_run,
 )
-from hlynr.ops.tracking.store import Store, StoreError, absolute_uri, open_store, quiet_mlflow
+from hlynr.ops.tracking.store import Store, StoreError, open_store, quiet_mlflow
 
 # The store
 
@@ -45,10 +45,16 @@ def test_importing_costs_nothing() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_uri_is_resolved_against_the_project(tmp_path: Path) -> None:
-    assert absolute_uri("sqlite:///mlruns/mlflow.db", tmp_path) == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
-    for uri in ("sqlite:////srv/mlflow.db", "http://localhost:5000", "postgresql://host/name"):
-        assert absolute_uri(uri, tmp_path) == uri
+def test_a_question_mark_in_the_path_is_part_of_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = tmp_path / "q?x #1 pr\u00fcf%20"
+    opened = open_store(stores.config(), root)
+    run = opened.client.create_run(opened.experiment_id)
+    opened.client.log_text(run.info.run_id, "text", "note.txt")
+    assert [each.path for each in opened.client.list_artifacts(run.info.run_id)] == ["note.txt"]
+    assert opened.has("hlynr")
+    assert (root / "mlruns" / "mlflow.db").is_file()
+    assert [each.name for each in tmp_path.iterdir()] == [root.name]
 
 
 def test_racing_processes_create_the_store_once(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ CHANGED = f"DVC {dvc.__version__} differs from the one hlynr was written for: se
 @pytest.mark.parametrize(
     ("module", "name", "parameters"),
     [
-        ("dvc.config", "merge", ["into", "update"]),
-        ("dvc.config", "Config.edit", ["level"]),
+        ("dvc.config", "Config.read", ["level"]),
+        ("dvc.repo", "Repo", ["root_dir", "config"]),
         ("dvc.repo", "Repo.open", ["url"]),
         ("dvc.repo", "Repo.commit", ["target", "force", "relink"]),
         ("dvc.repo", "Repo.push", ["targets"]),

@@ -290,6 +290,15 @@ def test_without_a_remote_the_retraining_is_saved_locally(project: Path) -> None
     assert len(_bundle(experiments.restore(project, NAME, project / "back"))) == 2
 
 
+@pytest.mark.parametrize("name", ["pr\u00fcf \u8bd5", "a%20b %(x)s #'?", "-line\nbreak"])
+def test_the_folder_may_have_any_name(template: Path, tmp_path: Path, name: str) -> None:
+    project = shutil.copytree(template, tmp_path / name)
+    saved = experiments.save(project, NAME, _config(project), push=True)
+    assert saved.verified
+    assert len(_bundle(experiments.restore(project, NAME, project / "back"))) == 2
+    assert not (project / ".git" / "worktrees").exists()
+
+
 _SCRIPT = """
 import os, signal, sys
 from pathlib import Path
