@@ -83,11 +83,24 @@ class InterceptVecEnv(VecEnv):
         }
 
     def load_state_dict(self, saved: dict[str, np.ndarray]) -> None:
-        """Restore what `state_dict` returned, into an environment of the same size."""
-        self.env.batch.state.view(np.uint8)[:] = saved["state"]
-        self.env.episodes[:] = saved["episodes"]
-        self._returns[:] = saved["returns"]
-        self._lengths[:] = saved["lengths"]
+        """Restore what `state_dict` returned, into an environment of the same size.
+
+        Raises:
+            ValueError: if it is not of this size.
+        """
+        targets: dict[str, np.ndarray] = {
+            "state": self.env.batch.state.view(np.uint8),
+            "episodes": self.env.episodes,
+            "returns": self._returns,
+            "lengths": self._lengths,
+        }
+        for name, target in targets.items():
+            if (saved[name].shape, saved[name].dtype) != (target.shape, target.dtype):
+                raise ValueError(
+                    f"{name}: {saved[name].dtype} {saved[name].shape} is not {target.dtype} {target.shape}"
+                )
+        for name, target in targets.items():
+            target[:] = saved[name]
 
     def close(self) -> None:
         """Nothing to release."""

@@ -5,21 +5,25 @@ SB3's own zip holds cloudpickle, which runs code when it is opened; so it never 
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import ValidationError
+
 from hlynr.envs.observation import LIMIT, SCHEMA, SCHEMA_VERSION
-from hlynr.rl.inference.files import FORMAT, MANIFEST, WEIGHTS, read_files, sealed, sha256
+from hlynr.records.base import first_error
+from hlynr.records.training import Lineage
+from hlynr.rl.inference.files import FORMAT, MANIFEST, WEIGHTS, BundleFiles, read_files, sealed
 from hlynr.runtime.errors import InputError
 
 if TYPE_CHECKING:
     import torch
 
     from hlynr.config.config import Config
-    from hlynr.records.training import Lineage
     from hlynr.rl.network import NetworkPolicy
 
 _PACKAGES = ("torch", "stable-baselines3", "sb3-contrib", "gymnasium", "numpy", "numba")
@@ -40,7 +44,8 @@ def save(
     temporary.mkdir(parents=True)
     try:
         save_file({name: tensor.contiguous().cpu() for name, tensor in weights.items()}, str(temporary / WEIGHTS))
-        manifest = _manifest(config, lineage, timesteps, success, sha256(temporary / WEIGHTS))
+        sha256 = hashlib.sha256((temporary / WEIGHTS).read_bytes()).hexdigest()
+        manifest = _manifest(config, lineage, timesteps, success, sha256)
         (temporary / MANIFEST).write_text(sealed(manifest), encoding="utf-8")
         _replace(temporary, folder)
     finally:
@@ -92,21 +97,12 @@ def observation_schema() -> dict[str, Any]:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest, after checking format, observation schema, and the hash of every file and of itself.
+    """The manifest, after checking format, observation schema, lineage, shapes, and the hash of both files.
 
     Raises:
         BundleError: if anything is missing, of another version, or changed.
     """
-    try:
-        manifest = read_files(folder)
-    except ValueError as error:
-        raise BundleError(str(error)) from None
-    found = manifest["observation"]["version"]
-    if found != SCHEMA_VERSION:
-        raise BundleError(f"{folder}: observation schema {found} is not {SCHEMA_VERSION}; retrain the policy")
-    if manifest["observation"] != observation_schema():
-        raise BundleError(f"{folder}: the observation channels differ from this version's; retrain the policy")
-    return manifest
+    return _files(folder).manifest
 
 
 def digest(folder: Path) -> str:
@@ -115,8 +111,25 @@ def digest(folder: Path) -> str:
     Raises:
         BundleError: if the bundle does not pass `read_manifest`.
     """
-    read_manifest(folder)
-    return sha256(folder / MANIFEST)
+    return _files(folder).digest
+
+
+def _files(folder: Path) -> BundleFiles:
+    try:
+        files = read_files(folder)
+    except ValueError as error:
+        raise BundleError(str(error)) from None
+    observation = files.manifest["observation"]
+    if (found := observation.get("version")) != SCHEMA_VERSION:
+        raise BundleError(f"{folder}: observation schema {found} is not {SCHEMA_VERSION}; retrain the policy")
+    if observation != observation_schema():
+        raise BundleError(f"{folder}: the observation channels differ from this version's; retrain the policy")
+    try:
+        Lineage.model_validate(files.manifest.get("lineage"))
+    except ValidationError as error:
+        reason = first_error(error)
+        raise BundleError(f"{folder}: the lineage in {MANIFEST} is none of this version's: {reason}") from None
+    return files
 
 
 def load_policy(folder: Path, *, threads: int = 1) -> NetworkPolicy:
@@ -126,25 +139,23 @@ def load_policy(folder: Path, *, threads: int = 1) -> NetworkPolicy:
         threads: of torch, for the whole process; small networks run best on one.
 
     Raises:
-        BundleError: if the bundle does not pass `read_manifest` or its weights do not fit its network.
+        BundleError: if the bundle does not pass `read_manifest`, or its weights are not finite.
     """
     import torch
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
 
-    from hlynr.rl.inference.actor import ACTIVATIONS
+    from hlynr.rl.inference.actor import ACTIVATIONS, load_weights
     from hlynr.rl.network import NetworkPolicy, build
 
-    manifest = read_manifest(folder)
+    files = _files(folder)
     try:
-        network = manifest["network"]
-        settings = {"net_arch": network["net_arch"], "activation_fn": ACTIVATIONS[network["activation"]]}
-        if manifest["algorithm"] == "recurrent_ppo":
-            settings["lstm_hidden_size"] = network["lstm_hidden_size"]
-        policy = build(manifest["algorithm"], settings)
-        policy.load_state_dict(load_file(str(folder / WEIGHTS)), strict=True)
-    except (KeyError, TypeError, ValueError, RuntimeError, SafetensorError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise BundleError(f"{folder}: the weights do not fit the network in {MANIFEST}: {reason}") from None
+        weights = load_weights(folder, files)
+    except ValueError as error:
+        raise BundleError(str(error)) from None
+    algorithm, network = files.manifest["algorithm"], files.manifest["network"]
+    settings = {"net_arch": network["net_arch"], "activation_fn": ACTIVATIONS[network["activation"]]}
+    if algorithm == "recurrent_ppo":
+        settings["lstm_hidden_size"] = network["lstm_hidden_size"]
+    policy = build(algorithm, settings)
+    policy.load_state_dict(weights, strict=True)
     torch.set_num_threads(threads)
-    return NetworkPolicy(manifest["algorithm"], policy)
+    return NetworkPolicy(algorithm, policy)

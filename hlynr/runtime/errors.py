@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from errno import EACCES, EDQUOT, EFBIG, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENOMEM, ENOSPC, ENOTDIR, EPERM, EROFS
 from urllib.parse import urlsplit
 
+from hlynr.records.guarded_file import DamagedFileError
+
 DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY, INTERRUPTED = 0, 2, 3, 4, 130
 """The exit codes of every command; the last is the shell's for Ctrl-C."""
 
@@ -58,6 +60,8 @@ def as_user_error(error: BaseException) -> UserError | None:
     """The error as one line for the user, if a user can remove its cause; None for a fault of the program."""
     if isinstance(error, UserError):
         return error
+    if isinstance(error, DamagedFileError):
+        return InputError(str(error))
     line = next((line for link in causes(error) if (line := _line(link)) is not None), None)
     return None if line is None else EnvironmentNotReady(line)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
+import os
 import pickletools
 from collections.abc import Callable
 from pathlib import Path
@@ -17,9 +19,11 @@ from support.trainings import LINEAGE
 
 from hlynr.config.config import Config
 from hlynr.envs.observation import SCHEMA, SIZE
+from hlynr.records import guarded_file
 from hlynr.rl import bundle
 from hlynr.rl.bundle import BundleError, digest, load_policy, read_manifest
 from hlynr.rl.inference import files
+from hlynr.rl.inference.actor import load_actor
 from hlynr.rl.inference.files import MANIFEST, WEIGHTS
 from hlynr.rl.network import NetworkPolicy, build, policy_settings
 
@@ -137,11 +141,27 @@ def test_a_changed_field_is_rejected(folder: Path, key: str, value: object) -> N
         (lambda m: m["observation"].update(version=99), "observation schema 99 is not 1; retrain"),
         (lambda m: m["observation"]["channels"][0].__setitem__(2, 1.0), "channels differ"),
         (lambda m: m["observation"].update(limit=9.0), "channels differ"),
-        (lambda m: m["files"].clear(), f"does not name {WEIGHTS}"),
-        (lambda m: m["files"].update({"../secret": "0"}), "outside the bundle"),
-        (lambda m: m["files"].update({"/etc/passwd": "0"}), "outside the bundle"),
-        (lambda m: m["files"].update({"..": "0"}), "missing"),
-        (lambda m: m["files"].update({"more.safetensors": "0"}), "more.safetensors is missing"),
+        (lambda m: m["files"].clear(), f"does not name {WEIGHTS} alone"),
+        (lambda m: m["files"].update({"../secret": "0"}), "weights.safetensors alone"),
+        (lambda m: m["files"].update({"/etc/passwd": "0"}), "weights.safetensors alone"),
+        (lambda m: m.update(files=[WEIGHTS]), "weights.safetensors alone"),
+        (lambda m: m.pop("files"), "weights.safetensors alone"),
+        (lambda m: m["files"].update({WEIGHTS: None}), "was changed"),
+        (lambda m: m.pop("observation"), "observation is missing"),
+        (lambda m: m.update(observation=[]), r"observation is \[\]"),
+        (lambda m: m["observation"].pop("channels"), "channels is missing"),
+        (lambda m: m["observation"].update(channels=[]), "channels has the width 0"),
+        (lambda m: m["observation"].update(channels=[1] * len(SCHEMA)), "channels differ"),
+        (lambda m: m.pop("lineage"), "the lineage in manifest.json"),
+        (lambda m: m["lineage"].pop("id"), "the lineage in manifest.json.*id: "),
+        (lambda m: m["network"].update(net_arch=[1] * 200_000), "Larger than 1,000,000 bytes"),
+        (lambda m: m["network"].update(net_arch=[1] * 20_000), "20000 layers"),
+        (lambda m: m["network"].update(net_arch=[10**9]), "width 1000000000"),
+        (lambda m: m["network"].update(net_arch=[True, 64]), "width True"),
+        (lambda m: m["network"].update(net_arch=["64", 64]), "width 64"),
+        (lambda m: m["network"].update(net_arch={}), "net_arch is {}"),
+        (lambda m: m["network"].update(net_arch=[8192] * 8), "do not fit"),
+        (lambda m: m["network"].update(net_arch=[1]), "cannot be read|do not fit"),
         (lambda m: m.update(algorithm="dqn"), "do not fit.*dqn"),
         (lambda m: m.update(algorithm="recurrent_ppo"), "do not fit"),
         (lambda m: m["network"].update(lstm_hidden_size=8) or m.update(algorithm="recurrent_ppo"), "do not fit"),
@@ -188,6 +208,94 @@ def test_no_folder_and_a_manifest_that_is_no_text(tmp_path: Path, folder: Path) 
     refused(tmp_path / "nowhere", "is no bundle")
     (folder / MANIFEST).write_bytes(b"\xff\xfe\x00")
     refused(folder, "not valid JSON")
+
+
+def resealed(folder: Path, weights: bytes) -> None:
+    """Other weights under a manifest that names their hash."""
+    (folder / WEIGHTS).write_bytes(weights)
+    rewritten(folder, lambda m: m["files"].update({WEIGHTS: hashlib.sha256(weights).hexdigest()}))
+
+
+def _header(change: Callable[[dict[str, Any]], object]) -> Callable[[bytes], bytes]:
+    def changed(weights: bytes) -> bytes:
+        length = int.from_bytes(weights[:8], "little")
+        header = json.loads(weights[8 : 8 + length])
+        change(header)
+        text = json.dumps(header).encode()
+        return len(text).to_bytes(8, "little") + text + weights[8 + length :]
+
+    return changed
+
+
+def _overlapping(header: dict[str, Any]) -> None:
+    header["log_std"]["data_offsets"] = header["action_net.bias"]["data_offsets"]
+
+
+WEIGHTS_OF_OTHERS: dict[str, tuple[Callable[[bytes], bytes], str]] = {
+    "empty": (lambda _: b"", "not valid JSON"),
+    "header without end": (lambda weights: (2**60).to_bytes(8, "little") + weights[8:], "not valid JSON|do not fit"),
+    "header that is a list": (lambda weights: (2).to_bytes(8, "little") + b"[]" + weights, "do not fit"),
+    "deep header": (lambda _: (90_000).to_bytes(8, "little") + b"[" * 90_000, "not valid JSON"),
+    "number of a million digits": (lambda _: (900_000).to_bytes(8, "little") + b"1" * 900_000, "not valid JSON"),
+    "bytes behind the last": (lambda weights: weights + b"more", "do not fit"),
+    "overlap": (_header(_overlapping), "cannot be read"),
+    "entry that is a list": (_header(lambda h: h.update(log_std=[])), "log_std is not float32"),
+    "integers": (_header(lambda h: h["log_std"].update(dtype="I32")), r"log_std is not float32 \[3\]"),
+    "no offsets": (_header(lambda h: h["log_std"].pop("data_offsets")), "cannot be read"),
+    "other shape": (_header(lambda h: h["log_std"].update(shape=[1, 3])), "log_std is not float32"),
+    "one less": (_header(lambda h: h.pop("log_std")), "do not fit.*log_std"),
+    "one more": (_header(lambda h: h.update(more=h["log_std"])), "do not fit.*more"),
+}
+
+
+@pytest.mark.parametrize("case", WEIGHTS_OF_OTHERS)
+def test_weights_that_another_program_sealed_are_compared_first(folder: Path, case: str) -> None:
+    change, pattern = WEIGHTS_OF_OTHERS[case]
+    resealed(folder, change((folder / WEIGHTS).read_bytes()))
+    refused(folder, pattern)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_weights_that_are_no_finite_numbers_are_rejected(folder: Path, number: float) -> None:
+    tensors = safetensors.torch.load_file(folder / WEIGHTS)
+    tensors["action_net.bias"][1] = number
+    resealed(folder, safetensors.torch.save(tensors))
+    refused(folder, f"{WEIGHTS}: action_net.bias is not finite")
+
+
+@pytest.mark.parametrize("name", [MANIFEST, WEIGHTS])
+@pytest.mark.parametrize("kind", ["pipe", "folder", "link in a circle", "link to a pipe", "large"])
+def test_only_a_regular_file_of_the_expected_size_is_read(folder: Path, name: str, kind: str) -> None:
+    path = folder / name
+    path.unlink()
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "large":
+        with path.open("wb") as file:
+            file.truncate(2**40)  # takes no room
+    elif kind == "link in a circle":
+        path.symlink_to(name)
+    else:
+        os.mkfifo(folder / "pipe")
+        (folder / "pipe").rename(path) if kind == "pipe" else path.symlink_to("pipe")
+    refused(folder, f"{name} cannot be read")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "1" * 900_000, '{"format": 1, "format": 1}', " " * 2_000_000])
+def test_a_manifest_made_to_hurt_is_rejected(folder: Path, text: str) -> None:
+    (folder / MANIFEST).write_text(text)
+    refused(folder, "not valid JSON|was changed|cannot be read")
+
+
+def test_a_logged_model_reads_as_carefully_as_the_package() -> None:
+    """It carries a copy of its own, since it imports nothing of the package."""
+    assert inspect.getsource(files.read_bytes) == inspect.getsource(guarded_file.read_bytes)
+
+
+def test_the_actor_alone_has_the_same_limits(folder: Path) -> None:
+    rewritten(folder, lambda m: m["network"].update(net_arch=[1] * 20_000))
+    with pytest.raises(ValueError, match="20000 layers"):
+        load_actor(folder)
 
 
 # Interrupted

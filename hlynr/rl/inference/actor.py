@@ -2,16 +2,17 @@
 
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load
 from torch import nn
 
-from .files import WEIGHTS, read_files
+from .files import ACTIONS, WEIGHTS, BundleFiles, read_files
 
 ACTIVATIONS: dict[str, type[nn.Module]] = {"tanh": nn.Tanh, "relu": nn.ReLU, "elu": nn.ELU}
-ACTIONS = 3
 
 BLOCK = 128
 """Rows per forward pass. Matrix products round differently at different heights, so a row's action would depend on
@@ -60,15 +61,34 @@ def _remembered(
     return torch.cat(outputs), (torch.cat(hiddens, dim=1), torch.cat(cells, dim=1))
 
 
+def load_weights(folder: Path, files: BundleFiles) -> dict[str, torch.Tensor]:
+    """The weights of a bundle by name, on the CPU.
+
+    Raises:
+        ValueError: if they overlap, or are not all finite numbers; the message begins with ``folder``.
+    """
+    try:
+        weights = load(files.weights)
+    except SafetensorError as error:
+        raise ValueError(f"{folder}: {WEIGHTS} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise ValueError(f"{folder}: {WEIGHTS}: {broken[0]} is not finite")
+    return weights
+
+
 def load_actor(folder: Path) -> Actor:
     """The actor of a bundle, on the CPU.
 
     Raises:
-        ValueError: if the bundle does not pass `read_files`.
-        RuntimeError: if its weights do not fit its network.
+        ValueError: if the bundle does not pass `read_files` or `load_weights`.
     """
-    manifest = read_files(folder)
-    network, weights = manifest["network"], load_file(str(folder / WEIGHTS))
+    files = read_files(folder)
+    return build_actor(files.manifest, load_weights(folder, files))
+
+
+def build_actor(manifest: dict[str, Any], weights: dict[str, torch.Tensor]) -> Actor:
+    """The actor of a manifest and weights that passed `read_files`."""
+    network = manifest["network"]
     widths = [len(manifest["observation"]["channels"])]
     lstm = None
     if manifest["algorithm"] == "recurrent_ppo":

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from .actor import load_actor
+from .actor import build_actor, load_weights
 from .files import read_files
 
 
@@ -14,8 +14,9 @@ class HistoryModel:
     """A policy without its environment: observation histories in, the next actions out."""
 
     def __init__(self, bundle: Path) -> None:
-        self._size = len(read_files(bundle)["observation"]["channels"])
-        self._actor = load_actor(bundle)
+        files = read_files(bundle)
+        self._size = len(files.manifest["observation"]["channels"])
+        self._actor = build_actor(files.manifest, load_weights(bundle, files))
 
     def predict(self, model_input: np.ndarray, params: dict[str, Any] | None = None) -> np.ndarray:
         """Actions for the last timestep of each history; a recurrent policy gets its memory from the earlier ones.
