@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import suppress
 from datetime import timedelta
@@ -119,7 +118,7 @@ def _automate() -> None:
 
 def main(root: str, params_file: str) -> Config:
     """Deploy a project's flows under its configuration and the overrides of the last `hlynr up`."""
-    overrides = json.loads(ServicePaths(Path(root)).overrides_file.read_text(encoding="utf-8"))
+    overrides = ServicePaths(Path(root)).overrides()
     config = params.load(Path(root, params_file), overrides)
     deploy(config, Path(root), params_file, overrides)
     return config

@@ -23,7 +23,7 @@ class Config(Section):
     policy: sections.GuidanceLaws
     train: sections.Train
     monitor: sections.Monitor
-    strategies: Named[sections.Strategy]
+    strategies: Annotated[Named[sections.Strategy], Field(max_length=100)]
     evaluation: sections.Evaluation
     gate: sections.Gate
     tracking: sections.Tracking

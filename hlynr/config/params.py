@@ -16,7 +16,11 @@ from pydantic_core import ErrorDetails
 from hlynr.config import checks, former_names, messages, strategies, strict_yaml
 from hlynr.config.config import Config
 from hlynr.config.inheritance import ScenarioInheritance
+from hlynr.records.guarded_file import read_bytes
 from hlynr.runtime.errors import InputError
+
+FAULT_LIMIT = 100
+"""Faults that are explained; looking for what was meant takes milliseconds each."""
 
 
 class ConfigError(InputError):
@@ -65,7 +69,7 @@ def load_stability(path: Path, overrides: Iterable[str] = ()) -> list[Config]:
 def read(path: Path) -> dict[str, Any]:
     """The file's tree, unchecked but for being a mapping without repeated keys."""
     try:
-        tree = strict_yaml.load(path.read_text(encoding="utf-8"))
+        tree = strict_yaml.load(text(path))
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}"]) from None
     except UnicodeDecodeError as error:
@@ -76,6 +80,16 @@ def read(path: Path) -> dict[str, Any]:
         content = "is empty" if tree is None else f"holds {messages.shown(tree)}"
         raise ConfigError([f"{path}: {content}; a mapping of sections is needed"])
     return tree
+
+
+def text(path: Path) -> str:
+    """The file as it stands, with line feeds.
+
+    Raises:
+        OSError: if it cannot be read, is no regular file, or is larger than params.yaml can be.
+        UnicodeDecodeError: if it is not UTF-8.
+    """
+    return read_bytes(path, strict_yaml.SIZE_LIMIT).decode().replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse(tree: Mapping[str, Any], overrides: Iterable[str] = ()) -> Config:
@@ -157,8 +171,10 @@ def _apply(tree: dict[str, Any], override: str) -> list[str]:
 def _explained(error: ValidationError, whole: Mapping[str, Any], family: ScenarioInheritance) -> list[str]:
     details = error.errors(include_url=False)
     kept = [detail for detail in details if not _follows(detail, family)]
+    kept, omitted = kept[:FAULT_LIMIT], len(kept) - FAULT_LIMIT
     lines = [line for detail in kept for line in messages.explain(detail, json_schema())]
-    return family.own(lines + _contradictions(whole, details))
+    more = [f"and {omitted:,} more faults"] if omitted > 0 else []
+    return family.own(lines + _contradictions(whole, details)) + more
 
 
 def _follows(detail: ErrorDetails, family: ScenarioInheritance) -> bool:

@@ -20,6 +20,10 @@ from ruamel.yaml.resolver import VersionedResolver
 from ruamel.yaml.tag import Tag
 
 DEPTH_LIMIT = 32
+SIZE_LIMIT = 256 * 1024
+"""[bytes] of a file; params.yaml has a fifteenth of it."""
+ENTRY_LIMIT = 5_000
+"""Keys and values of a text; params.yaml has a fifth of it. ruamel takes half a millisecond for each."""
 
 
 class YamlError(ValueError):
@@ -56,12 +60,17 @@ _TEXT, _INTEGER, _FLOAT = (f"tag:yaml.org,2002:{kind}" for kind in ("str", "int"
 
 
 class _Composer(Composer):
+    entries = 0
+
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.parser.peek_event()
         if event.anchor or getattr(event, "tag", None):
             raise MarkedYAMLError(problem="anchors, aliases and tags are not allowed", problem_mark=event.start_mark)
         if self.depth >= DEPTH_LIMIT:
             raise MarkedYAMLError(problem=f"nested more than {DEPTH_LIMIT} levels deep", problem_mark=event.start_mark)
+        self.entries += 1
+        if self.entries > ENTRY_LIMIT:
+            raise MarkedYAMLError(problem=f"more than {ENTRY_LIMIT:,} keys and values", problem_mark=event.start_mark)
         return super().compose_node(parent, index)
 
 

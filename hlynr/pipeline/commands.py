@@ -175,7 +175,7 @@ def promote_newest(project: Project) -> tuple[GateDecision, Promotion]:
     try:
         result = TrainResult.read(project.train / "result.json")
         report = EvaluationReport.read(project.evaluate / "report.json")
-    except OSError as error:
+    except FileNotFoundError as error:
         raise InputError(f"{error.filename}: is missing; run hlynr train and hlynr evaluate --out first") from None
     if result.bundle_sha256 != report.bundle_sha256:
         raise InputError(f"{project.evaluate / 'report.json'}: judges another bundle than the newest; evaluate again")

@@ -16,6 +16,7 @@ from hlynr.config.project import Project
 from hlynr.config.sections import Monitor
 from hlynr.ops.tracking import recorded as tracking_recorded
 from hlynr.ops.tracking import store
+from hlynr.records.guarded_file import DamagedFileError
 from hlynr.records.training import STATUS, MonitorVerdict, TrainingState, TrainingStatus, TrainProgress
 from hlynr.rl.monitor import WEIGHT, judge, not_a_number
 from hlynr.runtime import processes
@@ -89,18 +90,9 @@ def _read(folder: Path) -> TrainingStatus | None:
         return status.model_copy(update={"state": "lost"}) if _lost(status) else status
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except IsADirectoryError:
-        raise InputError(f"{path}: is a folder; a training's status is a file") from None
-    except ValueError as error:
-        raise InputError(f"{path}: is no training's status of this version: {_brief(error)}") from None
-
-
-def _brief(error: ValueError) -> str:
-    """The first of pydantic's complaints, on one line."""
-    if not isinstance(error, ValidationError):
-        return str(error)
-    first = error.errors(include_url=False)[0]
-    return ": ".join(filter(None, [".".join(map(str, first["loc"])), first["msg"]]))
+    except (OSError, DamagedFileError) as error:
+        reason = str(error) if isinstance(error, DamagedFileError) else f"{path}: cannot be read: {error.strerror}"
+        raise InputError(reason) from None
 
 
 def _lost(status: TrainingStatus) -> bool:

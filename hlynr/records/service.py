@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import AliasChoices, AwareDatetime, Field
+from pydantic import AliasChoices, AwareDatetime, Field, model_validator
 
 from hlynr.records.base import Record
 from hlynr.records.retraining import Promotion
@@ -33,7 +33,9 @@ class ComponentStatus(Record):
 class ServiceState(Record, serialize_by_alias=True):
     """The file that the supervisor keeps up to date while it runs."""
 
-    pid: int
+    pid: int = Field(ge=1, lt=2**31)
+    command: tuple[str, ...] | None = None
+    """Its command line; None in an earlier version's file."""
     born: float
     """When that process began [s since the epoch]: a process number is used again after its end."""
     since: AwareDatetime
@@ -45,6 +47,18 @@ class ServiceState(Record, serialize_by_alias=True):
     @property
     def healthy(self) -> bool:
         return all(component.healthy for component in self.components)
+
+
+class ServiceOverrides(Record):
+    """The ``--set`` of the last `hlynr up`."""
+
+    overrides: tuple[str, ...]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, written: Any) -> Any:
+        """It wrote the list alone."""
+        return {"overrides": written} if isinstance(written, list) else written
 
 
 class RetrainingRun(Record):

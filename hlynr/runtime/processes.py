@@ -125,7 +125,19 @@ def is_running(pid: int, begun_by: float, begun_from: float = 0.0) -> bool:
     try:
         process = psutil.Process(pid)
         return bool(begun_from <= process.create_time() <= begun_by and process.status() != psutil.STATUS_ZOMBIE)
-    except psutil.NoSuchProcess:
+    except (psutil.NoSuchProcess, ValueError, OverflowError):  # of a number that no process can have, too
+        return False
+
+
+def is_ours(pid: int, lock: Path, command: Sequence[str] | None) -> bool:
+    """Whether the process has our lock file open, as only its holder keeps it, and this command line, if given."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        holds = any(Path(opened.path) == lock.resolve() for opened in process.open_files())
+        return holds and command in (None, tuple(process.cmdline()))
+    except psutil.Error:
         return False
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -11,12 +10,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hlynr.config.project import Project
-from hlynr.records.base import write_text
+from hlynr.records.service import ServiceOverrides
 from hlynr.runtime import environment, streams
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
 from hlynr.service import prefect_server, supervisor
-from hlynr.service.paths import ServicePaths, lives
+from hlynr.service.paths import ServicePaths
 
 POLL = 0.2
 STOP_TIMEOUT = 180.0
@@ -50,8 +49,7 @@ def up(
         EnvironmentNotReady: if it does not start.
     """
     paths = ServicePaths(project.root)
-    paths.folder.mkdir(parents=True, exist_ok=True)
-    write_text(paths.overrides_file, json.dumps(overrides) + "\n")
+    ServiceOverrides(overrides=tuple(overrides)).write(paths.overrides_file)
     if running := paths.running():
         _deploy([*commands.deploy, str(project.root), params_file], project, running.prefect_api)
         say("the service is up already; its schedule is the one of the configuration now")
@@ -82,7 +80,7 @@ def down(project: Project) -> bool:
         return False
     os.kill(state.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT
-    while lives(state):
+    while paths.lives(state):
         if time.monotonic() > deadline:
             raise EnvironmentNotReady(f"process {state.pid} does not end; see {paths.log('service')}")
         time.sleep(POLL)

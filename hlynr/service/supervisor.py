@@ -65,7 +65,7 @@ class _Supervisor:
         self._paths, self._planned, self._lost_runs, self._log = paths, planned, lost_runs, log
         self._processes = {each.name: SupervisedProcess(each, paths.root, paths.log(each.name)) for each in planned.all}
         self._since = datetime.now(UTC)
-        self._born = psutil.Process().create_time()
+        self._born, self._command = psutil.Process().create_time(), tuple(psutil.Process().cmdline())
         self._took: float | None = None
         self._written: ServiceState | None = None
         self._next_lost_runs = 0.0
@@ -125,6 +125,7 @@ class _Supervisor:
         state = ServiceState(
             pid=os.getpid(),
             born=self._born,
+            command=self._command,
             since=self._since,
             prefect_api=self._planned.api.url,
             took=self._took,

@@ -3,6 +3,7 @@
 import copy
 import itertools
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -89,6 +90,41 @@ def test_the_command_says_that_a_file_is_valid(folder, monkeypatch, capsys):
 def test_a_file_that_cannot_be_read_is_named(name, folder):
     with pytest.raises(ConfigError, match=r"^(absent\.yaml|\.): cannot be read: \w[\w ]+$"):
         params.load(Path(name))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("".join(f"key{number}: 1\n" for number in range(150_000)), ": cannot be read: Larger than 262,144 bytes"),
+        ("".join(f"k{number}: 1\n" for number in range(9_000)), ":2500:8: more than 5,000 keys and values"),
+        ("x: [" + "1, " * 80_000 + "1]\n", ":1:14996: more than 5,000 keys and values"),
+    ],
+)
+def test_a_file_that_would_run_for_minutes_is_rejected_at_once(text, message, folder):
+    Path("params.yaml").write_text(text)
+    with pytest.raises(ConfigError) as refusal:
+        params.load(Path("params.yaml"))
+    assert refusal.value.faults == [f"params.yaml{message}"]
+
+
+def test_a_file_that_is_a_pipe_is_rejected_at_once(folder):
+    os.mkfifo("params.yaml")
+    with pytest.raises(ConfigError, match="cannot be read: Not a regular file"):
+        params.load(Path("params.yaml"))
+
+
+def test_of_many_faults_the_first_hundred_are_explained(folder):
+    Path("params.yaml").write_text(FILE.read_text() + "".join(f"key{number}: 1\n" for number in range(1_000)))
+    with pytest.raises(ConfigError) as refusal:
+        params.load(Path("params.yaml"))
+    assert len(refusal.value.faults) == 101
+    assert refusal.value.faults[-1] == "and 900 more faults"
+
+
+def test_too_many_strategies_are_a_fault():
+    strategies = {f"s{number}": {} for number in range(101)}
+    with pytest.raises(ConfigError, match=r"strategies: .* should have at most 100 items"):
+        params.parse({**TREE, "strategies": strategies})
 
 
 def test_all_faults_are_listed_at_once():

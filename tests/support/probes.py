@@ -333,7 +333,11 @@ def studied(config, folder):
     file = folder / "params.yaml"
     file.write_text(params.dump(config))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stability_study, "_folder", lambda path: seen.update(folder=str(path.relative_to(folder))))
+        patch.setattr(
+            stability_study,
+            "require_folder",
+            lambda key, path: seen.update(folder=str(path.relative_to(folder))) if key == "stability.folder" else None,
+        )
         patch.setattr(judge, "compile_kernels", lambda _: None)
         patch.setattr(stability_study.parallel_runs, "complete", complete)
         with pytest.raises(_Enough):

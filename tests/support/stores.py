@@ -86,12 +86,16 @@ def decision(promote: bool = True, champion: int | None = None) -> GateDecision:
 
 
 def make_bundle(folder: Path, value: float = 0.0) -> str:
-    """A bundle whose files are in order, though no network fits its one weight; returns its digest."""
+    """A bundle of a network whose weights are all ``value``; returns its digest."""
     import torch  # here, because racing processes import this module too
 
     from hlynr.rl import bundle
+    from hlynr.rl.inference.files import shapes
 
-    weights = {"weight": torch.full((3,), value)}
+    train = config().train
+    network = {"net_arch": list(train.net_arch), "activation": train.activation}
+    manifest = {"algorithm": train.algorithm, "network": network, "observation": bundle.observation_schema()}
+    weights = {name: torch.full(shape, value) for name, shape in shapes(manifest).items()}
     return bundle.save(folder, weights, config(), lineage(), timesteps=1, success=0.9)
 
 

@@ -63,7 +63,7 @@ def _read_files(folder: Path) -> BundleFiles:
     if not isinstance(files, dict) or set(files) != {WEIGHTS}:
         raise ValueError(f"{MANIFEST} does not name {WEIGHTS} alone as its files")
     try:
-        wanted = _shapes(manifest)
+        wanted = shapes(manifest)
     except ValueError as error:
         raise _unfit(str(error)) from None
     weights = _read(folder / WEIGHTS, HEADER_LIMIT + sum(map(_bytes, wanted.values())), WEIGHTS)
@@ -141,8 +141,12 @@ def _bytes(shape: tuple[int, ...]) -> int:
     return size
 
 
-def _shapes(manifest: dict[str, Any]) -> Shapes:
-    """Names and shapes of the weights that the network of a manifest has."""
+def shapes(manifest: dict[str, Any]) -> Shapes:
+    """Names and shapes of the weights that the network of a manifest has.
+
+    Raises:
+        ValueError: if it describes no network.
+    """
     algorithm, network = manifest.get("algorithm"), _entry(manifest, "network", dict)
     channels = _entry(_entry(manifest, "observation", dict), "channels", list)
     widths = _entry(network, "net_arch", list)
@@ -153,16 +157,16 @@ def _shapes(manifest: dict[str, Any]) -> Shapes:
     if not 1 <= len(widths) <= DEPTH_LIMIT:
         raise ValueError(f"net_arch has {len(widths)} layers; 1 to {DEPTH_LIMIT} are allowed")
     inputs = _width(len(channels), "observation.channels")
-    shapes: Shapes = {"log_std": (ACTIONS,)}
+    found: Shapes = {"log_std": (ACTIONS,)}
     if algorithm == "recurrent_ppo":
         memory = _width(network.get("lstm_hidden_size"), "lstm_hidden_size")
-        shapes |= dict(_lstm(inputs, memory))
+        found |= dict(_lstm(inputs, memory))
         inputs = memory
     layers = [inputs, *(_width(width, "net_arch") for width in widths)]
     for net in ("policy_net", "value_net"):
         for number, (before, after) in enumerate(pairwise(layers)):
-            shapes |= _linear(f"mlp_extractor.{net}.{2 * number}", before, after)
-    return shapes | _linear("action_net", layers[-1], ACTIONS) | _linear("value_net", layers[-1], 1)
+            found |= _linear(f"mlp_extractor.{net}.{2 * number}", before, after)
+    return found | _linear("action_net", layers[-1], ACTIONS) | _linear("value_net", layers[-1], 1)
 
 
 def _entry(mapping: dict[str, Any], key: str, kind: type[Any]) -> Any:

@@ -206,7 +206,7 @@ def overlay(search: SearchConfig, train: Mapping[str, Any]) -> dict[str, Any]:
 
 def proposal(path: Path, search: SearchConfig, record: TuneRecord) -> tuple[str, str]:
     """The text of the file, now and with the winner as the strategy named like the study."""
-    before = path.read_text(encoding="utf-8")
+    before = params.text(path)
     after = params_file.with_strategy(before, record.study, overlay(search, record.won.train))
     return before, after
 
