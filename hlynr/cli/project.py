@@ -31,12 +31,21 @@ def validate(
     print(calendar.upcoming(config.schedule.cron, config.schedule.timezone))
 
 
-def doctor(params: options.Params = options.PARAMS, set_: options.Set = [], json: options.Json = None) -> None:
-    """Check what a retraining needs: configuration, Python, disk, GPU, stores, DVC remote."""
-    from hlynr.pipeline import preflight
+def doctor(
+    params: options.Params = options.PARAMS,
+    set_: options.Set = [],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Remove what only a dead process can have left; each in a line.")
+    ] = False,
+    json: options.Json = None,
+) -> None:
+    """Check what a retraining needs, from configuration to DVC remote, and what has to be mended in the stores."""
+    from hlynr.pipeline import leftovers, preflight
     from hlynr.report import tables
 
-    found = preflight.examine(options.project(params, set_))
+    project = options.project(params, set_)
+    mended = leftovers.repaired(project) if repair else []
+    found = [*preflight.examine(project), *mended, *leftovers.checks(project)]
     show(tables.checks(found), found, json)
     if any(check.required and not check.ok for check in found):
         raise typer.Exit(NOT_READY)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 from hlynr.config.project import Project
 from hlynr.ops.registry import pages, versions
 from hlynr.ops.registry import promotion as promotions
+from hlynr.ops.tracking import abandoned, metrics, runs, store
 from hlynr.ops.tracking import lineage as lineages
-from hlynr.ops.tracking import metrics, runs, store
 from hlynr.ops.tracking.metric_stream import MetricStream
 from hlynr.ops.versioning import experiments
 from hlynr.pipeline import diagnosis, plan, retraining
@@ -64,6 +64,7 @@ def train(
     opened = store.open_store(project.config, project.root)
     run_id = runs.start_run(opened, lineage, project.config)
     runs.set_device(opened, run_id, device, out)
+    abandoned.claim_alone(opened, run_id)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
     parent_run_id = lineage.mlflow_parent_run_id
     closed = runs.closed_on_error(opened, [run_id, parent_run_id], "The training ended without a result")

@@ -6,6 +6,9 @@ from pathlib import Path
 
 from hlynr.runtime.errors import EnvironmentNotReady
 
+MOMENT = 0.3
+"""[s] that `is_held` may hold a lock, at most."""
+
 
 class BusyError(EnvironmentNotReady):
     """Another process does the same in the project."""
@@ -43,10 +46,27 @@ def hold(
 def one_at_a_time(root: Path, what: str = "retraining") -> AbstractContextManager[None]:
     """Keep a second process from doing the same in the project.
 
-    It does not wait: after the first retraining the next one has another number, other seeds and another champion.
+    It waits for no longer than a look at the lock takes: after the first retraining the next one has another number,
+    other seeds and another champion.
 
     Raises:
         BusyError: if another process does.
     """
     busy = BusyError(f"{root}: another {what} is going on here; wait for it, or stop it")
-    return hold(root / ".hlynr" / f"{what.replace(' ', '-')}.lock", busy=busy, wait=0.0)
+    return hold(path_of(root, what), busy=busy, wait=MOMENT)
+
+
+def path_of(root: Path, what: str = "retraining") -> Path:
+    """The lock file of `one_at_a_time`."""
+    return root / ".hlynr" / f"{what.replace(' ', '-')}.lock"
+
+
+def is_held(path: Path) -> bool:
+    """Whether a live process holds the lock file; makes none."""
+    if not path.exists():
+        return False
+    try:
+        with hold(path, wait=0.0):
+            return False
+    except BusyError:
+        return True

@@ -16,6 +16,7 @@ import psutil
 from hlynr.config import calendar
 from hlynr.config.project import Project
 from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, ServiceStatus
+from hlynr.records.store_finding import StoreFinding
 from hlynr.runtime import environment
 from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
@@ -49,8 +50,7 @@ def look(project: Project) -> ServiceStatus:
             runs = [_retraining(run) for run in api.retrainings(RUNS)]
         except PrefectUnavailableError as error:
             reason = reason or str(error)
-    standing, review = _registry(project, state)
-    findings = standing.findings if standing else ()
+    standing, findings, review = _stores(project, state)
     if findings and not reason:
         reason = f"{len(findings)} thing{'s' if len(findings) > 1 else ''} to mend"
     champion = standing.champion if standing else None
@@ -114,21 +114,25 @@ def _retraining(run: Run) -> RetrainingRun:
     )
 
 
-def _registry(project: Project, state: ServiceState | None) -> tuple[Standing | None, str | None]:
-    """The registry as it is, and the address of the list of retrainings."""
+def _stores(
+    project: Project, state: ServiceState | None
+) -> tuple[Standing | None, tuple[StoreFinding, ...], str | None]:
+    """The registry as it is, what has to be mended, and the address of the list of retrainings."""
     from hlynr.ops.registry import standing
+    from hlynr.ops.repair import repair
     from hlynr.ops.tracking import store, views
 
     environment.extend({"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"})  # the default waits for minutes
     try:
         opened = store.open_existing(project.config, project.root)
         found = None if opened is None else standing.look(opened)
+        findings = tuple(repair.look(project, opened))
     except Exception as error:
         if as_user_error(error) is None:
             raise
-        return None, None  # the state of the component shows that MLflow does not answer
+        return None, (), None  # the state of the component shows that MLflow does not answer
     url = next((each.url for each in state.components if each.name == "mlflow"), None) if state else None
-    return found, views.address(url, opened.experiment_id) if opened and url else None
+    return found, findings, views.address(url, opened.experiment_id) if opened and url else None
 
 
 def _disk(project: Project) -> tuple[DiskUse, ...]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hlynr.ops.retention.survey import Survey
-from hlynr.ops.versioning import experiments, git, snapshot
+from hlynr.ops.versioning import experiments, git, git_locks, snapshot
 from hlynr.ops.versioning.experiments import Experiment, VersioningError
 from hlynr.records.service import PrunedItem
 
@@ -54,6 +54,7 @@ def collect(root: Path, found: Survey, before: datetime, now: datetime, *, remot
             worktrees = root / experiments.WORKTREES
             abandoned = sorted(path.name for path in worktrees.glob("*"))
             if not dry_run:
+                git_locks.clear(root, experiments.PREFIXES)
                 commands = "".join(f"delete {each.ref} {each.revision}\n" for each in going)
                 git.run(root, "update-ref", "--stdin", stdin=commands)  # all or nothing
                 snapshot.clear(root, worktrees)

@@ -1,37 +1,84 @@
-"""Closes the MLflow runs of retrainings whose process was killed; the project's next retraining calls it.
+"""Closes the MLflow runs whose process was killed; the project's next retraining calls it, and `hlynr doctor --repair`.
 
-Only the project's own machine can know that a retraining is dead, since only one at a time runs there.
+Only the project's own machine can know that a process is dead. Of retrainings only one at a time runs there, so none
+but the one that asks is alive; a training or a search by itself is known by its process.
 """
 
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
 
 from hlynr.ops.tracking import runs
-from hlynr.ops.tracking.calls import set_tags
+from hlynr.ops.tracking.calls import pages, set_tags
+from hlynr.ops.tracking.presence import if_present
 from hlynr.ops.tracking.store import Store
+from hlynr.runtime.processes import is_running
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
 
 MACHINE_TAG = "hlynr.machine"
-MOST = 1000
+PROCESS_TAG = "hlynr.process"
+"""Number of the process, and when it began [s since the epoch]: numbers are used again."""
 
 
+@if_present
 def claim(store: Store, retraining_id: str, root: Path) -> None:
     """Tag a retraining's run with this machine and the project at ``root``."""
     set_tags(store.client, retraining_id, {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)})
 
 
+@if_present
+def claim_alone(store: Store, run_id: str) -> None:
+    """Tag the run of a training or a search with this machine and process."""
+    own = psutil.Process()
+    process = f"{own.pid} {own.create_time():.0f}"
+    set_tags(store.client, run_id, {MACHINE_TAG: socket.gethostname(), PROCESS_TAG: process})
+
+
 def close(store: Store, root: Path, keep: str | None) -> None:
-    """Close the retrainings of this machine and project that are marked as running, with their attempts.
+    """Close all that is `lost`; to be called while no other retraining runs in the project.
 
     Args:
         keep: the retraining that is resumed.
     """
+    for run in lost(store, root):
+        if keep not in (run.info.run_id, run.data.tags.get(runs.PARENT_TAG)):
+            close_run(store, run.info.run_id)
+
+
+def close_run(store: Store, run_id: str) -> None:
+    """Close the run of a dead process."""
+    runs.finish_run(store, run_id, "KILLED", "Lost: its process was killed, or its machine.")
+
+
+def lost(store: Store, root: Path) -> Iterator[Run]:
+    """Runs of this machine and project that are marked as running, while no retraining runs in it.
+
+    The attempts of a retraining come before it, so that a kill in between leaves none that is not found again.
+    """
     ours = f"tags.`{MACHINE_TAG}` = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
-    for retraining in store.client.search_runs([store.experiment_id], ours, max_results=MOST):
-        retraining_id = str(retraining.info.run_id)
-        if retraining.data.tags.get(runs.FOLDER_TAG) != str(root) or retraining_id == keep:
-            continue
-        attempts = f"tags.`{runs.PARENT_TAG}` = '{retraining_id}' and attributes.status = 'RUNNING'"
-        for run in [*store.client.search_runs([store.experiment_id], attempts, max_results=MOST), retraining]:
-            runs.finish_run(store, run.info.run_id, "KILLED", "Lost: its process was killed, or its machine.")
+    for run in list(_search(store, ours)):
+        if runs.RETRAINING_TAG in run.data.tags:
+            if run.data.tags.get(runs.FOLDER_TAG) == str(root):
+                attempts = f"tags.`{runs.PARENT_TAG}` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
+                yield from _search(store, attempts)
+                yield run
+        elif runs.PARENT_TAG not in run.data.tags and _process_is_dead(run.data.tags.get(PROCESS_TAG, "")):
+            yield run
+
+
+def _search(store: Store, wanted: str) -> Iterator[Run]:
+    return pages(store.client.search_runs, experiment_ids=[store.experiment_id], filter_string=wanted, max_results=1000)
+
+
+def _process_is_dead(text: str) -> bool:
+    number, _, born = text.partition(" ")
+    if not (number.isdecimal() and born.isdecimal()):
+        return False  # none is known
+    return not is_running(int(number), int(born) + 2, int(born) - 2)

@@ -13,7 +13,7 @@ from pathlib import Path
 from statistics import fmean
 
 from hlynr.config.config import Config
-from hlynr.ops.tracking import runs
+from hlynr.ops.tracking import abandoned, runs
 from hlynr.ops.tracking import store as stores
 from hlynr.records.tuning import FINISHED, Candidate, TrialRecord, TuneRecord
 
@@ -34,6 +34,7 @@ class SearchMirror:
             run_id = runs.start_search(self._store, study, config)
         self.run_id: str = run_id
         runs.reopen(self._store, run_id)
+        abandoned.claim_alone(self._store, run_id)
         self._known = self._found()
 
     def update(self, trials: Sequence[TrialRecord]) -> None:

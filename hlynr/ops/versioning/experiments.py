@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from hlynr.config.config import Config
-from hlynr.ops.versioning import git, snapshot
+from hlynr.ops.versioning import git, git_locks, snapshot
 from hlynr.records.retraining import VersionRecord
 from hlynr.runtime import environment, locks
 from hlynr.runtime.errors import EnvironmentNotReady
@@ -68,6 +68,7 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
             raise VersioningError(f"nothing to save: {expected} and its files are not complete; train first")
         outs = [out for stage in done for out in stage.outs]
         with lock(root), snapshot.worktree(root, root / WORKTREES, head, config, done) as worktree:
+            git_locks.clear(root, PREFIXES)
             stages = [stage.name for stage in done]
             answer = ask("commit", worktree, root=str(root), stages=stages, outs=outs, push=push)
             revision = snapshot.commit(worktree, f"dvc: commit experiment {name}")
