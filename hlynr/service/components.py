@@ -86,12 +86,12 @@ def _mlflow(project: Project) -> Component:
 
     uri, settings = project.config.tracking.uri, project.config.service
     if uri.startswith(("http://", "https://")):
-        return Component("mlflow", lambda: answers(f"{uri}/health"), uri)
+        return Component("mlflow", lambda: answers(f"{uri}/health", b"OK"), uri)
     host, port = settings.host, settings.mlflow_port
     url = _url(host, port)
     return Component(
         "mlflow",
-        lambda: answers(f"{url}/health"),
+        lambda: answers(f"{url}/health", b"OK"),
         url,
         tuple(server.command(project.config, project.root, host, port, settings.allowed_hosts)),
         port=("service.mlflow_port", port),

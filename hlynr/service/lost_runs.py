@@ -63,7 +63,7 @@ class LostRuns:
     def _without_heartbeat(self) -> Iterator[tuple[Run, str]]:
         """Runs that the server's heartbeat automation has ended since this service started."""
         for run in self._api.crashed(self._since) if self._own_server else ():
-            message = str(run["state"]["message"] or "")
+            message = run["state"]["message"] or ""
             if message.startswith(NO_HEARTBEAT) and run["id"] not in self._reported:
                 self._reported.add(run["id"])
                 yield run, f", and perhaps its machine: {message}"
@@ -72,8 +72,7 @@ class LostRuns:
 def _is_lost(run: Run) -> bool:
     if _pid(run):
         return not _has_process(run)
-    since = datetime.fromisoformat(str(run["state"]["timestamp"]))
-    return (datetime.now(UTC) - since).total_seconds() > START_PATIENCE
+    return (datetime.now(UTC) - run["state"]["timestamp"]).total_seconds() > START_PATIENCE
 
 
 def _pid(run: Run) -> int:

@@ -8,16 +8,18 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-from urllib.error import HTTPError, URLError
+from typing import Any, NotRequired, TypeVar
 from urllib.parse import quote
-from urllib.request import Request, urlopen
 
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from typing_extensions import TypedDict  # pydantic takes that of typing only from Python 3.12 on
+
+from hlynr.runtime import http_request
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service.prefect_private import WORKER_LABEL
 
 TIMEOUT = 20.0
-"""[s] for an answer of a server that may be under load."""
+"""[s] for the whole answer of a server that may be under load."""
 FLOW = "retrain"
 """The nightly flow's name."""
 NIGHTLY = "nightly"
@@ -25,9 +27,48 @@ NIGHTLY = "nightly"
 NO_HEARTBEAT = "No sign of life for"
 """How the message of a run begins that the heartbeat automation has ended."""
 
+T = TypeVar("T")
 
-Run = dict[str, Any]
-"""A flow run as the API returns it."""
+
+class RunState(TypedDict):
+    """The newest state of a flow run."""
+
+    timestamp: AwareDatetime
+    message: str | None
+
+
+class Run(TypedDict):
+    """A flow run as the API returns it, as far as it is used."""
+
+    id: str
+    name: str
+    state: RunState
+    state_name: str
+    infrastructure_pid: NotRequired[str | None]
+    labels: NotRequired[dict[str, Any] | None]
+    start_time: AwareDatetime | None
+    expected_start_time: AwareDatetime | None
+    end_time: AwareDatetime | None
+
+
+class _Worker(TypedDict):
+    name: str
+    status: str
+
+
+class _When(TypedDict):
+    cron: NotRequired[str | None]
+    timezone: NotRequired[str | None]
+
+
+class _Schedule(TypedDict):
+    schedule: _When
+    active: bool
+
+
+class _Deployment(TypedDict):
+    schedules: list[_Schedule]
+    paused: bool
 
 
 class PrefectUnavailableError(EnvironmentNotReady):
@@ -53,12 +94,12 @@ class PrefectApi:
 
     def healthy(self) -> bool:
         """Whether it answers at all."""
-        return answers(f"{self.url}/health")
+        return answers(f"{self.url}/health", b"true")
 
     def worker_online(self, pool: str, name: str) -> bool:
         """Whether the server has a recent heartbeat of the worker."""
         try:
-            found = self._ask(f"/work_pools/{quote(pool)}/workers/filter", {})
+            found = self._ask(list[_Worker], f"/work_pools/{quote(pool)}/workers/filter", {})
         except PrefectUnavailableError:
             return False
         return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found)
@@ -83,7 +124,7 @@ class PrefectApi:
 
     def schedules(self) -> list[DeployedSchedule]:
         """The schedules of the nightly deployment, which people may have changed in Prefect's UI."""
-        found = self._ask(f"/deployments/name/{FLOW}/{NIGHTLY}")
+        found = self._ask(_Deployment, f"/deployments/name/{FLOW}/{NIGHTLY}")
         return [
             DeployedSchedule(
                 cron=entry["schedule"].get("cron"),
@@ -96,31 +137,33 @@ class PrefectApi:
     def crash(self, run_id: str, message: str) -> None:
         """Set the state of a run to crashed."""
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
-        self._ask(f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
+        self._ask(dict, f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
 
     def _runs(self, limit: int, sort: str = "START_TIME_DESC", flow: str | None = None, **chosen: Any) -> list[Run]:
         flows = {"name": {"any_": [flow]}} if flow else None
-        found: list[Run] = self._ask(
-            "/flow_runs/filter", {"flow_runs": chosen, "flows": flows, "sort": sort, "limit": limit}
-        )
-        return found
+        asked = {"flow_runs": chosen, "flows": flows, "sort": sort, "limit": limit}
+        return self._ask(list[Run], "/flow_runs/filter", asked)
 
-    def _ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """The answer to a GET, or to a POST of the body."""
-        data = None if body is None else json.dumps(body).encode()
-        request = Request(f"{self.url}{path}", data, {"Content-Type": "application/json"})
+    def _ask(self, kind: type[T], path: str, body: dict[str, Any] | None = None) -> T:
+        """The answer to a GET, or to a POST of the body, which must be of this kind."""
+        method, data = ("GET", None) if body is None else ("POST", json.dumps(body).encode())
+        url, headers = f"{self.url}{path}", {"Content-Type": "application/json"}
         try:
-            with urlopen(request, timeout=TIMEOUT) as response:
-                return json.loads(response.read())
-        except (URLError, OSError, ValueError) as error:
-            detail = f"{error.code} {error.reason}" if isinstance(error, HTTPError) else str(error)
-            raise PrefectUnavailableError(f"Prefect's server does not answer {request.full_url}: {detail}") from None
+            answer = http_request.send(method, url, TIMEOUT, body=data, headers=headers)
+        except http_request.NoAnswerError as error:
+            raise PrefectUnavailableError(f"Prefect's server does not answer {url}: {error}") from None
+        if not 200 <= answer.status < 300:
+            raise PrefectUnavailableError(f"Prefect's server answers {url} with {answer.status}")
+        try:
+            return TypeAdapter(kind).validate_json(answer.body)
+        except ValidationError:
+            raise PrefectUnavailableError(f"{url} answers, but not as Prefect's server does") from None
 
 
-def answers(url: str, timeout: float = 10.0) -> bool:
-    """Whether a GET of it succeeds."""
+def answers(url: str, expected: bytes, deadline: float = 10.0) -> bool:
+    """Whether a GET of it returns these bytes; a login page, say, is another answer."""
     try:
-        with urlopen(url, timeout=timeout) as response:
-            return bool(response.status == 200)
-    except (URLError, OSError, ValueError):
+        answer = http_request.send("GET", url, deadline)
+    except http_request.NoAnswerError:
         return False
+    return answer.status == 200 and answer.body.strip() == expected

@@ -95,7 +95,7 @@ def _next_due(api: PrefectApi, deployed: Sequence[DeployedSchedule]) -> datetime
     """When the next retraining is due: Prefect queues runs for a hundred days only."""
     run = api.next_retraining()
     if run:
-        return datetime.fromisoformat(run["expected_start_time"])
+        return run["expected_start_time"]
     if idle(deployed):
         return None
     return min(
@@ -107,8 +107,8 @@ def _retraining(run: Run) -> RetrainingRun:
     begin, end = run["start_time"] or run["expected_start_time"], run["end_time"]
     seconds = None
     if run["start_time"] and end:
-        seconds = (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
-    message = str((run["state"] or {}).get("message") or "").removeprefix(_ENDED)
+        seconds = (end - run["start_time"]).total_seconds()
+    message = (run["state"]["message"] or "").removeprefix(_ENDED)
     return RetrainingRun(
         id=run["id"], name=run["name"], state=run["state_name"], began=begin, seconds=seconds, verdict=message
     )

@@ -40,7 +40,7 @@ class Api:
 
 
 def _run(name: str, pid: int | None, *, age: float = 0.0, message: str = "") -> dict[str, Any]:
-    state = {"timestamp": (datetime.now(UTC) - timedelta(seconds=age)).isoformat(), "message": message}
+    state = {"timestamp": datetime.now(UTC) - timedelta(seconds=age), "message": message}
     return {"id": f"id-{name}", "name": name, "infrastructure_pid": str(pid) if pid else None, "state": state}
 
 

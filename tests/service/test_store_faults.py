@@ -79,7 +79,7 @@ def _mlflow(root: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
             command, cwd=root, env=environment.of_child(), stdout=log, stderr=log, start_new_session=True
         )
     try:
-        projects.until(lambda: answers(f"http://127.0.0.1:{port}/health"), "MLflow's server", 120.0)
+        projects.until(lambda: answers(f"http://127.0.0.1:{port}/health", b"OK"), "MLflow's server", 120.0)
         yield process
     finally:
         os.killpg(process.pid, 9)
