@@ -4,13 +4,12 @@ Each is one line that names what to change. Any other error is a fault of the pr
 """
 
 import os
-import sqlite3
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from errno import EACCES, EDQUOT, EFBIG, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENOMEM, ENOSPC, ENOTDIR, EPERM, EROFS
-from urllib.parse import urlsplit
 
 from hlynr.records.guarded_file import DamagedFileError
+from hlynr.runtime import outside
 
 DONE, BAD_INPUT, TRAINING_FAILED, NOT_READY, INTERRUPTED = 0, 2, 3, 4, 130
 """The exit codes of every command; the last is the shell's for Ctrl-C."""
@@ -41,8 +40,8 @@ class EnvironmentNotReady(UserError, RuntimeError):
 _SYSTEM = {EACCES, EDQUOT, EFBIG, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENOMEM, ENOSPC, ENOTDIR, EPERM, EROFS}
 """Errors of the operating system with causes outside the program; a missing file is not among them."""
 _NO_SPACE = os.strerror(ENOSPC)
-_NO_ANSWER = {f"requests.exceptions.{name}" for name in ("ConnectionError", "Timeout", "RetryError")}
-"""Of MLflow's client, the only user of requests. By name, because importing it takes longer than most commands."""
+_SERVERS = {"requests": "MLflow's server", "httpx": "Prefect's server", "prefect": "Prefect's server"}
+"""By the library that asks it."""
 
 # Errors that have no class or code of their own, by a piece of their message, and what to say instead.
 _MESSAGES = {
@@ -62,7 +61,7 @@ def as_user_error(error: BaseException) -> UserError | None:
         return error
     if isinstance(error, DamagedFileError):
         return InputError(str(error))
-    line = next((line for link in causes(error) if (line := _line(link)) is not None), None)
+    line = outside.first(error, _line)
     return None if line is None else EnvironmentNotReady(line)
 
 
@@ -80,28 +79,18 @@ def exit_code(main: Callable[[], object]) -> int:
     return DONE
 
 
-def causes(error: BaseException) -> Iterator[BaseException]:
-    """The error, what it was raised from or during, and so on."""
-    link: BaseException | None = error
-    while link is not None:
-        yield link
-        link = link.__cause__ or link.__context__
-
-
 def _line(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in _SYSTEM:
         return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror)
-    if type(error) in (sqlite3.DatabaseError, sqlite3.OperationalError):  # their subclasses are faults of the program
-        return f"the MLflow database of tracking.uri cannot be used: {error}"
-    if any(f"{kind.__module__}.{kind.__qualname__}" in _NO_ANSWER for kind in type(error).__mro__):
-        return f"MLflow's server{_address(error)} does not answer"
+    if database := outside.database_fault(error):
+        return f"a database cannot be used: {database}"
+    if answer := outside.server_fault(error):
+        where = outside.server_of(error)
+        server = _SERVERS.get(type(error).__module__.partition(".")[0], "the store of artifacts")
+        return f"{server}{f' at {where}' if where else ''} {answer}"
     if isinstance(error, ConnectionError):
-        return f"a server does not answer: {' '.join(str(error).split())}"
+        return f"a server does not answer: {outside.brief(error)}"
+    if isinstance(error, ValueError) and outside.raised_in(error, "prefect.client"):
+        return "the server of PREFECT_API_URL answers, but not as Prefect's server does"
     text = str(error)
     return next((line for piece, line in _MESSAGES.items() if piece in text), None)
-
-
-def _address(error: BaseException) -> str:
-    """Scheme, host and port of the failed request, without credentials."""
-    url = urlsplit(getattr(getattr(error, "request", None), "url", None) or "")
-    return f" at {url.scheme}://{url.netloc.rpartition('@')[2]}" if url.netloc else ""

@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from hlynr.runtime.errors import EnvironmentNotReady, causes
+from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.runtime.outside import causes
 
 LIMIT = 16 * 1024**2
 """[bytes] of an answer's body."""

@@ -9,15 +9,18 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from hlynr.config.base import SEED_DISTANCE
 from hlynr.ops.tracking.calls import if_exists, pages
+from hlynr.ops.tracking.client import answered
 from hlynr.ops.tracking.store import Store, local_path
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import Lineage
 from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.runtime.outside import brief
 
 if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
@@ -261,11 +264,12 @@ def _download(store: Store, version: ModelVersion, folder: Path) -> Path:
     for path in BUNDLE_PATHS:
         try:
             uri = f"{location.rstrip('/')}/{path}"
-            return Path(download_artifacts(artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri))
+            fetch = partial(download_artifacts, artifact_uri=uri, dst_path=str(folder), tracking_uri=store.uri)
+            return Path(answered(store.uri, fetch))
         except (MlflowException, OSError) as found:
             error = found
     kind = UnusableBundleError if _says_absent(error) else RegistryError
-    raise kind(f"version {version.version}: its bundle is not in {location}: {error}") from error
+    raise kind(f"version {version.version}: its bundle is not in {location}: {brief(error)}") from error
 
 
 def _says_absent(error: Exception) -> bool:

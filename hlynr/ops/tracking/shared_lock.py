@@ -113,7 +113,7 @@ class _Held:
         try:
             self.confirm()
             if_exists(self.client.delete_registered_model, self.name)
-        except (LockError, MlflowException) as error:
+        except (EnvironmentNotReady, MlflowException) as error:
             _log.info("%s was not released: %s", self.name, error)
 
     def _renew(self, began: float) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 from hlynr.config.config import Config
 from hlynr.config.sections import Tracking
 from hlynr.ops.tracking import migration, mlflow_private, shared_lock, views
+from hlynr.ops.tracking.client import NOT_MLFLOW, StoreUnavailableError, connect, described
 from hlynr.ops.tracking.shared_lock import Confirm
 from hlynr.runtime import database_uri, environment, locks
 from hlynr.runtime.errors import EnvironmentNotReady
@@ -83,6 +84,9 @@ def quiet_mlflow() -> None:
     environment.extend(environment.fixed("MLFLOW_", "DO_NOT_TRACK"))
     # Prints the whole traceback of an error that it then raises: a full disk would be two hundred lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
+    # MLflow waits two minutes for an answer, seven times. Half a minute is enough for a server that restarts.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
 
 
 def open_existing(config: Config, root: Path) -> Store | None:
@@ -112,8 +116,6 @@ def open_store(config: Config, root: Path) -> Store:
 
 def _connected(config: Config, root: Path) -> Store:
     quiet_mlflow()
-    from mlflow import MlflowClient
-
     uri = database_uri.absolute(config.tracking.uri, root)
     database = database_uri.file(uri)
     lock_file = database.with_name(f"{database.name}.lock") if database else root.resolve() / ".hlynr" / "mlflow.lock"
@@ -123,8 +125,8 @@ def _connected(config: Config, root: Path) -> Store:
     with _locked(lock_file):
         if database and not database.exists():
             _create_database(database, artifacts)
-        client = MlflowClient(tracking_uri=uri, registry_uri=uri)
-        experiment_id = _experiment(client, config.tracking.experiment, artifacts)
+        client = connect(uri)
+        experiment_id = _experiment(client, uri, config.tracking.experiment, artifacts)
     return Store(uri, client, experiment_id, config.tracking.model, lock_file)
 
 
@@ -155,9 +157,11 @@ def _create_database(path: Path, artifacts: str | None) -> None:
     folder.rmdir()
 
 
-def _experiment(client: MlflowClient, name: str, artifacts: str | None) -> str:
+def _experiment(client: MlflowClient, uri: str, name: str, artifacts: str | None) -> str:
     """The experiment's id, created if missing, restored if deleted, migrated from an earlier version."""
     found = client.get_experiment_by_name(name)
+    if found is not None and not found.experiment_id:  # the answer was empty
+        raise StoreUnavailableError(f"{described(uri)} {NOT_MLFLOW}")
     if found is None:
         return str(client.create_experiment(name, artifact_location=artifacts, tags=views.tags() | migration.DONE))
     if found.lifecycle_stage == "deleted":
