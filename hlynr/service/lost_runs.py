@@ -14,7 +14,7 @@ import psutil
 
 from hlynr.config.project import Project
 from hlynr.service import alerts
-from hlynr.service.prefect_api import NO_HEARTBEAT, PrefectApi, PrefectUnavailableError, Run
+from hlynr.service.prefect_api import NO_HEARTBEAT, FoundRun, PrefectApi, PrefectUnavailableError
 from hlynr.service.prefect_private import FLOW_RUN_ID
 
 START_PATIENCE = 120.0
@@ -52,7 +52,7 @@ class LostRuns:
             return []
         return [process for each in own for process in (each, *each.children(recursive=True))]
 
-    def _without_process(self) -> Iterator[tuple[Run, str]]:
+    def _without_process(self) -> Iterator[tuple[FoundRun, str]]:
         """Runs that had no process in two checks in a row: the first may come between two states of a run."""
         lost = {run["id"]: run for run in self._api.unfinished(self._worker) if _is_lost(run)}
         confirmed, self._suspects = self._suspects & lost.keys(), set(lost)
@@ -60,7 +60,7 @@ class LostRuns:
             self._api.crash(run_id, "Its process is gone: it was killed together with its worker.")
             yield lost[run_id], ": its process and its worker are gone"
 
-    def _without_heartbeat(self) -> Iterator[tuple[Run, str]]:
+    def _without_heartbeat(self) -> Iterator[tuple[FoundRun, str]]:
         """Runs that the server's heartbeat automation has ended since this service started."""
         for run in self._api.crashed(self._since) if self._own_server else ():
             message = run["state"]["message"] or ""
@@ -69,19 +69,19 @@ class LostRuns:
                 yield run, f", and perhaps its machine: {message}"
 
 
-def _is_lost(run: Run) -> bool:
+def _is_lost(run: FoundRun) -> bool:
     if _pid(run):
         return not _has_process(run)
     return (datetime.now(UTC) - run["state"]["timestamp"]).total_seconds() > START_PATIENCE
 
 
-def _pid(run: Run) -> int:
+def _pid(run: FoundRun) -> int:
     """0 for a run that has no process yet."""
     text = str(run.get("infrastructure_pid") or "").rpartition(":")[2]
     return int(text) if text.isdecimal() else 0
 
 
-def _has_process(run: Run) -> bool:
+def _has_process(run: FoundRun) -> bool:
     """Whether the process of that number is this run's; numbers are used again."""
     try:
         return bool(psutil.Process(_pid(run)).environ().get(FLOW_RUN_ID) == run["id"])

@@ -37,7 +37,7 @@ class RunState(TypedDict):
     message: str | None
 
 
-class Run(TypedDict):
+class FoundRun(TypedDict):
     """A flow run as the API returns it, as far as it is used."""
 
     id: str
@@ -104,20 +104,20 @@ class PrefectApi:
             return False
         return any(worker["name"] == name and worker["status"] == "ONLINE" for worker in found)
 
-    def unfinished(self, worker: str) -> list[Run]:
+    def unfinished(self, worker: str) -> list[FoundRun]:
         """Runs of the worker that have not ended as far as the server knows."""
         found = self._runs(200, state={"type": {"any_": ["RUNNING", "PENDING", "CANCELLING"]}})
         return [run for run in found if (run.get("labels") or {}).get(WORKER_LABEL) == worker]
 
-    def crashed(self, since: datetime) -> list[Run]:
+    def crashed(self, since: datetime) -> list[FoundRun]:
         """Runs that have crashed since then."""
         return self._runs(200, state={"type": {"any_": ["CRASHED"]}}, end_time={"after_": since.isoformat()})
 
-    def retrainings(self, limit: int) -> list[Run]:
+    def retrainings(self, limit: int) -> list[FoundRun]:
         """The newest runs of the nightly flow that have begun or ended, the newest first."""
         return self._runs(limit, "EXPECTED_START_TIME_DESC", FLOW, state={"type": {"not_any_": ["SCHEDULED"]}})
 
-    def next_retraining(self) -> Run | None:
+    def next_retraining(self) -> FoundRun | None:
         """The run that is due next; None if none is scheduled."""
         found = self._runs(1, "EXPECTED_START_TIME_ASC", FLOW, state={"type": {"any_": ["SCHEDULED"]}})
         return next(iter(found), None)
@@ -139,10 +139,12 @@ class PrefectApi:
         state = {"type": "CRASHED", "name": "Crashed", "message": message}
         self._ask(dict, f"/flow_runs/{run_id}/set_state", {"state": state, "force": True})
 
-    def _runs(self, limit: int, sort: str = "START_TIME_DESC", flow: str | None = None, **chosen: Any) -> list[Run]:
+    def _runs(
+        self, limit: int, sort: str = "START_TIME_DESC", flow: str | None = None, **chosen: Any
+    ) -> list[FoundRun]:
         flows = {"name": {"any_": [flow]}} if flow else None
         asked = {"flow_runs": chosen, "flows": flows, "sort": sort, "limit": limit}
-        return self._ask(list[Run], "/flow_runs/filter", asked)
+        return self._ask(list[FoundRun], "/flow_runs/filter", asked)
 
     def _ask(self, kind: type[T], path: str, body: dict[str, Any] | None = None) -> T:
         """The answer to a GET, or to a POST of the body, which must be of this kind."""

@@ -20,7 +20,7 @@ from hlynr.records.store_finding import StoreFinding
 from hlynr.runtime import environment
 from hlynr.runtime.errors import as_user_error
 from hlynr.service.paths import ServicePaths
-from hlynr.service.prefect_api import DeployedSchedule, PrefectApi, PrefectUnavailableError, Run
+from hlynr.service.prefect_api import DeployedSchedule, FoundRun, PrefectApi, PrefectUnavailableError
 
 if TYPE_CHECKING:
     from hlynr.ops.registry.standing import Standing
@@ -103,7 +103,7 @@ def _next_due(api: PrefectApi, deployed: Sequence[DeployedSchedule]) -> datetime
     )
 
 
-def _retraining(run: Run) -> RetrainingRun:
+def _retraining(run: FoundRun) -> RetrainingRun:
     begin, end = run["start_time"] or run["expected_start_time"], run["end_time"]
     seconds = None
     if run["start_time"] and end:
