@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # Test processes at a time; a file of tests stays in one.
 TEST_WORKERS ?= 2
 
-.PHONY: run test check bench stability study ui clean
+.PHONY: run test check chaos bench stability study ui clean
 
 run: $(READY)
 	$(BIN)/hlynr retrain
@@ -22,6 +22,10 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+
+# Kills, full disks and store faults, added to docs/reliability/ledger.json: make chaos CHAOS='--minutes 10 --kinds kill'
+chaos: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
 
 bench: $(READY)
 	$(BIN)/hlynr bench

@@ -131,7 +131,7 @@ def _retraining(root: str, params_file: str, overrides: list[str], resume: bool,
         _timed(seconds, "version", version, project, result.lineage)
         report = _timed(seconds, "evaluate", evaluate, project)
         saved = _timed(seconds, "version", version, project, result.lineage)
-        decision = _timed(seconds, "gate", gate, project, result, report)
+        decision = retraining.decision or _timed(seconds, "gate", gate, project, result, report)
         promotion = _timed(seconds, "promote", promote, project, result, report, decision, saved)
         alerts.decided(project, promotion)
         record = steps.conclude(project, result, report, decision, promotion, saved, seconds, attempts)

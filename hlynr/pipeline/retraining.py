@@ -14,6 +14,7 @@ from hlynr.ops.tracking import abandoned, runs, store
 from hlynr.ops.tracking import lineage as lineages
 from hlynr.pipeline import plan
 from hlynr.records.base import Record
+from hlynr.records.evaluation import GateDecision
 from hlynr.records.retraining import Attempt
 from hlynr.records.training import Lineage, TrainResult
 from hlynr.runtime.errors import EnvironmentNotReady, InputError, as_user_error
@@ -30,6 +31,8 @@ class Retraining:
     earlier: tuple[Attempt, ...]
     """The attempts that had failed before the retraining was interrupted."""
     resumed: bool = False
+    decision: GateDecision | None = None
+    """The gate's, if it had been carried out before the retraining was interrupted."""
 
 
 class GivenUp(Record):
@@ -51,7 +54,8 @@ def begin(
 
     Args:
         projects: one for each strategy of the plan.
-        resume: go on with the interrupted retraining, under its lineage; if there is none, begin a new one.
+        resume: go on with the interrupted retraining, under its lineage; if there is none, begin a new one. One that
+            was interrupted after its decision is led to its end with that.
         unattended: do not go on with one that was given up.
 
     Raises:
@@ -64,16 +68,22 @@ def begin(
     concluded = runs.concluded(opened)
     used = versions.numbers(opened) | {number for number in concluded.values() if number is not None}
     finished = sum(entry.action != "rolled_back" for entry in history) + len(failed)
-    number = max(first.config.run.retraining, finished, max(used, default=-1) + 1)
-    numbered = tuple(project.at_retraining(number) for project in projects)
+    number, decision = max(first.config.run.retraining, finished, max(used, default=-1) + 1), None
     decided = {entry.lineage_id for entry in history} | failed | concluded.keys()
+    unconcluded = _unconcluded(opened, first, decided) if resume else None
+    if unconcluded is not None:
+        result, decision = unconcluded
+        number = result.lineage.retraining
+        decided -= {result.lineage.id, result.lineage.retraining_id}
+    numbered = tuple(project.at_retraining(number) for project in projects)
     interrupted = _interrupted(numbered, decided) if resume else None
     if interrupted is not None and unattended:
         _require_hope(first, interrupted[0])
     abandoned.close(opened, first.root, keep=interrupted[0].mlflow_parent_run_id if interrupted else None)
     if interrupted is not None:
         lineage, earlier = interrupted
-        return Retraining(numbered, lineage.model_copy(update={"flow_run_id": flow_run_id}), earlier, resumed=True)
+        lineage = lineage.model_copy(update={"flow_run_id": flow_run_id})
+        return Retraining(numbered, lineage, earlier, resumed=True, decision=decision)
     shutil.rmtree(first.attempts, ignore_errors=True)  # of an earlier retraining; MLflow has their bundles
     opening = plan.opening(numbered, lineages.start(numbered[0].config, first.root, flow_run_id))
     parent_run_id = runs.start_retraining(opened, opening, [project.config.run.strategy for project in numbered])
@@ -143,6 +153,22 @@ def _interrupted(projects: Sequence[Project], decided: set[str]) -> tuple[Lineag
             "--resume: the configuration has changed since that retraining began; undo it, or do not resume"
         )
     return None if lineage is None else (lineage, earlier)
+
+
+def _unconcluded(opened: store.Store, project: Project, decided: set[str]) -> tuple[TrainResult, GateDecision] | None:
+    """The newest training, if its decision was carried out and its retraining killed before that was written down."""
+    try:
+        result = TrainResult.read(project.train / "result.json")
+    except (OSError, ValueError):
+        return None
+    lineage, pending = result.lineage, journal.unfinished(opened)
+    carried_out = lineage.id in decided or (pending is not None and pending.lineage_id == lineage.id)
+    if not carried_out or not lineage.mlflow_run_id or not lineage.mlflow_parent_run_id:
+        return None
+    if runs.is_concluded(opened, lineage.mlflow_parent_run_id):
+        return None
+    decision = runs.logged_decision(opened, lineage.mlflow_run_id)
+    return None if decision is None else (result, decision)
 
 
 def _finished(project: Project, decided: set[str]) -> bool:

@@ -5,6 +5,7 @@ Rates are fractions in [0, 1], distances in metres, times in seconds unless a na
 """
 
 import csv
+import glob
 import hashlib
 import io
 import os
@@ -89,3 +90,15 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+    _clear(path)
+
+
+def _clear(path: Path) -> None:
+    """Remove what killed processes have left of earlier writes of this file: else it would be versioned with it."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        try:
+            os.kill(int(left.name.split(".")[-2]), 0)
+        except ProcessLookupError:
+            left.unlink(missing_ok=True)
+        except (OSError, ValueError, OverflowError):
+            continue  # another user's process, or another file

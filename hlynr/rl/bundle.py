@@ -6,7 +6,6 @@ SB3's own zip holds cloudpickle, which runs code when it is opened; so it never 
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
 from importlib.metadata import version
 from pathlib import Path
@@ -39,7 +38,7 @@ def save(
     """Write a bundle, replacing what lies at ``folder`` in one move; returns its `digest`."""
     from safetensors.torch import save_file
 
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    temporary = folder.with_name(f".{folder.name}.tmp")  # the same after a kill, whose leftovers go
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -55,7 +54,7 @@ def save(
 
 def _replace(new: Path, folder: Path) -> None:
     """Put ``new`` where ``folder`` is; a crash in between leaves the old one under another name."""
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)

@@ -172,13 +172,13 @@ class TrainingCallback(BaseCallback):
         self.save_bundle()
 
     def save_bundle(self) -> str:
-        """Write the best weights as the bundle; returns its digest."""
+        """Write the best weights as the bundle; returns its digest, the same however often the training is resumed."""
         assert self.state.best is not None
         return bundle.save(
             self.out / "bundle",
             self.state.best_weights,
             self.config,
-            self.state.lineage,
+            self.state.lineage.model_copy(update={"flow_run_id": None}),  # another one after each resume
             timesteps=self.state.best.timesteps,
             success=self.state.best.success_rate,
         )
@@ -190,20 +190,22 @@ class TrainingCallback(BaseCallback):
         self.state.curriculum = self._curriculum.state_dict()
         checkpoint.save(self.out / "checkpoints", self.model, self.env, self.state, self._digest)  # type: ignore[arg-type]
 
+    def log_earlier(self) -> None:
+        """Log the evaluations of the checkpoint again: those that were not yet sent were lost with the process."""
+        for point in self.state.points:
+            self._log(_point_metrics(point), point.timesteps)
+
     def _evaluation_metrics(self, point: EvaluationPoint) -> dict[str, float]:
         best = self.state.best or point
         return {
-            "eval/success_rate": point.success_rate,
-            "eval/mean_reward": point.mean_reward,
-            "eval/mean_final_distance": point.mean_final_distance,
+            **_point_metrics(point),
             "monitor/best_success": best.success_rate,
             "monitor/peak_success": self.verdict.peak_success,
-            **{f"monitor/{name}": value for name, value in point.signs().items()},
         }
 
-    def _log(self, values: dict[str, float]) -> None:
+    def _log(self, values: dict[str, float], timesteps: int | None = None) -> None:
         for observer in self._metrics_to:
-            observer.log(self.num_timesteps, values)
+            observer.log(self.num_timesteps if timesteps is None else timesteps, values)
 
     def _finite(self) -> bool:
         return all(bool(torch.isfinite(parameter).all()) for parameter in self.model.policy.parameters())
@@ -260,6 +262,15 @@ class TrainingCallback(BaseCallback):
         )
         with suppress(OSError):
             status.write(self.out / STATUS)
+
+
+def _point_metrics(point: EvaluationPoint) -> dict[str, float]:
+    return {
+        "eval/success_rate": point.success_rate,
+        "eval/mean_reward": point.mean_reward,
+        "eval/mean_final_distance": point.mean_final_distance,
+        **{f"monitor/{name}": value for name, value in point.signs().items()},
+    }
 
 
 def _rank(point: EvaluationPoint) -> tuple[float, float]:

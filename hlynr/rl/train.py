@@ -104,6 +104,7 @@ def train(
             )
         progress.lineage = lineage  # newer than the checkpoint's: it names the resuming runs
         callback = TrainingCallback(config, out, env, progress, digest, progress_to, metrics_to, stop_requested)
+        callback.log_earlier()
         _learn(model, callback, out, metrics_to)
         return _result(config, out, model.num_timesteps, callback, device, resumed_from)
 

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hlynr.config import params
-from hlynr.config.config import Config
-from hlynr.config.project import Project
 from support import projects
 
 from chaos.interposer import SharedPlan
+from hlynr.config import params
+from hlynr.config.config import Config
+from hlynr.config.project import Project
 
 # Four rollouts, evaluated and saved after each; every policy succeeds now and then, and the second one more often.
 SETTINGS = (

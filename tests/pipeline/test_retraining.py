@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from support import projects
+from support import projects, samples
 
 from hlynr.config.project import Project
 from hlynr.ops.registry import journal, versions
@@ -28,6 +28,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(store, "open_store", lambda config, root: None)
     monkeypatch.setattr(journal, "history", lambda opened: [])
     monkeypatch.setattr(runs, "failed_retrainings", lambda opened: set())
+    monkeypatch.setattr(journal, "unfinished", lambda opened: None)
     monkeypatch.setattr(runs, "concluded", lambda opened: {})
     monkeypatch.setattr(versions, "numbers", lambda opened: set())
     monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, plan: "parent")
@@ -158,6 +159,26 @@ def test_resume_begins_a_new_retraining_where_none_was_interrupted(
     monkeypatch.setattr(retraining.TrainResult, "read", lambda path: finished)
     monkeypatch.setattr(checkpoint, "lineage_of", lambda *_: pytest.fail("another retraining's checkpoint was opened"))
     assert retraining.begin([project], resume=True).lineage.retraining == 1
+
+
+def test_resume_ends_a_retraining_that_was_killed_after_its_decision(
+    project: Project, left: Lineage, history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the decision that was carried out, under its number: a new gate would compare the champion with itself."""
+    decided = left.model_copy(update={"mlflow_run_id": "run", "mlflow_parent_run_id": "parent"})
+    samples.training().model_copy(update={"lineage": decided}).write(project.train / "result.json")
+    history(("promoted", decided.id))
+    monkeypatch.setattr(runs, "logged_decision", lambda opened, run_id: samples.decision())
+    monkeypatch.setattr(runs, "is_concluded", lambda opened, run_id: False)
+    resumed = retraining.begin([project], resume=True)
+    assert (resumed.lineage.id, resumed.lineage.retraining) == (decided.id, 0)
+    assert resumed.projects[0].config.run.retraining == 0
+    assert resumed.decision == samples.decision()
+    assert retraining.begin([project]).lineage.retraining == 1
+
+    monkeypatch.setattr(runs, "is_concluded", lambda opened, run_id: True)
+    following = retraining.begin([project], resume=True)
+    assert (following.lineage.retraining, following.decision) == (1, None)
 
 
 def test_resume_rejects_a_retraining_begun_under_other_settings(project: Project, left: Lineage) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -34,6 +35,7 @@ FOLDER_TAG = "hlynr.folder"
 PARENT_TAG = "mlflow.parentRunId"
 STUDY_TAG = "hlynr.study"
 BUNDLE = "bundle"
+DECISION = "decision.json"
 DIGEST_TAG = "hlynr.lineage.params_digest"
 CONCLUDED = 200
 """Retrainings looked at for the highest number."""
@@ -164,8 +166,8 @@ def conclude_retraining(
         name = f"#{tags[NUMBER_TAG]} · {outcome.replace('_', ' ')} · {tags[RETRAINING_TAG].rpartition('-')[0]}"
         store.client.update_run(run_id, name=name)
     log_figures(store, run_id, figures)
-    store.client.set_tag(run_id, OUTCOME_TAG, outcome)
     finish_run(store, run_id, "FAILED" if outcome == "failed" else "FINISHED", description)
+    store.client.set_tag(run_id, OUTCOME_TAG, outcome)  # last: a retraining without it is taken for interrupted
 
 
 @if_present
@@ -231,7 +233,24 @@ def log_decision(store: Store, run_id: str, decision: GateDecision) -> None:
     tags = {"hlynr.gate": verdict, "hlynr.gate.reason": decision.reason[:VALUE_LENGTH]}
     log_figures(store, run_id, prefixed("gate", decision.comparison.model_dump() if decision.comparison else {}))
     set_tags(store.client, run_id, tags)
-    log_record(store, run_id, "decision.json", decision)
+    log_record(store, run_id, DECISION, decision)
+
+
+def logged_decision(store: Store, run_id: str) -> GateDecision | None:
+    """The gate's decision as `log_decision` has stored it; None where it is missing or of another version."""
+    from mlflow.exceptions import MlflowException
+
+    with tempfile.TemporaryDirectory(prefix="hlynr-decision-") as folder:
+        try:
+            return GateDecision.read(Path(store.client.download_artifacts(run_id, DECISION, folder)))
+        except (MlflowException, OSError, ValueError):
+            return None
+
+
+def is_concluded(store: Store, run_id: str) -> bool:
+    """Whether the run of a retraining has its result, or is no longer there to get one."""
+    run = if_exists(store.client.get_run, run_id)
+    return run is None or run.info.lifecycle_stage == "deleted" or OUTCOME_TAG in run.data.tags
 
 
 def log_record(store: Store, run_id: str, name: str, record: Record) -> None:

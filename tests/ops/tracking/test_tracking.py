@@ -26,8 +26,10 @@ from hlynr.ops.tracking.runs import (
     conclude_retraining,
     finish_run,
     has_run,
+    is_concluded,
     log_decision,
     log_report,
+    logged_decision,
     set_lineage,
     start_retraining,
     start_run,
@@ -160,7 +162,10 @@ def test_a_run_whose_tags_name_other_parameters_is_replaced(store: Store, digest
 def test_a_concluded_retraining_is_named_after_its_result(store: Store) -> None:
     parent = start_retraining(store, stores.lineage(), ["default"])
     assert store.client.get_run(parent).info.run_name == "#0 · 20261123-180530"
+    assert not is_concluded(store, parent)
     conclude_retraining(store, parent, "not_promoted", {"attempts": 1}, "**Version 2 was not promoted.**")
+    assert is_concluded(store, parent)
+    assert is_concluded(store, "0" * 32)  # deleted
     run = store.client.get_run(parent)
     assert (run.info.run_name, run.info.status) == ("#0 · not promoted · 20261123-180530", "FINISHED")
     assert run.data.metrics["attempts"] == 1
@@ -223,6 +228,8 @@ def test_decision_and_description(store: Store, tmp_path: Path) -> None:
     assert run.data.metrics["gate/champion_version"] == 3
     stored = store.client.download_artifacts(run_id, "decision.json", str(tmp_path))
     assert json.loads(Path(stored).read_text())["promote"] is True
+    assert logged_decision(store, run_id) == stores.decision(promote=True, champion=3)
+    assert logged_decision(store, start_run(store, stores.lineage(1), stores.config())) is None
 
 
 # Metrics during training
