@@ -10,7 +10,7 @@ from pathlib import Path
 
 from hlynr.config import params
 from hlynr.config.project import Project
-from hlynr.runtime import environment, streams
+from hlynr.runtime import environment, file_modes, streams
 from hlynr.runtime.errors import exit_code
 from hlynr.service import supervisor
 from hlynr.service.control import FlowCommands
@@ -27,6 +27,7 @@ COMMANDS = FlowCommands(_module("flows.service"), _module("flows.worker"), _modu
 def main() -> None:
     streams.guard()
     environment.prepare()
+    file_modes.keep_private()
     path, overrides = Path(sys.argv[1]), sys.argv[2:]
     project = Project(path.parent.resolve(), params.load(path, overrides))
     environment.reach_directly(project.config.service.host)

@@ -7,7 +7,7 @@ from itertools import chain
 import typer
 
 from hlynr.cli import project, registry, service, studies, training
-from hlynr.runtime import environment, streams
+from hlynr.runtime import environment, file_modes, streams
 from hlynr.runtime.errors import exit_code
 
 app = typer.Typer(
@@ -35,6 +35,7 @@ def main() -> None:
     """Run the command line; an error that the user can mend ends as one line each and an exit code."""
     streams.guard()
     environment.prepare()
+    file_modes.keep_private()
     streams.interrupt_on_hangup()
     try:
         sys.exit(exit_code(lambda: app(prog_name="hlynr")))

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from typer import Argument, Option
 
-from hlynr.runtime import environment
+from hlynr.cli.output import say
+from hlynr.runtime import environment, file_modes
 from hlynr.runtime.errors import InputError
 from hlynr.runtime.output_files import require_file, require_folder
 
@@ -26,6 +27,8 @@ def project(params: Path, overrides: list[str] | None = None, strategy: str | No
     around = [f"run.strategy={strategy}"] if strategy else []
     found = Project(params.absolute().parent.resolve(), load(params, [*(overrides or []), *around]))
     environment.reach_directly(found.config.service.host)
+    if file_modes.tighten(found.root):
+        say(f"the files in {' and '.join(file_modes.FOLDERS)} can now be read by their owner alone")
     return found
 
 

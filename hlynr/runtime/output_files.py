@@ -20,6 +20,7 @@ from contextlib import suppress
 from errno import EACCES, EBUSY, EPERM, EROFS
 from pathlib import Path
 
+from hlynr.runtime import file_modes
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 
 _LINKS = 40  # Linux follows so many
@@ -180,5 +181,6 @@ def _take_over(path: Path, temporary: Path) -> None:
 def _create(folder: Path) -> Path:
     """A new empty file in the folder, with the mode that every new file gets."""
     path = folder / f".hlynr-{secrets.token_hex(6)}.tmp"
-    os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+    with file_modes.as_the_user():
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
     return path

@@ -6,6 +6,7 @@ would silently keep running the old code. Here the cache folder's name holds a d
 
 import hashlib
 import os
+import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -24,7 +25,18 @@ def _cache_folder() -> str:
     name = f"numba-{digest.hexdigest()[:16]}"
     if os.access(_PACKAGE, os.W_OK):
         return str(_PACKAGE / "__pycache__" / name)
-    return str(Path(tempfile.gettempdir()) / f"hlynr-{os.getuid()}" / name)
+    return str(_owned(Path(tempfile.gettempdir()) / f"hlynr-{os.getuid()}") / name)
+
+
+def _owned(folder: Path) -> Path:
+    """The folder if it is this user's alone, else a new one: what lies in the cache is run."""
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError:
+        return folder  # numba says why it cannot write there
+    owned = stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
+    return folder if owned else Path(tempfile.mkdtemp(prefix=folder.name))
 
 
 _FOLDER = _cache_folder()

@@ -53,7 +53,8 @@ def root(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def hlynr(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Hlynr:
-    """The command, in this process."""
+    """The command, in this process, which keeps its umask."""
+    monkeypatch.setattr(app.file_modes, "keep_private", lambda: None)
 
     def call(folder: Path, *arguments: str) -> Answer:
         monkeypatch.chdir(folder)

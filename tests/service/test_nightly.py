@@ -55,6 +55,8 @@ def test_the_schedule_fires_and_the_retraining_ends_in_a_decision(plain: Service
     assert "version 1 is champion" in (plain.root / ".hlynr/alerts.log").read_text()
     logs = "".join(plain.log(name) for name in ("service", "prefect", "mlflow", "worker"))
     assert "Traceback" not in logs
+    assert projects.open_to_others(plain.root, ".hlynr", "mlruns", "outputs") == {}
+    assert projects.open_to_others(plain.root, ".dvc/cache") != {}  # DVC's have the user's modes
 
 
 def test_missed_retrainings_run_once_and_without_a_schedule_not_at_all(service: Service) -> None:

@@ -133,6 +133,13 @@ def start(root: Path, *command: str, **extra: str) -> subprocess.Popen[str]:
     )
 
 
+def open_to_others(root: Path, *folders: str) -> dict[str, str]:
+    """Modes of files and folders there that other users could read, or enter."""
+    paths = [path for name in folders for path in (root / name, *(root / name).rglob("*")) if not path.is_symlink()]
+    modes = {str(path.relative_to(root)): path.stat().st_mode & 0o777 for path in paths}
+    return {name: f"{mode:o}" for name, mode in modes.items() if mode & 0o077}
+
+
 def until(condition: Callable[[], bool], what: str, patience: float = 120.0) -> None:
     """Wait for it."""
     deadline = monotonic() + patience

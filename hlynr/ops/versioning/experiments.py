@@ -25,7 +25,7 @@ from typing import Any
 from hlynr.config.config import Config
 from hlynr.ops.versioning import git, git_locks, snapshot
 from hlynr.records.retraining import VersionRecord
-from hlynr.runtime import environment, locks
+from hlynr.runtime import environment, file_modes, locks
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
 
@@ -233,6 +233,7 @@ def ask(verb: str, directory: Path, **request: Any) -> dict[str, Any]:
                 env=environment.of_child(own),
                 capture_output=True,
                 text=True,
+                umask=file_modes.users_umask(),
                 timeout=DVC_TIMEOUT,
                 check=False,
             )

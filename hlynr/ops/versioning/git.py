@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-from hlynr.runtime import environment
+from hlynr.runtime import environment, file_modes
 
 TIMEOUT = 120.0  # [s] no call here takes longer than a checkout of the project
 
@@ -30,6 +30,7 @@ def run(root: Path, *arguments: str, stdin: str | None = None, extra: Mapping[st
             capture_output=True,
             encoding="utf-8",
             errors="surrogateescape",
+            umask=file_modes.users_umask(),
             timeout=TIMEOUT,
             check=False,
         )
