@@ -18,7 +18,7 @@ def main() -> None:
     name, root, params_file = sys.argv[1:]
     config = deploy.main(root, params_file)
     environment.extend({WORKER_VARIABLE: str(os.getpid())})  # which stays the same below
-    prefect = [sys.executable, "-m", "hlynr.runtime.streams", "prefect", "worker", "start"]
+    prefect = [sys.executable, "-P", "-m", "hlynr.runtime.streams", "prefect", "worker", "start"]
     os.execv(sys.executable, [*prefect, "--pool", config.service.pool, "--type", "process", "--name", name])
 
 

@@ -118,6 +118,7 @@ def interrupt_on_hangup() -> None:
 def main() -> None:
     """Run another library's module, the first argument, as ``python -m`` does, with streams that last."""
     del sys.argv[0]
+    sys.path.insert(0, os.getcwd())
     guard()
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -175,6 +175,6 @@ def test_what_is_lost_is_an_error_only_where_it_matters(monkeypatch: pytest.Monk
 def test_another_program_runs_with_streams_that_last(tmp_path: Path) -> None:
     """As Prefect's worker does, which passes its runs' output on."""
     (tmp_path / "program.py").write_text("import sys\nprint('x' * 9999)\nopen(sys.argv[1], 'w').write('done')\n")
-    line = '"$PYTHON" -m hlynr.runtime.streams program result >/dev/full'
+    line = '"$PYTHON" -P -m hlynr.runtime.streams program result >/dev/full'
     ended = projects.run(tmp_path, "bash", "-c", line, PYTHON=sys.executable)
     assert (ended.returncode, (tmp_path / "result").read_text()) == (0, "done"), ended.stderr
