@@ -85,8 +85,8 @@ def quiet_mlflow() -> None:
     # Prints the whole traceback of an error that it then raises: a full disk would be two hundred lines.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     # MLflow waits two minutes for an answer, seven times. Half a minute is enough for a server that restarts.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "30")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "4")
+    patience = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "30", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4"}
+    environment.extend({name: os.environ.get(name, value) for name, value in patience.items()})
 
 
 def open_existing(config: Config, root: Path) -> Store | None:
