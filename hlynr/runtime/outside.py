@@ -32,11 +32,11 @@ def brief(error: object) -> str:
 
 
 def masked(address: str) -> str:
-    """The address without a user's name and password, and without what follows a question mark."""
-    parts = urlsplit(address)
-    if "@" not in parts.netloc and not parts.query:
+    """The address without a password, and without what follows a question mark, where one may be, too."""
+    if address.startswith("sqlite:"):
         return address
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    scheme, separator, rest = address.partition("://")
+    return scheme + separator + re.sub(r"^([^/@:]*):[^/]*@", r"\1@", rest).partition("?")[0]
 
 
 def first(error: BaseException, look: Callable[[BaseException], str | None]) -> str | None:

@@ -262,7 +262,8 @@ def test_a_store_that_cannot_be_used_is_one_line(
     with _held(root / "mlruns" / "mlflow.db") if content is None else closing(sqlite3.connect(":memory:")):
         answer = hlynr(root, "champions")
     assert answer.code == NOT_READY
-    assert answer.lines == [f"hlynr: the MLflow database of tracking.uri cannot be used: {complaint}"]
+    database = f"sqlite:///{root}/mlruns/mlflow.db"
+    assert answer.lines == [f"hlynr: tracking.uri: the MLflow database {database} cannot be used: {complaint}"]
 
 
 @contextmanager

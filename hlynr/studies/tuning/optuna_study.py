@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hlynr.config.sections import Tune
-from hlynr.runtime import database_uri, locks
+from hlynr.runtime import database_uri, locks, outside
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
 from hlynr.studies.tuning.retries import TrialRetrier, experimental
 from hlynr.studies.tuning.search_config import SearchConfig, point
@@ -67,7 +67,7 @@ def begin(search: SearchConfig) -> optuna.Study:
         EnvironmentNotReady: if the storage cannot be used.
     """
     tune = search.config.tune
-    with _usable(search):
+    with usable(search):
         study = optuna.create_study(
             storage=_storage(search), study_name=tune.study, direction="maximize", load_if_exists=True
         )
@@ -85,7 +85,7 @@ def join(search: SearchConfig, worker: int = 0) -> optuna.Study:
         worker: its number; each worker's sampler has a seed of its own, and another one when the study is resumed.
     """
     study, tune = find(search), search.config.tune
-    with _usable(search):
+    with usable(search):
         entropy = [tune.sampler_seed, worker, len(study.get_trials(deepcopy=False))]
     seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
     study.sampler = TPESampler(seed=seed, n_startup_trials=tune.startup)
@@ -100,7 +100,7 @@ def find(search: SearchConfig) -> optuna.Study:
     database = database_uri.file(uri)
     if database and not database.exists():
         raise NoSuchStudyError(f"tune.study: {name}: there is no study yet in {uri}; hlynr tune begins one")
-    with _usable(search):
+    with usable(search):
         storage = _storage(search)
         names = optuna.get_all_study_names(storage)
         if name not in names:
@@ -113,7 +113,7 @@ def find(search: SearchConfig) -> optuna.Study:
 
 def retrier(study: optuna.Study, search: SearchConfig) -> TrialRetrier:
     """For a worker of the study, to retry the stale trials of others."""
-    with _usable(search):
+    with usable(search):
         return TrialRetrier(study, _storage(search), GRACE * search.config.tune.heartbeat)
 
 
@@ -125,21 +125,27 @@ def _storage(search: SearchConfig) -> RDBStorage:
     if database:
         database.parent.mkdir(parents=True, exist_ok=True)
         arguments = {"connect_args": {"timeout": 120.0}}  # several workers write to one file
+    else:
+        arguments["connect_args"] = {"connect_timeout": 10}  # [s]; libpq's own would be minutes
     lock = Path(search.root) / ".hlynr" / "optuna.lock"  # the first connection makes the tables: one at a time
     with experimental(), locks.hold(lock):
         return RDBStorage(uri, engine_kwargs=arguments, heartbeat_interval=heartbeat, grace_period=GRACE * heartbeat)
 
 
 @contextmanager
-def _usable(search: SearchConfig) -> Iterator[None]:
-    """Report a database that does not answer in one line."""
+def usable(search: SearchConfig) -> Iterator[None]:
+    """Around all that asks the database: what it does not do is one line that names it.
+
+    Raises:
+        EnvironmentNotReady: that line.
+    """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         yield
-    except (SQLAlchemyError, StorageInternalError, ImportError) as error:
-        cause = error.__cause__ or getattr(error, "orig", None) or error
-        reason = " ".join(str(cause).split())
-        raise EnvironmentNotReady(f"tune.storage: {_location(search)} cannot be used: {reason}") from error
+    except (SQLAlchemyError, StorageInternalError, UnicodeDecodeError) as error:
+        reason = outside.first(error, outside.database_fault) or outside.brief(error.__cause__ or error)
+        where = outside.masked(_location(search))
+        raise EnvironmentNotReady(f"tune.storage: {where} cannot be used: {reason}") from error
 
 
 def _location(search: SearchConfig) -> str:

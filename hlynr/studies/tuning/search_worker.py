@@ -36,7 +36,13 @@ def work(request: TrialRequest) -> None:
 
     Raises:
         KeyboardInterrupt: once the current trial is back in the queue, if the worker was interrupted.
+        hlynr.runtime.errors.EnvironmentNotReady: if the study's database cannot be used, at first or in the middle.
     """
+    with optuna_study.usable(request.search):
+        _work(request)
+
+
+def _work(request: TrialRequest) -> None:
     study = optuna_study.join(request.search, request.worker)
     retrier = optuna_study.retrier(study, request.search)
     while True:

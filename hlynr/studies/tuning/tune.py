@@ -48,7 +48,7 @@ def tune(search: SearchConfig, *, trials: int, workers: int, command: str) -> tu
     from hlynr.report import tuning as page
 
     root = Path(search.root)
-    with locks.one_at_a_time(root, "search"):
+    with locks.one_at_a_time(root, "search"), optuna_study.usable(search):
         study = optuna_study.begin(search)
         judge.compile_kernels(search.config)  # before several processes at once would try to
         mirror = search_mirror.SearchMirror(

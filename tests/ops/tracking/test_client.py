@@ -142,8 +142,9 @@ def test_a_postgresql_server_that_fails_in_the_middle(tmp_path: Path) -> None:
             opened.client.search_runs([experiment])  # a connection stands
             proxy.set(fault)
             line = _line(lambda: opened.client.search_runs([experiment]))
-            assert line.startswith(f"tracking.uri: the MLflow database postgresql://{proxy.address}/"), fault
-            assert "postgres@" not in line
+            assert line.startswith(f"tracking.uri: the MLflow database {opened.uri} cannot be used: ") or (
+                fault == "freeze" and line == f"tracking.uri: the MLflow database {opened.uri} has not answered for 3 s"
+            ), line
             proxy.set("none")
             projects.until(lambda: bool(opened.client.get_experiment(experiment)), "the store", 30.0)
         with closing(psycopg2.connect(databases.SERVER)) as server:
@@ -168,7 +169,9 @@ def test_postgresql_without_the_database_or_the_role(tmp_path: Path) -> None:
 def test_what_is_no_postgresql_server(answer: bytes, tmp_path: Path) -> None:
     with faulty_servers.serving(faulty_servers.saying(answer)) as server:
         line = _line(lambda: _open(f"postgresql://someone@{server.address}/x", tmp_path))
-    assert line.startswith(f"tracking.uri: the MLflow database postgresql://{server.address}/x cannot be used: ")
+    assert line.startswith(
+        f"tracking.uri: the MLflow database postgresql://someone@{server.address}/x cannot be used: "
+    )
 
 
 def test_a_closed_port_is_found_at_once(tmp_path: Path) -> None:
@@ -206,4 +209,4 @@ def test_a_fault_of_the_program_stays_one(uri: str) -> None:
 def test_the_error_names_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(StoreUnavailableError) as caught:
         client.connect("http://user:secret@127.0.0.1:9").get_run("1")
-    assert str(caught.value) == "MLflow's server at http://127.0.0.1:9 does not answer"
+    assert str(caught.value) == "MLflow's server at http://user@127.0.0.1:9 does not answer"

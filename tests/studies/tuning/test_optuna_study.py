@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import optuna
 import pytest
 from optuna.trial import TrialState
-from support import ROOT, searches
+from sqlalchemy.exc import SQLAlchemyError
+from support import ROOT, databases, faulty_proxy, searches
+from support.faulty_proxy import Fault
 
 from hlynr.config.config import Config
 from hlynr.runtime.errors import EnvironmentNotReady
@@ -161,3 +164,31 @@ def test_the_sampler_avoids_what_collapses(brief: SearchConfig) -> None:
     assert study.best_trial.params["learning_rate"] <= 0.5
     assert share > 0.4
     assert sound("free", constrained=False)[1] < 0.2
+
+
+@ASKED
+@databases.needed
+def test_a_database_that_fails_in_the_middle_is_one_line(brief: SearchConfig) -> None:
+    with databases.fresh("study") as address:
+        parts = urlsplit(address)
+        with faulty_proxy.proxying(parts.hostname or "", parts.port or 5432) as proxy:
+            uri = parts._replace(netloc=f"{parts.username}@{proxy.address}").geturl()
+            search = changed(brief, f"tune.storage={uri}")
+            study = optuna_study.begin(search)
+            faults: tuple[Fault, ...] = ("cut", "garbage", "refuse")
+            for fault in faults:
+                proxy.set(fault)
+                with pytest.raises(EnvironmentNotReady) as caught, optuna_study.usable(search):
+                    study._storage.get_all_studies()
+                line = str(caught.value)
+                assert line.startswith(f"tune.storage: {uri} cannot be used: "), fault
+                assert "\n" not in line
+                proxy.set("none")
+            assert len(study.get_trials(deepcopy=False)) == 1
+
+
+def test_a_line_of_another_store_stays_as_it_is(brief: SearchConfig) -> None:
+    line = EnvironmentNotReady("MLflow's server does not answer")
+    line.__cause__ = SQLAlchemyError("of MLflow's database")
+    with pytest.raises(EnvironmentNotReady, match=r"^MLflow's server does not answer$"), optuna_study.usable(brief):
+        raise line
