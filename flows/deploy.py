@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 
 from prefect.automations import Automation
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, GlobalConcurrencyLimitUpdate, WorkPoolCreate
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitCreate,
+    GlobalConcurrencyLimitUpdate,
+)
 from prefect.client.schemas.filters import FlowRunFilter
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.client.schemas.schedules import CronSchedule
 from prefect.events.actions import ChangeFlowRunState
 from prefect.events.schemas.automations import EventTrigger, Posture
-from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
+from prefect.exceptions import ObjectNotFound
 from prefect.schedules import Cron
 
 from flows.retrain import retrain
@@ -40,9 +42,8 @@ def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -
     A retraining that was due while the machine was off stays queued; what another schedule had queued is deleted.
     """
     pool, schedule = config.service.pool, config.schedule
+    deploy_tune(pool, str(root))
     with get_client(sync_client=True) as client:
-        with suppress(ObjectAlreadyExists):
-            client.create_work_pool(WorkPoolCreate(name=pool, type="process", description="Workers of the retraining."))
         _limit(client, config.service.gpu_slots)
         before = _nightly(client)
         source = retrain.from_source(source=str(root), entrypoint="flows/retrain.py:retrain")
@@ -57,7 +58,6 @@ def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -
                 "resume": True,
                 "unattended": True,
             },
-            job_variables={"working_dir": str(root)},
             description="Validate, train, version, evaluate, gate, promote: one retraining.",
             tags=["hlynr"],
             print_next_steps=False,
@@ -66,7 +66,6 @@ def deploy(config: Config, root: Path, params_file: str, overrides: list[str]) -
         after = _nightly(client)
         if before and after and _schedules(before) != _schedules(after):
             _clear_queue(client, after)
-    deploy_tune(pool, str(root))
     _automate()
 
 

@@ -4,9 +4,10 @@ from pathlib import Path
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.deployments import run_deployment
 
-from flows import scheduling
+from flows import scheduling, work_pool
 from flows.artifacts import table
 from hlynr.records.tuning import TuneRecord
 from hlynr.runtime.errors import as_user_error
@@ -81,6 +82,8 @@ def tune_worker(
 
 def deploy(pool: str, root: str = ".") -> None:
     """Let the workers of a work pool take runs of `tune_worker`, in the checkout at ``root`` of each machine."""
+    with get_client(sync_client=True) as client:
+        work_pool.create(client, pool)
     source = tune_worker.from_source(source=str(Path(root).resolve()), entrypoint="flows/tune.py:tune_worker")
     source.deploy(  # type: ignore[union-attr]  # no coroutine, as this is synchronous
         name=DEPLOYMENT.partition("/")[2], work_pool_name=pool, print_next_steps=False, ignore_warnings=True

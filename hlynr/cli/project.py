@@ -58,7 +58,12 @@ def ui(
     tune: options.Tune = False,
 ) -> None:
     """Open the MLflow UI on localhost, or optuna-dashboard on the searches of hyperparameters."""
-    from hlynr.service import ui as service_ui
+    project = options.project(params, set_)
+    if tune:
+        from hlynr.studies.tuning import dashboard
 
-    serve = service_ui.serve_dashboard if tune else service_ui.serve_ui
-    serve(options.project(params, set_), port)
+        dashboard.serve(project, port)
+    else:
+        from hlynr.service import ui as service_ui
+
+        service_ui.serve(project, port)

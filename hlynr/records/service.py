@@ -48,6 +48,11 @@ class ServiceState(Record, serialize_by_alias=True):
     def healthy(self) -> bool:
         return all(component.healthy for component in self.components)
 
+    @property
+    def own_prefect(self) -> bool:
+        """Whether Prefect's server is a process of this service, and none elsewhere."""
+        return any(component.name == "prefect" and component.log for component in self.components)
+
 
 class ServiceOverrides(Record):
     """The ``--set`` of the last `hlynr up`."""

@@ -84,6 +84,7 @@ RULES = (
     _set("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true", "standard output is where --json - puts the record"),
     _set("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false", "seven processes that take half a minute to start, outlive "
          "the server and have nothing to do here"),
+    _set("MLFLOW_SERVER_DISABLE_SECURITY_MIDDLEWARE", "true", "web_guard decides which requests are answered"),
     Rule("MLFLOW_*", "another store, experiment or run than the project's; a server without its security checks"),
     Rule("FLASK_* GUNICORN_* UVICORN_* WEB_CONCURRENCY FORWARDED_ALLOW_IPS", "options of the servers that we start"),
     # DVC and git

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import socket
 from dataclasses import dataclass
 
 from hlynr.config.project import Project
 from hlynr.runtime.errors import EnvironmentNotReady
-from hlynr.service import prefect_server
+from hlynr.runtime.web_guard import EVERYWHERE
+from hlynr.service import prefect_auth, prefect_server
 from hlynr.service.prefect_api import PrefectApi, answers
+from hlynr.service.prefect_private import SERVER_AUTH
 from hlynr.service.process import Component
 
 HEARTBEAT = 30
@@ -35,8 +36,10 @@ def plan(project: Project, params_file: str, worker: tuple[str, ...]) -> Compone
         worker: command of the worker, to which its name, the project and the params file are added.
     """
     settings = project.config.service
-    api = PrefectApi(os.environ.get("PREFECT_API_URL") or f"{_url(settings.host, settings.prefect_port)}/api")
-    environment = prefect_server.environment(project) | {"PREFECT_API_URL": api.url}
+    api = PrefectApi.elsewhere() or PrefectApi(
+        f"{_url(settings.host, settings.prefect_port)}/api", prefect_auth.auth_string(project.root)
+    )
+    environment = prefect_server.environment(project) | api.environment
     name = f"{socket.gethostname()}-{hashlib.sha256(str(project.root).encode()).hexdigest()[:6]}"
     runs_flows = Component(
         "worker",
@@ -68,16 +71,16 @@ def require_free(host: str, port: int, key: str) -> None:
 
 
 def _prefect(project: Project, api: PrefectApi, environment: dict[str, str]) -> Component:
-    url, host, port = api.url.removesuffix("/api"), project.config.service.host, project.config.service.prefect_port
-    if os.environ.get("PREFECT_API_URL"):
+    url, settings = api.url.removesuffix("/api"), project.config.service
+    if PrefectApi.elsewhere():
         return Component("prefect", api.healthy, url)
     return Component(
         "prefect",
         api.healthy,
         url,
-        prefect_server.command(host, port),
-        environment=environment | prefect_server.service_environment(project),
-        port=("service.prefect_port", port),
+        prefect_server.command(settings.host, settings.prefect_port, settings.allowed_hosts),
+        environment=environment | prefect_server.service_environment(project) | {SERVER_AUTH: str(api.auth_string)},
+        port=("service.prefect_port", settings.prefect_port),
     )
 
 
@@ -93,13 +96,14 @@ def _mlflow(project: Project) -> Component:
         "mlflow",
         lambda: answers(f"{url}/health", b"OK"),
         url,
-        tuple(server.command(project.config, project.root, host, port, settings.allowed_hosts)),
+        server.command(host, port, settings.allowed_hosts),
+        environment=server.environment(project.config, project.root),
         port=("service.mlflow_port", port),
     )
 
 
 def _url(host: str, port: int) -> str:
     """How this machine itself reaches a server that listens on ``host``."""
-    if host in ("0.0.0.0", "::"):
+    if host in EVERYWHERE:
         host = "127.0.0.1"
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -10,11 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from hlynr.config.project import Project
-from hlynr.records.service import ServiceOverrides
+from hlynr.records.service import ServiceOverrides, ServiceState
 from hlynr.runtime import environment, streams
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
-from hlynr.service import prefect_server, supervisor
+from hlynr.service import prefect_auth, prefect_server, supervisor
 from hlynr.service.paths import ServicePaths
 
 POLL = 0.2
@@ -51,7 +51,7 @@ def up(
     paths = ServicePaths(project.root)
     ServiceOverrides(overrides=tuple(overrides)).write(paths.overrides_file)
     if running := paths.running():
-        _deploy([*commands.deploy, str(project.root), params_file], project, running.prefect_api)
+        _deploy([*commands.deploy, str(project.root), params_file], project, running)
         say("the service is up already; its schedule is the one of the configuration now")
         return
     _create_store(project)
@@ -112,9 +112,9 @@ def _detached(paths: ServicePaths, command: list[str]) -> None:
         time.sleep(POLL)
 
 
-def _deploy(command: list[str], project: Project, api: str) -> None:
+def _deploy(command: list[str], project: Project, state: ServiceState) -> None:
     """In a process of its own, which imports Prefect."""
-    own = prefect_server.environment(project) | {"PREFECT_API_URL": api}
+    own = prefect_server.environment(project) | prefect_auth.of_service(project.root, state).environment
     done = subprocess.run(
         command, env=environment.of_child(own), capture_output=True, encoding="utf-8", errors="replace", check=False
     )

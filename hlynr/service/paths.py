@@ -16,6 +16,8 @@ class ServicePaths:
         self.root = root
         self.folder = root / ".hlynr" / "service"
         self.state_file = self.folder / "state.json"
+        self.auth_file = root / ".hlynr" / "prefect-auth-string"
+        """See `hlynr.service.prefect_auth`."""
         self.overrides_file = self.folder / "overrides.json"
         """A `ServiceOverrides`, which a restarted worker follows."""
         self._lock = self.folder / "service.lock"

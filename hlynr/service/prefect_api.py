@@ -6,7 +6,9 @@ Prefect's own client takes seconds and 100 MB to import, too much for a supervis
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import os
+from base64 import b64encode
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NotRequired, TypeVar
 from urllib.parse import quote
@@ -26,6 +28,13 @@ NIGHTLY = "nightly"
 """Its deployment's name."""
 NO_HEARTBEAT = "No sign of life for"
 """How the message of a run begins that the heartbeat automation has ended."""
+URL = "PREFECT_API_URL"
+AUTH = "PREFECT_API_AUTH_STRING"
+"""The variables in which Prefect's clients look for a server's address and authentication string."""
+REJECTIONS = {
+    401: "it rejects PREFECT_API_AUTH_STRING, which must be as in .hlynr/prefect-auth-string on the server's machine",
+    403: "it rejects this address; service.allowed_hosts on the server's machine must name it",
+}
 
 T = TypeVar("T")
 
@@ -91,6 +100,24 @@ class PrefectApi:
     """A server by the address of its API, like ``http://127.0.0.1:4200/api``."""
 
     url: str
+    auth_string: str | None = field(default=None, repr=False)
+
+    @classmethod
+    def elsewhere(cls) -> PrefectApi | None:
+        """The server that the user's environment names; None if it names none."""
+        url = os.environ.get(URL)
+        return cls(url, os.environ.get(AUTH)) if url else None
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Of a process that uses the server through Prefect's own client."""
+        return {URL: self.url} | ({AUTH: self.auth_string} if self.auth_string else {})
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of every request."""
+        asked = {"Authorization": f"Basic {b64encode(self.auth_string.encode()).decode()}"} if self.auth_string else {}
+        return {"Content-Type": "application/json", **asked}
 
     def healthy(self) -> bool:
         """Whether it answers at all."""
@@ -149,11 +176,13 @@ class PrefectApi:
     def _ask(self, kind: type[T], path: str, body: dict[str, Any] | None = None) -> T:
         """The answer to a GET, or to a POST of the body, which must be of this kind."""
         method, data = ("GET", None) if body is None else ("POST", json.dumps(body).encode())
-        url, headers = f"{self.url}{path}", {"Content-Type": "application/json"}
+        url = f"{self.url}{path}"
         try:
-            answer = http_request.send(method, url, TIMEOUT, body=data, headers=headers)
+            answer = http_request.send(method, url, TIMEOUT, body=data, headers=self.headers)
         except http_request.NoAnswerError as error:
             raise PrefectUnavailableError(f"Prefect's server does not answer {url}: {error}") from None
+        if answer.status in REJECTIONS:
+            raise PrefectUnavailableError(f"{self.url}: {REJECTIONS[answer.status]}")
         if not 200 <= answer.status < 300:
             raise PrefectUnavailableError(f"Prefect's server answers {url} with {answer.status}")
         try:

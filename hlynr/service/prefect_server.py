@@ -11,15 +11,17 @@ import os
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from hlynr.config.project import Project
-from hlynr.runtime import database_uri
+from hlynr.runtime import database_uri, web_guard
 from hlynr.runtime import environment as variables
-from hlynr.runtime.errors import EnvironmentNotReady
+from hlynr.runtime.errors import EnvironmentNotReady, exit_code
+from hlynr.service import prefect_auth
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import PrefectApi
-from hlynr.service.prefect_private import EPHEMERAL, LEASES_ON_DISK, SERVER_APP
+from hlynr.service.prefect_private import EPHEMERAL, LEASES_ON_DISK, SERVER_APP, SERVER_AUTH
 from hlynr.service.process import Component, SupervisedProcess
 
 START_TIMEOUT = 120.0
@@ -37,20 +39,22 @@ def start(project: Project) -> SupervisedProcess | None:
     """
     # The flow prints its own progress and errors; Prefect's lines stay in its database for the UI.
     variables.extend({"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL"} | environment(project))
-    if os.environ.get("PREFECT_API_URL"):
+    elsewhere, up = PrefectApi.elsewhere(), ServicePaths(project.root).running()
+    if up and (elsewhere is None or elsewhere.url == up.prefect_api):
+        variables.extend(prefect_auth.of_service(project.root, up).environment)
         return None
-    if up := ServicePaths(project.root).running():
-        variables.extend({"PREFECT_API_URL": up.prefect_api})
+    if elsewhere:
         return None
     log = _home(project) / "server.log"
     log.unlink(missing_ok=True)
     port = free_port()
-    api = PrefectApi(f"http://127.0.0.1:{port}/api")
-    component = Component("prefect", api.healthy, api.url, command("127.0.0.1", port), environment=EPHEMERAL)
+    api = PrefectApi(f"http://127.0.0.1:{port}/api", prefect_auth.auth_string(project.root))
+    asks = {SERVER_AUTH: str(api.auth_string)}
+    component = Component("prefect", api.healthy, api.url, command("127.0.0.1", port), environment=EPHEMERAL | asks)
     server = SupervisedProcess(component, project.root, log)
     server.start()
     atexit.register(server.stop)
-    variables.extend({"PREFECT_API_URL": api.url})
+    variables.extend(api.environment)
     return server
 
 
@@ -81,14 +85,15 @@ def service_environment(project: Project) -> dict[str, str]:
     return {
         "PREFECT_SERVER_DATABASE_CONNECTION_URL": _database(project),
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": LEASES_ON_DISK,
+        "PREFECT_UI_API_URL": "/api",  # of the name under which the page was opened
         f"{vacuum}_ENABLED": VACUUMED,
         f"{vacuum}_RETENTION_PERIOD": str(project.config.retention.days * 86400),
     }
 
 
-def command(host: str, port: int) -> tuple[str, ...]:
-    """What runs a server."""
-    return (sys.executable, "-P", "-m", "hlynr.service.prefect_server", host, str(port))
+def command(host: str, port: int, allowed_hosts: Sequence[str] = ()) -> tuple[str, ...]:
+    """What runs a server; its process needs the authentication string in `SERVER_AUTH`."""
+    return (sys.executable, "-P", "-m", "hlynr.service.prefect_server", host, str(port), *allowed_hosts)
 
 
 def free_port() -> int:
@@ -111,12 +116,18 @@ def _database(project: Project) -> str:
 
 
 def main() -> None:
-    """Be the server; arguments as in `command`."""
-    import uvicorn
+    """Be the server; arguments as in `command`.
 
-    host, port, *_ = sys.argv[1:]  # a third one was given by earlier versions
-    uvicorn.run(SERVER_APP, factory=True, host=host, port=int(port), log_level="error", lifespan="on")
+    Raises:
+        EnvironmentNotReady: without an authentication string.
+    """
+    from uvicorn.importer import import_from_string
+
+    host, port, *allowed_hosts = sys.argv[1:]
+    if not os.environ.get(SERVER_AUTH):
+        raise EnvironmentNotReady(f"{SERVER_AUTH}: not set; hlynr up makes a string and starts the server with it")
+    web_guard.serve(import_from_string(SERVER_APP)(), host, int(port), allowed_hosts)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))

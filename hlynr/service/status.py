@@ -19,6 +19,7 @@ from hlynr.records.service import DiskUse, Load, RetrainingRun, ServiceState, Se
 from hlynr.records.store_finding import StoreFinding
 from hlynr.runtime import environment
 from hlynr.runtime.errors import as_user_error
+from hlynr.service import prefect_auth
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import DeployedSchedule, FoundRun, PrefectApi, PrefectUnavailableError
 
@@ -41,7 +42,7 @@ def look(project: Project) -> ServiceStatus:
     reason, due, runs = "the service is not up; hlynr up starts it", None, []
     if state is not None:
         reason = ", ".join(f"{each.name} is {each.state}" for each in state.components if not each.healthy)
-        api = PrefectApi(state.prefect_api)
+        api = prefect_auth.of_service(project.root, state)
         try:
             deployed = api.schedules()
             schedule = ", ".join(_named(each.cron, each.timezone) for each in deployed) or "none"

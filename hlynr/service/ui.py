@@ -1,18 +1,16 @@
-"""The user interfaces of `hlynr ui`: MLflow's and Optuna's."""
+"""MLflow's user interface, for `hlynr ui`."""
 
 from __future__ import annotations
 
 import os
 import sys
-import sysconfig
-from pathlib import Path
 from typing import NoReturn
 
 from hlynr.config.project import Project
-from hlynr.runtime.errors import InputError
+from hlynr.runtime import environment
 
 
-def serve_ui(project: Project, port: int) -> NoReturn:
+def serve(project: Project, port: int) -> NoReturn:
     """Become the MLflow server on localhost, until it is stopped.
 
     Raises:
@@ -27,24 +25,5 @@ def serve_ui(project: Project, port: int) -> NoReturn:
     print(f"MLflow UI on {address}, Ctrl-C stops it", flush=True)
     print(f"The retrainings: {views.address(address, opened.experiment_id)}", flush=True)
     # Replaces this process, so that no child survives it.
-    os.execv(sys.executable, server.command(project.config, project.root, "127.0.0.1", port))
-
-
-def serve_dashboard(project: Project, port: int) -> NoReturn:
-    """Become optuna-dashboard on localhost, until it is stopped.
-
-    Raises:
-        InputError: if there is no search yet.
-        EnvironmentNotReady: if the port is taken.
-    """
-    from hlynr.runtime import database_uri
-    from hlynr.service import components
-
-    components.require_free("127.0.0.1", port, "--port")
-    uri = database_uri.absolute(project.config.tune.storage, project.root)
-    database = database_uri.file(uri)
-    if database and not database.exists():
-        raise InputError(f"--tune: there is no search in {uri} yet; hlynr tune begins one")
-    print(f"optuna-dashboard on http://127.0.0.1:{port}, Ctrl-C stops it", flush=True)
-    script = str(Path(sysconfig.get_path("scripts"), "optuna-dashboard"))
-    os.execv(script, [script, uri, "--host", "127.0.0.1", "--port", str(port)])
+    variables = environment.of_child(server.environment(project.config, project.root))
+    os.execve(sys.executable, server.command("127.0.0.1", port, project.config.service.allowed_hosts), variables)

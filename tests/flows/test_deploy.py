@@ -19,9 +19,11 @@ from flows.retrain import retrain
 from flows.scheduling import SLOT
 from hlynr.cli import app
 from hlynr.config.project import Project
+from hlynr.ops.tracking import server
 from hlynr.runtime import environment
 from hlynr.service import prefect_server
-from hlynr.service.prefect_api import NIGHTLY
+from hlynr.service.prefect_api import AUTH, NIGHTLY
+from hlynr.service.prefect_private import SERVER_AUTH
 
 PREFECT = Path(sys.executable).with_name("prefect")
 FILE: dict[str, Any] = YAML(typ="safe").load((projects.OURS / "prefect.yaml").read_text())
@@ -84,10 +86,6 @@ def test_prefect_yaml_names_flows_parameters_and_pool(described: dict[str, Any])
 def test_compose_uses_options_that_exist() -> None:
     services = COMPOSE["services"]
     assert services.keys() == {"postgres", "prefect", "mlflow", "worker"}
-    help_of_mlflow = projects.checked(projects.OURS, sys.executable, "-m", "mlflow", "server", "--help")
-    used = [word.partition("=")[0] for word in services["mlflow"]["command"] if word.startswith("--")]
-    assert used
-    assert all(re.search(rf"{option}\b", help_of_mlflow) for option in used)
     verb, *options = services["worker"]["command"][1:]
     assert verb in {command.callback.__name__ for command in app.app.registered_commands if command.callback}
     changes = [option.removeprefix("--set=") for option in options]
@@ -112,13 +110,19 @@ def test_compose_runs_the_servers_of_hlynr_up() -> None:
     wanted |= environment.fixed("PREFECT_", "DO_NOT_TRACK")
     prefect, mlflow = COMPOSE["services"]["prefect"], COMPOSE["services"]["mlflow"]
     assert {name: prefect["environment"].get(name) for name in wanted} == wanted
-    assert tuple(prefect["command"][1:]) == tuple(
-        word for word in prefect_server.command("0.0.0.0", PORTS[0])[1:] if word != "-P"
-    )
+    for module, port, service in ((prefect_server, PORTS[0], "prefect"), (server, PORTS[1], "mlflow")):
+        command = module.command("0.0.0.0", port, [service])[1:]
+        assert COMPOSE["services"][service]["command"] == ["python", *command]
     wanted = environment.fixed("MLFLOW_SERVER_", "MLFLOW_DISABLE_", "DO_NOT_TRACK")
     assert {name: mlflow["environment"].get(name) for name in wanted} == wanted
-    assert f"--port={PORTS[1]}" in mlflow["command"]
+    assert server.environment(inside.config, inside.root).keys() - mlflow["environment"].keys() == set()
     assert prefect["ports"] + mlflow["ports"] == [f"127.0.0.1:{port}:{port}" for port in PORTS]
+
+
+def test_compose_gives_the_worker_the_servers_authentication_string() -> None:
+    string = COMPOSE["services"]["prefect"]["environment"][SERVER_AUTH]
+    assert string.startswith("${PREFECT_AUTH_STRING:?")
+    assert COMPOSE["services"]["worker"]["environment"][AUTH] == string
 
 
 def test_compose_holds_no_password_and_listens_on_localhost() -> None:

@@ -39,7 +39,7 @@ def root(tmp_path: Path) -> Path:
 
 def _begun(root: Path, service: Service, *options: str) -> Any:
     """A retraining, once its training has written a checkpoint."""
-    process = projects.start(root, "hlynr", "retrain", *options, PREFECT_API_URL=service.state.prefect_api, **QUICK)
+    process = projects.start(root, "hlynr", "retrain", *options, **service.api.environment, **QUICK)
     checkpoint = root / services.CHECKPOINT
     projects.until(lambda: checkpoint.exists() or process.poll() is not None, "a checkpoint")
     return process
@@ -51,9 +51,7 @@ def _ended(process: Any) -> tuple[int, str]:
 
 
 def _resumed(root: Path, service: Service) -> RetrainRecord:
-    done = projects.run(
-        root, "hlynr", "retrain", "--resume", "--json", "-", PREFECT_API_URL=service.state.prefect_api, **QUICK
-    )
+    done = projects.run(root, "hlynr", "retrain", "--resume", "--json", "-", **service.api.environment, **QUICK)
     assert done.returncode == 0, done.stderr
     return RetrainRecord.model_validate_json(done.stdout)
 
@@ -73,11 +71,11 @@ def _decided(root: Path, record: RetrainRecord) -> None:
 @contextmanager
 def _mlflow(root: Path, port: int) -> Iterator[subprocess.Popen[bytes]]:
     """MLflow's server over the project's own database, gone afterwards."""
-    command = server.command(projects.config(root, "tracking.uri=sqlite:///mlruns/mlflow.db"), root, "127.0.0.1", port)
+    command = server.command("127.0.0.1", port)
+    config = projects.config(root, "tracking.uri=sqlite:///mlruns/mlflow.db")
+    variables = environment.of_child(server.environment(config, root))
     with (root / "server.log").open("ab") as log:
-        process = subprocess.Popen(
-            command, cwd=root, env=environment.of_child(), stdout=log, stderr=log, start_new_session=True
-        )
+        process = subprocess.Popen(command, cwd=root, env=variables, stdout=log, stderr=log, start_new_session=True)
     try:
         projects.until(lambda: answers(f"http://127.0.0.1:{port}/health", b"OK"), "MLflow's server", 120.0)
         yield process

@@ -404,13 +404,15 @@ def served(config, folder):
         patch.setattr(components.PrefectApi, "worker_online", lambda _, pool, name: asked.append(pool))
         prefect, mlflow, worker = components.plan(Project(folder, config), "params.yaml", ("worker",)).all
         worker.healthy()
-    options = dict(zip(mlflow.command[4::2], mlflow.command[5::2], strict=True))
+    (prefect_at, prefect_allowed), (mlflow_at, mlflow_allowed) = (
+        (each.command[4:6], each.command[6:]) for each in (prefect, mlflow)
+    )
     settings = "PREFECT_SERVER_DATABASE_CONNECTION_URL", "PREFECT_SERVER_SERVICES_DB_VACUUM_RETENTION_PERIOD"
     database, kept = (prefect.environment[name].replace(str(folder), "") for name in settings)
     return {
-        "listening": (*prefect.command[-2:], options["--host"], options["--port"]),
+        "listening": (*prefect_at, *mlflow_at),
         "addresses": (prefect.url, mlflow.url, worker.environment["PREFECT_API_URL"]),
-        "allowed": options.get("--allowed-hosts"),
+        "allowed": (prefect_allowed, mlflow_allowed),
         "database": database,
         "Prefect's runs are kept": kept,
         "pool": asked,

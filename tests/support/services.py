@@ -23,6 +23,7 @@ import pytest
 
 from hlynr.config.project import Project
 from hlynr.records.service import ComponentStatus, ServiceState, ServiceStatus
+from hlynr.service import prefect_auth
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_api import PrefectApi
 from support import projects
@@ -103,6 +104,10 @@ class Service:
         assert found is not None, "the service is not up: " + self.log("service")
         return found
 
+    @property
+    def api(self) -> PrefectApi:
+        return prefect_auth.of_service(self.root, self.state)
+
     def up(self, *options: str) -> str:
         """Detached; returns what it says."""
         done = projects.run(self.root, "hlynr", "up", "--detach", *options, **self.environment)
@@ -132,9 +137,7 @@ class Service:
 
     def post(self, path: str, body: dict[str, Any]) -> Any:
         """What Prefect's server answers."""
-        request = Request(
-            f"{self.state.prefect_api}{path}", json.dumps(body).encode(), {"Content-Type": "application/json"}
-        )
+        request = Request(f"{self.api.url}{path}", json.dumps(body).encode(), self.api.headers)
         for attempt in range(10):
             try:
                 with urlopen(request, timeout=60) as response:
@@ -145,7 +148,7 @@ class Service:
             time.sleep(1.0)
 
     def get(self, path: str) -> Any:
-        with urlopen(f"{self.state.prefect_api}{path}", timeout=60) as response:
+        with urlopen(Request(f"{self.api.url}{path}", headers=self.api.headers), timeout=60) as response:
             return json.loads(response.read())
 
     def begin(self, *overrides: str) -> str:
@@ -176,7 +179,7 @@ class Service:
 
     def retrainings(self) -> dict[str, str]:
         """State by id of the runs of the nightly flow that have begun, the oldest first."""
-        found = PrefectApi(self.state.prefect_api).retrainings(20)
+        found = self.api.retrainings(20)
         return {run["id"]: run["state_name"] for run in reversed(found)}
 
     def cancel(self, run_id: str) -> None:

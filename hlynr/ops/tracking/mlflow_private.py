@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hlynr.runtime import environment
+
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
@@ -28,6 +30,33 @@ def create_tables(uri: str, artifacts: str) -> None:
         SqlAlchemyStore(uri, artifacts).engine.dispose()  # type: ignore[no-untyped-call]
     finally:
         event.remove(Engine, "connect", unsynchronised)
+
+
+def server_application(uri: str, artifacts: str, destination: str) -> Any:
+    """What `mlflow server` serves, its database opened.
+
+    It hands the options of its command line to the process that serves in these variables, read at the import.
+
+    Args:
+        uri: of the database.
+        artifacts: where new experiments keep their artifacts.
+        destination: where the server itself keeps those of experiments of the kind ``mlflow-artifacts:``.
+    """
+    environment.extend(
+        {
+            "_MLFLOW_SERVER_FILE_STORE": uri,
+            "_MLFLOW_SERVER_REGISTRY_STORE": uri,
+            "_MLFLOW_SERVER_ARTIFACT_ROOT": artifacts,
+            "_MLFLOW_SERVER_SERVE_ARTIFACTS": "true",
+            "_MLFLOW_SERVER_ARTIFACT_DESTINATION": destination,
+            "_MLFLOW_SGI_NAME": "uvicorn",
+        }
+    )
+    from mlflow.server.fastapi_app import app
+    from mlflow.server.handlers import initialize_backend_stores
+
+    initialize_backend_stores(uri, uri, artifacts)
+    return app
 
 
 @dataclass(frozen=True)

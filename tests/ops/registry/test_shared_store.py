@@ -45,9 +45,9 @@ def served(root: Path, database: Path) -> Iterator[str]:
     (root / "mlruns").mkdir(parents=True)
     shutil.copy(database, root / "mlruns" / "mlflow.db")
     port = free_port()
-    command = server.command(stores.config(), root, "127.0.0.1", port)
+    variables = environment.of_child(server.environment(stores.config(), root))
     with (root / "server.log").open("w") as log:
-        process = subprocess.Popen(command, cwd=root, env=environment.of_child(), stdout=log, stderr=log)
+        process = subprocess.Popen(server.command("127.0.0.1", port), cwd=root, env=variables, stdout=log, stderr=log)
     try:
         projects.until(lambda: answers(f"http://127.0.0.1:{port}/health"), "the MLflow server")
         yield f"http://127.0.0.1:{port}"
