@@ -48,10 +48,10 @@ _MESSAGES = {
     # Prefect 3.8 raises a RuntimeError, whatever the cause.
     "Failed to reach API at": "the Prefect server of PREFECT_API_URL does not answer; start it, or unset the variable",
     # Prefect 3.8 raises an error of httpx with this text.
-    "'401 Unauthorized' for url": "Prefect's server asks for its authentication string: PREFECT_API_AUTH_STRING must be "
-    "as in .hlynr/prefect-auth-string on its machine",
-    "'403 Forbidden' for url": "Prefect's server does not answer to the name in PREFECT_API_URL: service.allowed_hosts on "
-    "its machine must have it",
+    "'401 Unauthorized' for url": "Prefect's server asks for its authentication string: PREFECT_API_AUTH_STRING must "
+    "be as in .hlynr/prefect-auth-string on its machine",
+    "'403 Forbidden' for url": "Prefect's server does not answer to the name in PREFECT_API_URL: service.allowed_hosts "
+    "on its machine must have it",
     # MLflow 3.17 raises an MlflowException with the code of an internal error.
     "out-of-date database schema": "the MLflow database is of another MLflow version; back it up, then run "
     "mlflow db upgrade on it",

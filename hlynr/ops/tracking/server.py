@@ -41,7 +41,7 @@ def main() -> None:
     host, port, *allowed_hosts = sys.argv[1:]
     variables.extend(variables.fixed("MLFLOW_", "DO_NOT_TRACK"))  # also in a container, before MLflow is imported
     app = mlflow_private.server_application(
-        os.environ["MLFLOW_BACKEND_STORE_URI"],
+        os.environ.get("MLFLOW_BACKEND_STORE_URI", "sqlite:///mlflow.db"),
         os.environ.get("MLFLOW_DEFAULT_ARTIFACT_ROOT", "mlflow-artifacts:/"),
         os.environ.get("MLFLOW_ARTIFACTS_DESTINATION", "./mlartifacts"),
     )
