@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hlynr.service import prefect_server
-from hlynr.service.prefect_private import EPHEMERAL
+from hlynr.service.prefect_private import EPHEMERAL, SERVER_AUTH
 
 PATIENCE = 180.0
 """[s] for a server to answer on a busy machine."""
@@ -69,7 +69,8 @@ def prefect(folder: Path) -> Server:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "CRITICAL",
     }
-    os.environ.update(environment, PREFECT_API_URL=api)
+    string = "chaos:any"
+    os.environ.update(environment, PREFECT_API_URL=api, PREFECT_API_AUTH_STRING=string)
 
     def healthy() -> bool:
         from hlynr.service.prefect_api import PrefectApi
@@ -77,4 +78,4 @@ def prefect(folder: Path) -> Server:
         return PrefectApi(api).healthy()
 
     command = prefect_server.command("127.0.0.1", port)
-    return Server(command, folder / "prefect", folder / "prefect.log", healthy, EPHEMERAL)
+    return Server(command, folder / "prefect", folder / "prefect.log", healthy, EPHEMERAL | {SERVER_AUTH: string})

@@ -157,7 +157,7 @@ def test_every_client_reaches_our_own_server_past_any_proxy(
 ) -> None:
     only.setenv(name, proxy)
     environment.prepare()
-    assert answers(own_server, timeout=5)
+    assert answers(own_server, b"", 5)
     assert requests.get(own_server, timeout=5).ok
     assert httpx.get(own_server, timeout=5).is_success
 
