@@ -36,6 +36,10 @@ class Config(Section):
     alerts: sections.Alerts
     retention: sections.Retention
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as JSON: pickle cannot name the classes that pydantic makes for overlays and phases."""
+        return type(self).model_validate_json, (self.model_dump_json(),)
+
     def contradictions(self) -> list[str]:
         return checks.faults({name: getattr(self, name) for name in type(self).model_fields})
 
