@@ -26,7 +26,7 @@ from hlynr.records.evaluation import EvaluationReport, GateDecision
 from hlynr.records.retraining import Attempt, RetrainRecord
 from hlynr.records.training import Lineage, TrainResult
 from hlynr.report import tables
-from hlynr.runtime import processes, streams
+from hlynr.runtime import processes, scratch, streams
 from hlynr.runtime.errors import EnvironmentNotReady, TrainingError, as_user_error
 from hlynr.runtime.progress import console
 
@@ -115,6 +115,7 @@ def retrain(
     """
     if unattended:
         streams.guard()
+        scratch.claim()
         scheduling.end_with_worker()
     with scheduling.gpu_slot(Path(root).resolve(), wait=unattended) as missed:
         if missed:

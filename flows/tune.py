@@ -10,6 +10,7 @@ from prefect.deployments import run_deployment
 from flows import scheduling, work_pool
 from flows.artifacts import table
 from hlynr.records.tuning import TuneRecord
+from hlynr.runtime import scratch
 from hlynr.runtime.errors import as_user_error
 from hlynr.studies.tuning import search_config
 
@@ -71,6 +72,7 @@ def tune_worker(
     """Run trials until the study has as many as wanted; if cancelled, the current trial is queued again."""
     from hlynr.studies.tuning import tune as tuning_run
 
+    scratch.claim()
     scheduling.end_with_worker()
     searched = search_config.load(Path(root, params_file), overrides or [])
     try:

@@ -20,7 +20,7 @@ from hlynr.evaluation.gate import decide
 from hlynr.records.retraining import Promotion
 from hlynr.records.training import FATAL, AlertKind, Lineage
 from hlynr.runtime.errors import DONE, INTERRUPTED, EnvironmentNotReady, InputError, TrainingError
-from hlynr.service.process import LOG_BYTES
+from hlynr.runtime.logs import LOG_BYTES
 
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
 PAGES += sorted((ROOT / "docs").rglob("*.md"))

@@ -7,7 +7,7 @@ from itertools import chain
 import typer
 
 from hlynr.cli import project, registry, service, studies, training
-from hlynr.runtime import environment, file_modes, streams
+from hlynr.runtime import environment, file_modes, scratch, streams
 from hlynr.runtime.errors import exit_code
 
 app = typer.Typer(
@@ -38,6 +38,11 @@ def main() -> None:
     file_modes.keep_private()
     streams.interrupt_on_hangup()
     try:
-        sys.exit(exit_code(lambda: app(prog_name="hlynr")))
+        sys.exit(exit_code(_run))
     finally:
         exit_code(streams.require_written)  # says so if it is not; what was done stays done
+
+
+def _run() -> None:
+    scratch.claim()
+    app(prog_name="hlynr")

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Self
 
 from hlynr.config.config import Config
+from hlynr.runtime import scratch
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,17 @@ class Project:
     def record(self) -> Path:
         """The newest retraining's record."""
         return self.root / self.config.run.outputs / "retrain.json"
+
+    def left(self) -> list[Path]:
+        """Intermediate files of processes that were killed while they wrote."""
+        folders = (self.root / self.config.run.outputs, self.root / ".hlynr")
+        found = scratch.left(self.root, recursive=False)
+        return [*found, *(path for folder in folders for path in scratch.left(folder))]
+
+    def remove_left(self) -> None:
+        """Remove all of `left`."""
+        for path in self.left():
+            scratch.remove(path)
 
     def at_retraining(self, retraining: int) -> Self:
         """The same project with its seeds shifted to ``retraining``."""

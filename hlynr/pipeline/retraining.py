@@ -63,6 +63,7 @@ def begin(
             up.
     """
     first = projects[0]
+    first.remove_left()
     opened = store.open_store(first.config, first.root)
     history, failed = journal.history(opened), runs.failed_retrainings(opened)
     concluded = runs.concluded(opened)

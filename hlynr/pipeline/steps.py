@@ -59,6 +59,7 @@ def train(
 
     out = out or project.train
     device = training.resolve_device(project.config.train.device)  # before anything is written
+    project.remove_left()
     begun = retraining.begun(project, lineage, out) if resume else None
     lineage = begun or lineage or lineages.start(project.config, project.root)
     opened = store.open_store(project.config, project.root)

@@ -5,14 +5,13 @@ Rates are fractions in [0, 1], distances in metres, times in seconds unless a na
 """
 
 import csv
-import glob
 import hashlib
 import io
 import os
 import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -81,7 +80,7 @@ def write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]
 
 def write_bytes(path: Path, content: bytes | memoryview) -> None:
     """Write a file atomically: a reader finds the old one or the whole new one, and a full disk leaves no part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = intermediate(path)
     try:
         temporary.write_bytes(content)
         temporary.replace(path)
@@ -90,15 +89,11 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    _clear(path)
 
 
-def _clear(path: Path) -> None:
-    """Remove what killed processes have left of earlier writes of this file: else it would be versioned with it."""
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
-        try:
-            os.kill(int(left.name.split(".")[-2]), 0)
-        except ProcessLookupError:
-            left.unlink(missing_ok=True)
-        except (OSError, ValueError, OverflowError):
-            continue  # another user's process, or another file
+def intermediate(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
+    """The name beside ``path`` for what becomes it, or was it.
+
+    `hlynr.runtime.scratch.remove_left` removes what has such a name by a process that is gone.
+    """
+    return path.with_name(f".{path.name}.{os.getpid()}.{kind}")

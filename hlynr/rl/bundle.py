@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from hlynr.envs.observation import LIMIT, SCHEMA, SCHEMA_VERSION
-from hlynr.records.base import first_error
+from hlynr.records.base import first_error, intermediate
 from hlynr.records.training import Lineage
 from hlynr.rl.inference.files import FORMAT, MANIFEST, WEIGHTS, BundleFiles, read_files, sealed
 from hlynr.runtime.errors import InputError
@@ -38,7 +38,7 @@ def save(
     """Write a bundle, replacing what lies at ``folder`` in one move; returns its `digest`."""
     from safetensors.torch import save_file
 
-    temporary = folder.with_name(f".{folder.name}.tmp")  # the same after a kill, whose leftovers go
+    temporary = intermediate(folder)
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
     try:
@@ -54,7 +54,7 @@ def save(
 
 def _replace(new: Path, folder: Path) -> None:
     """Put ``new`` where ``folder`` is; a crash in between leaves the old one under another name."""
-    old = folder.with_name(f".{folder.name}.old")
+    old = intermediate(folder, "old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
         folder.rename(old)

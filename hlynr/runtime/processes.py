@@ -14,7 +14,7 @@ from pydantic import Field, TypeAdapter
 
 from hlynr.records.base import Record
 from hlynr.records.training import TrainProgress
-from hlynr.runtime import environment, errors, parent, streams
+from hlynr.runtime import environment, errors, parent, scratch, streams
 from hlynr.runtime.progress import ProgressObserver
 
 PATIENCE = 60.0
@@ -172,6 +172,7 @@ def serve(work: Callable[[str, MessageChannel], None]) -> int:
     os.dup2(2, 1)  # what a library prints must not mix with messages
     sys.stdout = sys.stderr
     try:
+        scratch.claim()
         work(sys.stdin.read(), channel)
     except KeyboardInterrupt:
         return errors.INTERRUPTED

@@ -15,7 +15,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 
-from hlynr.runtime import http_request
+from hlynr.runtime import http_request, logs
 
 TRIES = 3
 RETRY = 2.0
@@ -29,6 +29,7 @@ def write_line(log: Path, line: str) -> None:
     line = f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S} {line}"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
+        logs.cut(log)
         with open(log, "a", encoding="utf-8", opener=_not_waiting) as file:
             file.write(line + "\n")
     except OSError:

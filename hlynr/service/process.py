@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from typing import IO
 import psutil
 
 from hlynr.records.service import ComponentState, ComponentStatus
-from hlynr.runtime import environment
+from hlynr.runtime import environment, logs
 from hlynr.runtime.processes import last_line
 from hlynr.service.process_guard import terminate
 
@@ -29,7 +28,6 @@ BACKOFF_RESET = 300.0
 """[s] it must have run for the backoff to begin anew."""
 STOP_GRACE = 15.0
 """[s] between SIGTERM and SIGKILL."""
-LOG_BYTES = 5_000_000
 
 
 @dataclass(frozen=True)
@@ -110,7 +108,7 @@ class SupervisedProcess:
         if now < self._next_check or (self.component.command and not self._process):
             return None
         self._next_check = now + (0.5 if self._state == "starting" else HEALTH_INTERVAL)
-        self._cut_log()
+        logs.cut(self.log)
         return self._check(now)
 
     def stop(self) -> None:
@@ -155,13 +153,6 @@ class SupervisedProcess:
             return self.log.open("ab")
         except OSError:  # a disk without room for one more file must not end the service
             return open(os.devnull, "wb")
-
-    def _cut_log(self) -> None:
-        """Copied and truncated, because the process has the file open."""
-        if self.log.exists() and self.log.stat().st_size > LOG_BYTES:
-            with suppress(OSError):  # a full disk
-                shutil.copyfile(self.log, self.log.with_suffix(".log.1"))
-            os.truncate(self.log, 0)
 
 
 def _kill_session(leader: int) -> None:

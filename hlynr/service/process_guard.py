@@ -14,6 +14,7 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from hlynr.runtime import scratch
 from hlynr.runtime.parent import wait_until_gone
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -28,6 +29,7 @@ def run(parent: int, grace: float, command: list[str]) -> int:
     asked: list[int] = []
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda received, _: asked.append(received))
+    scratch.claim()
     libc = ctypes.CDLL(None)
     child = subprocess.Popen(
         command,

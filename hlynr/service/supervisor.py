@@ -16,6 +16,7 @@ import psutil
 
 from hlynr.config.project import Project
 from hlynr.records.service import ServiceState
+from hlynr.runtime import logs
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.service import components
 from hlynr.service.lost_runs import LostRuns
@@ -118,6 +119,7 @@ class _Supervisor:
     def _check_lost_runs(self) -> None:
         if time.monotonic() >= self._next_lost_runs:
             self._next_lost_runs = time.monotonic() + LOST_RUNS_INTERVAL
+            logs.cut(self._paths.log("service"))
             for line in self._lost_runs.check():
                 self._say(line)
 

@@ -14,6 +14,8 @@ from typing import Any, TypeVar, cast
 
 import numba
 
+from hlynr.runtime import scratch
+
 F = TypeVar("F", bound=Callable[..., Any])
 _PACKAGE = Path(__file__).parents[1]
 
@@ -25,7 +27,7 @@ def _cache_folder() -> str:
     name = f"numba-{digest.hexdigest()[:16]}"
     if os.access(_PACKAGE, os.W_OK):
         return str(_PACKAGE / "__pycache__" / name)
-    return str(_owned(Path(tempfile.gettempdir()) / f"hlynr-{os.getuid()}") / name)
+    return str(_owned(scratch.user_folder()) / name)
 
 
 def _owned(folder: Path) -> Path:

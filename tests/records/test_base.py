@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -99,14 +98,3 @@ def test_a_write_that_fails_leaves_the_old_file_and_names_it(tmp_path: Path, mon
         write_text(path, "new")
     assert refusal.value.filename == str(path)
     assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == {"some.bin": b"old"}
-
-
-def test_a_write_removes_what_a_killed_process_has_left_of_an_earlier_one(tmp_path: Path) -> None:
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    left, running, other = (tmp_path / f".some.bin.{part}.tmp" for part in (ended.pid, os.getppid(), "draft"))
-    for path in (left, running, other, tmp_path / f".another.bin.{ended.pid}.tmp"):
-        path.write_bytes(b"part")
-    write_bytes(tmp_path / "some.bin", b"new")
-    assert not left.exists()
-    assert len(list(tmp_path.iterdir())) == 4

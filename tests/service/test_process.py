@@ -10,6 +10,7 @@ import psutil
 import pytest
 from support import projects, services
 
+from hlynr.runtime import logs
 from hlynr.service import process
 from hlynr.service.components import Component
 from hlynr.service.process import SupervisedProcess
@@ -101,7 +102,7 @@ def test_a_server_elsewhere_is_only_checked(keep: Callable[[Component], Supervis
 def test_a_long_log_is_cut_and_continued(
     keep: Callable[[Component], SupervisedProcess], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(process, "LOG_BYTES", 1000)
+    monkeypatch.setattr(logs, "LOG_BYTES", 1000)
     chatty = "import time\nwhile True: print('x' * 99, flush=True); time.sleep(0.01)"
     kept = keep(Component("component", lambda: True, command=(sys.executable, "-c", chatty)))
     log, older = tmp_path / "component.log", tmp_path / "component.log.1"

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hlynr.config.config import Config
+from hlynr.ops.registry.versions import SHA_TAG
+from hlynr.ops.tracking import deletion
+from hlynr.ops.tracking.calls import pages
 from hlynr.ops.tracking.metrics import dataset_of, merits, metrics
 from hlynr.ops.tracking.store import Store
 from hlynr.records.evaluation import EvaluationReport
@@ -37,7 +40,7 @@ def log_bundle(
     config: Config,
     example: np.ndarray,
 ) -> tuple[str, str]:
-    """Log the bundle with its held-out figures and return the model's id and URI.
+    """Log the bundle with its held-out figures and return the model's id and URI; once for a run and bundle.
 
     Afterwards ``search_logged_models(filter_string="metrics.success_rate > 0.33")`` finds it.
 
@@ -46,7 +49,10 @@ def log_bundle(
     """
     from mlflow.entities import LoggedModelOutput
 
-    tags = lineage.tags() | {"hlynr.bundle_sha256": evaluation.bundle_sha256}
+    earlier = _earlier(store, run_id, evaluation.bundle_sha256)
+    if earlier is not None:
+        return earlier, f"models:/{earlier}"
+    tags = lineage.tags() | {SHA_TAG: evaluation.bundle_sha256}
     model = store.client.create_logged_model(
         store.experiment_id, name=_name(lineage), source_run_id=run_id, tags=tags, model_type=config.train.algorithm
     )
@@ -56,13 +62,29 @@ def log_bundle(
             named = shutil.copytree(bundle, Path(folder) / "bundle")
             _save(Path(folder) / "model", model, run_id, named, example)
             store.client.log_model_artifacts(model.model_id, str(Path(folder) / "model"))
+        _log_success(store, run_id, model.model_id, evaluation, config)
+        store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
     except BaseException:
         store.client.finalize_logged_model(model.model_id, "FAILED")
         raise
     store.client.finalize_logged_model(model.model_id, "READY")
-    store.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
-    _log_success(store, run_id, model.model_id, evaluation, config)
     return str(model.model_id), f"models:/{model.model_id}"
+
+
+def _earlier(store: Store, run_id: str, sha: str) -> str | None:
+    """The run's model of this bundle, if it was logged as a whole before; unfinished ones of the run are erased."""
+    wanted = {"experiment_ids": [store.experiment_id], "filter_string": f"source_run_id = '{run_id}'"}
+    finished = None
+    for marked in deletion.marked_models(store):
+        if marked.source_run_id == run_id:
+            deletion.erase_model(store, marked.model_id, marked.artifact_location)
+    for model in pages(store.client.search_logged_models, **wanted):
+        if str(model.status) != "READY":
+            store.client.delete_logged_model(model.model_id)
+            deletion.erase_model(store, model.model_id, model.artifact_location)
+        elif model.tags.get(SHA_TAG) == sha:
+            finished = str(model.model_id)
+    return finished
 
 
 def _name(lineage: Lineage) -> str:

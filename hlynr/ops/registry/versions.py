@@ -6,7 +6,6 @@ import json
 import math
 import re
 import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +16,10 @@ from hlynr.config.base import SEED_DISTANCE
 from hlynr.ops.tracking.calls import if_exists, pages
 from hlynr.ops.tracking.client import answered
 from hlynr.ops.tracking.store import Store, local_path
+from hlynr.records.base import intermediate
 from hlynr.records.evaluation import EvaluationReport
 from hlynr.records.training import Lineage
+from hlynr.runtime import scratch
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.outside import brief
 
@@ -205,11 +206,17 @@ def fetch_bundle(store: Store, reference: int | str, destination: Path) -> Path:
     if destination.exists() and not _replaceable(destination):
         raise RegistryError(f"{destination} is not a bundle; it is not replaced")
     destination.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".fetch-", dir=destination.parent) as folder:
-        bundle = _download(store, version, Path(folder))
+    for path in scratch.left(destination.parent, recursive=False):
+        scratch.remove(path)
+    folder = intermediate(destination)
+    folder.mkdir()
+    try:
+        bundle = _download(store, version, folder)
         _verify(bundle, _info(version))
         shutil.rmtree(destination, ignore_errors=True)
         bundle.replace(destination)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
     return destination
 
 

@@ -16,7 +16,7 @@ from hlynr.ops.tracking import abandoned
 from hlynr.ops.tracking.store import Store, open_existing
 from hlynr.ops.versioning import experiments, git, git_locks, snapshot
 from hlynr.records.store_finding import StoreFinding
-from hlynr.runtime import locks
+from hlynr.runtime import locks, scratch
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,11 @@ def _dvc(project: Project, store: Store | None) -> Iterator[Leftover]:
         yield Leftover(f"{path} was cut short by a kill; DVC's own commands fail", mend=partial(path.unlink, True))
 
 
+def _intermediate(project: Project, _: Store | None) -> Iterator[Leftover]:
+    for path in project.left():
+        yield Leftover(f"{path} was left by a killed process", mend=partial(scratch.remove, path))
+
+
 def _is_json(path: Path) -> bool:
     try:
         return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
@@ -120,7 +125,7 @@ def _is_json(path: Path) -> bool:
         return not path.exists()
 
 
-SURVEYORS: tuple[Surveyor, ...] = (_registry, _runs, _git, _worktrees, _dvc)
+SURVEYORS: tuple[Surveyor, ...] = (_registry, _runs, _git, _worktrees, _dvc, _intermediate)
 """A new kind of leftover is one more of these."""
 WHILE_IDLE = frozenset({_runs, _worktrees})
 """Those whose things a retraining under way uses."""

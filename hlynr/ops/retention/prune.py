@@ -1,7 +1,7 @@
 """Retrainings without a decision leave MLflow and DVC after a while; what the registry points to is kept for good."""
 
 from collections.abc import Iterator
-from contextlib import nullcontext, suppress
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -9,7 +9,7 @@ from hlynr.config.project import Project
 from hlynr.ops.retention import dvc_objects
 from hlynr.ops.retention.dvc_objects import DAY, Collected
 from hlynr.ops.retention.survey import RunFamily, Survey, survey
-from hlynr.ops.tracking import mlflow_private, runs
+from hlynr.ops.tracking import deletion, runs
 from hlynr.ops.tracking.store import Store, local_path, open_existing
 from hlynr.records.service import KeptCount, PrunedItem, PruneRecord
 from hlynr.runtime import locks
@@ -40,6 +40,8 @@ def prune(project: Project, *, dry_run: bool = False, now: datetime | None = Non
         found = replace(found, going=tuple(each for each in found.going if not each.experiments & collected.young))
         items = [*_runs(found, now), *collected.items]
         faults = [*collected.faults, *(_removed(opened, found) if opened and not dry_run else ())]
+        if not dry_run:
+            project.remove_left()
     kinds = {"run": found.kept, "experiment": collected.kept}
     return PruneRecord(
         dry_run=dry_run,
@@ -100,15 +102,10 @@ def remove(store: Store, family: RunFamily) -> None:
     for model in family.models:
         if not model.deleted:
             store.client.delete_logged_model(model.id)
-    database = mlflow_private.database(store.client)
-    if database is None:
-        return
     for model in family.models:
-        _delete_files(model.location)
-        database.erase_model(model.id)
+        deletion.erase_model(store, model.id, model.location)
     for run in reversed(family.runs):
-        _delete_files(run.artifacts)
-        database.erase_run(run.id)
+        deletion.erase_run(store, run.id, run.artifacts)
 
 
 def _size(family: RunFamily) -> int | None:
@@ -118,14 +115,3 @@ def _size(family: RunFamily) -> int | None:
     if len(folders) < len(locations):
         return None
     return sum(file.stat().st_size for folder in folders for file in folder.rglob("*") if file.is_file())
-
-
-def _delete_files(location: str) -> None:
-    """Remove the files of one run or model, and the folder that MLflow leaves around them."""
-    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-    get_artifact_repository(location).delete_artifacts()  # type: ignore[no-untyped-call]
-    folder = local_path(location)
-    if folder is not None:
-        with suppress(OSError):  # it was never made, or holds more
-            folder.parent.rmdir()

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,8 +25,9 @@ from typing import Any
 
 from hlynr.config.config import Config
 from hlynr.ops.versioning import git, git_locks, snapshot
+from hlynr.records.base import intermediate
 from hlynr.records.retraining import VersionRecord
-from hlynr.runtime import environment, file_modes, locks
+from hlynr.runtime import environment, file_modes, locks, scratch
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
 
@@ -95,9 +97,14 @@ def restore(root: Path, revision: str, destination: Path) -> Path:
     with explained():
         check_project(root)
         destination.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{destination.name}.", dir=destination.parent) as partial_copy:
-            ask("read", root, root=str(root), revision=revision, paths=[BUNDLE], destination=partial_copy)
-            (Path(partial_copy) / BUNDLE).replace(destination)
+        for path in scratch.left(destination.parent, recursive=False):
+            scratch.remove(path)
+        partial_copy = intermediate(destination)
+        try:
+            ask("read", root, root=str(root), revision=revision, paths=[BUNDLE], destination=str(partial_copy))
+            (partial_copy / BUNDLE).replace(destination)
+        finally:
+            shutil.rmtree(partial_copy, ignore_errors=True)
     return destination
 
 
@@ -222,9 +229,9 @@ def _sha256(path: Path) -> dict[str, str]:
 
 def ask(verb: str, directory: Path, **request: Any) -> dict[str, Any]:
     """Run `hlynr.ops.versioning.dvc_worker` for one request in ``directory``, and return its answer."""
-    with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as site_cache:
         # By default DVC leaves a folder per project path under /var/tmp, one for each snapshot.
-        own = {"DVC_SITE_CACHE_DIR": scratch, "PYTHONWARNINGS": "ignore"}
+        own = {"DVC_SITE_CACHE_DIR": site_cache, "PYTHONWARNINGS": "ignore"}
         command = [sys.executable, "-P", str(Path(__file__).with_name("dvc_worker.py"))]
         try:
             done = subprocess.run(

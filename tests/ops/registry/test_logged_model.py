@@ -17,6 +17,7 @@ from support.services import faults
 from hlynr.envs.observation import SIZE
 from hlynr.ops.registry.logged_model import PACKAGES, log_bundle, requirements
 from hlynr.ops.registry.versions import fetch_bundle, register
+from hlynr.ops.tracking import deletion
 from hlynr.ops.tracking.metric_stream import MetricStream
 from hlynr.ops.tracking.runs import start_run
 from hlynr.ops.tracking.store import Store
@@ -78,6 +79,34 @@ def test_logged_model_acts_as_the_policy_after_the_same_history(store: Store, tm
     with pytest.raises(ValueError, match="at least one timestep"):
         model.predict(HISTORIES[:, :0])
     assert store.client.get_run(run_id).outputs.model_outputs[0].model_id == model_id
+
+
+class KilledError(BaseException):
+    """The process ends here."""
+
+
+def killed(*_: object, **__: object) -> None:
+    raise KilledError
+
+
+@pytest.mark.parametrize("moment", ["log_model_artifacts", "finalize_logged_model", "delete_logged_model"])
+def test_killed_loggings_leave_no_unfinished_model(
+    store: Store, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    folder, run_id = tmp_path / "bundle", start_run(store, stores.lineage(), stores.config())
+    found = stores.evaluation(bundle_sha256=stores.make_bundle(folder))
+    for _ in range(3):
+        with monkeypatch.context() as patched:
+            patched.setattr(store.client, moment, killed)
+            patched.setattr(store.client, "finalize_logged_model", killed)
+            with pytest.raises(KilledError):
+                stores.log_model(store, run_id, folder, found)
+    model_id, uri = stores.log_model(store, run_id, folder, found)
+    assert stores.log_model(store, run_id, folder, found) == (model_id, uri)
+    (model,) = store.client.search_logged_models([store.experiment_id])
+    assert (model.model_id, str(model.status)) == (model_id, "READY")
+    assert [path.name for path in (project / "mlruns/artifacts/models").iterdir()] == [model_id]
+    assert deletion.marked_models(store) == []
 
 
 PREDICT = """

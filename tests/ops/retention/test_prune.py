@@ -21,8 +21,8 @@ from hlynr.cli import app
 from hlynr.config.project import Project
 from hlynr.ops.registry import journal, promotion, versions
 from hlynr.ops.retention import prune as retention_prune
+from hlynr.ops.tracking import deletion, search_mirror, store
 from hlynr.ops.tracking import runs as tracking_runs
-from hlynr.ops.tracking import search_mirror, store
 from hlynr.ops.versioning import experiments
 from hlynr.pipeline import retraining
 from hlynr.records.service import PruneRecord
@@ -301,8 +301,8 @@ class Killed(BaseException):
 DEATHS: tuple[tuple[Any, str, int], ...] = (
     (experiments, "ask", 1),  # experiments gone, objects not
     (tracking_runs, "remember_failed", 1),
-    (retention_prune, "_delete_files", 1),  # marked as deleted
-    (retention_prune, "_delete_files", 2),  # one thing erased, the next only marked
+    (deletion, "_delete_files", 1),  # marked as deleted
+    (deletion, "_delete_files", 2),  # one thing erased, the next only marked
 )
 
 
