@@ -115,7 +115,10 @@ def _save(path: Path, model: LoggedModel, run_id: str, bundle: Path, example: np
     )
     # Not as "hlynr": where that is installed too, the one would hide the other.
     code = shutil.copytree(
-        Path(inference.__file__).parent, bundle.with_name(CODE), ignore=shutil.ignore_patterns("__pycache__")
+        Path(inference.__file__).parent,
+        bundle.with_name(CODE),
+        ignore=shutil.ignore_patterns("__pycache__"),
+        copy_function=shutil.copyfile,  # not with the modes of the installed package
     )
     save_model(
         path=str(path),

@@ -156,6 +156,20 @@ def test_the_bundle_of_a_model_that_carries_all_of_hlynr_is_found(store: Store, 
     assert bundle.digest(fetch_bundle(store, version, tmp_path / "fetched")) == sha
 
 
+def test_a_models_files_are_made_under_the_umask(store: Store, tmp_path: Path) -> None:
+    from mlflow.utils.file_utils import local_file_uri_to_path
+
+    before = os.umask(0o077)
+    try:
+        _, model_id, _ = log(store, tmp_path / "bundle", "ppo")
+    finally:
+        os.umask(before)
+    model = Path(local_file_uri_to_path(store.client.get_logged_model(model_id).artifact_location))
+    files = [path for path in model.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    assert [path for path in files if path.stat().st_mode & 0o077] == []
+
+
 def test_models_are_found_by_their_success(store: Store, tmp_path: Path) -> None:
     stores.make_bundle(tmp_path / "bundle")
     for number, success in enumerate((0.2, 0.94)):
