@@ -2,11 +2,11 @@
 
 from typing import Literal
 
-from hlynr.records.base import Record
+from hlynr.records.base import Record, StoredRecord
 from hlynr.records.training import AlertKind
 
 
-class StabilityPoint(Record):
+class StabilityPoint(StoredRecord):
     """One evaluation of a run; see `EvaluationPoint`."""
 
     timesteps: int

@@ -2,16 +2,16 @@
 
 from typing import Any, Literal
 
-from hlynr.records.base import Record
+from hlynr.records.base import Record, StoredRecord
 from hlynr.records.stability import StabilityPoint, StabilityRun
 from hlynr.records.training import AlertKind
 
-TrialState = Literal["running", "complete", "pruned", "infeasible", "failed", "waiting"]
+TrialState = Literal["running", "complete", "pruned", "infeasible", "failed", "waiting", "foreign"]
 FINISHED: frozenset[TrialState] = frozenset({"complete", "pruned", "infeasible"})
 """States that count as done."""
 
 
-class TrialRun(Record):
+class TrialRun(StoredRecord):
     """One training of a trial."""
 
     seed: int

@@ -1,5 +1,6 @@
 """The Optuna study of a search: its storage, definition, sampler and pruner."""
 
+import math
 import statistics
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,12 +13,14 @@ from optuna.exceptions import StorageInternalError
 from optuna.pruners import BasePruner
 from optuna.samplers import TPESampler
 from optuna.storages import RDBStorage
+from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
 
 from hlynr.config.sections import Tune
 from hlynr.runtime import database_uri, locks, outside
 from hlynr.runtime.errors import EnvironmentNotReady, InputError
+from hlynr.studies.tuning import foreign
 from hlynr.studies.tuning.retries import TrialRetrier, experimental
 from hlynr.studies.tuning.search_config import SearchConfig, point
 
@@ -52,7 +55,7 @@ class MedianFractionPruner(BasePruner):
         others = [
             other.intermediate_values[step]
             for other in study.get_trials(deepcopy=False, states=SEARCHED)
-            if step in other.intermediate_values
+            if math.isfinite(other.intermediate_values.get(step, math.nan)) and foreign.was_run(other)
         ]
         if len(others) < self._startup:
             return False
@@ -71,7 +74,7 @@ def begin(search: SearchConfig) -> optuna.Study:
         study = optuna.create_study(
             storage=_storage(search), study_name=tune.study, direction="maximize", load_if_exists=True
         )
-        if DEFINITION not in study.user_attrs:
+        if DEFINITION not in study.user_attrs and not study.get_trials(deepcopy=False):
             study.set_user_attr(DEFINITION, search.definition())
             study.enqueue_trial(point(tune.space, search.config.train), skip_if_exists=True)
         _require_definition(study, search)
@@ -154,7 +157,12 @@ def _location(search: SearchConfig) -> str:
 
 def _require_definition(study: optuna.Study, search: SearchConfig) -> None:
     """Raises `NoSuchStudyError`, naming a difference, if the study's definition is not that of ``search``."""
-    known, wanted = study.user_attrs.get(DEFINITION, {}), search.definition()
+    known, wanted = study.user_attrs.get(DEFINITION), search.definition()
+    if not isinstance(known, dict) or study.directions != [StudyDirection.MAXIMIZE]:
+        raise NoSuchStudyError(
+            f"tune.study: {study.study_name}: the study of this name in {_location(search)} was not begun by hlynr "
+            "tune; give the search another name"
+        )
     differing = [key for key in sorted({*known, *wanted}) if known.get(key) != wanted.get(key)]
     if differing:
         first, name = differing[0], study.study_name

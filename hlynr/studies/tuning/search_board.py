@@ -37,7 +37,7 @@ class SearchBoard(LiveBoard):
         self._next = time.monotonic() + INTERVAL
         self._trials = self._read()
         for trial in self._trials:
-            if trial.has_ended and trial.number not in self._reported:
+            if (trial.has_ended or trial.state == "foreign") and trial.number not in self._reported:
                 self._reported.add(trial.number)
                 self.notes.append(_result(trial, self._trials))
 
@@ -56,7 +56,7 @@ class SearchBoard(LiveBoard):
         states = [trial.state for trial in self._trials]
         counts = ", ".join(
             f"{states.count(state)} {state}"
-            for state in ("running", "pruned", "infeasible", "failed")
+            for state in ("running", "pruned", "infeasible", "failed", "foreign")
             if state in states
         )
         feasible = [trial for trial in self._trials if trial.state == "complete"]
@@ -89,6 +89,8 @@ def _row(trial: TrialRecord) -> dict[str, str]:
 
 def _result(trial: TrialRecord, trials: Iterable[TrialRecord]) -> str:
     line = f"trial {trial.number}: {trial.state}"
+    if trial.state == "foreign":
+        return f"{line}, not run by a worker of this search as it stands there: passed over"
     if trial.state == "failed":
         first = trial.number if trial.retry_of is None else trial.retry_of
         retries = [other.number for other in trials if other.retry_of == first and other.number > trial.number]

@@ -1,5 +1,7 @@
 """A worker of a search: runs trials until the study has enough, in a process of its own or in the caller's."""
 
+import os
+import platform
 import sys
 import time
 from collections import Counter
@@ -9,7 +11,8 @@ from optuna.trial import TrialState
 
 from hlynr.records.base import Record
 from hlynr.runtime import processes
-from hlynr.studies.tuning import optuna_study, trial
+from hlynr.studies.tuning import foreign, optuna_study, trial
+from hlynr.studies.tuning.foreign import PLACE
 from hlynr.studies.tuning.retries import BROKEN, TrialRetrier
 from hlynr.studies.tuning.search_config import SearchConfig
 
@@ -47,7 +50,7 @@ def _work(request: TrialRequest) -> None:
     retrier = optuna_study.retrier(study, request.search)
     while True:
         retrier.queue_stale()
-        states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+        states = Counter(each.state for each in study.get_trials(deepcopy=False) if foreign.was_run(each))
         waiting, done = states[TrialState.WAITING], sum(states[state] for state in optuna_study.SEARCHED)
         if done >= request.trials and not waiting:
             return
@@ -59,6 +62,7 @@ def _work(request: TrialRequest) -> None:
 
 def _run_one(study: optuna.Study, search: SearchConfig, retrier: TrialRetrier) -> None:
     def objective(begun: optuna.Trial) -> float:
+        begun.set_user_attr(PLACE, f"{platform.node()}:{os.getpid()}")
         try:
             return trial.run(begun, search)
         except optuna.TrialPruned:

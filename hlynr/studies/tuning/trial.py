@@ -3,9 +3,6 @@
 Steps of Optuna's intermediate values are timesteps, counted on from one training of a trial to the next.
 """
 
-import json
-import os
-import platform
 import shutil
 import threading
 from collections.abc import Iterable, Mapping, Sequence
@@ -26,11 +23,10 @@ from hlynr.records.tuning import TrialRecord, TrialRun
 from hlynr.records.tuning import TrialState as State
 from hlynr.runtime.errors import InputError, TrainingError
 from hlynr.studies.stability.training import points
-from hlynr.studies.tuning import optuna_study, retries
+from hlynr.studies.tuning import foreign, optuna_study, retries
+from hlynr.studies.tuning.foreign import PLACE, RUNS, TRAIN
 from hlynr.studies.tuning.search_config import SearchConfig, draw
 
-TRAIN, RUNS, PLACE = "train", "runs", "place"
-"""Attributes of a trial: its changes of the section train, its trainings, and its machine and process."""
 SUCCESS = "eval/success_rate"
 
 
@@ -60,7 +56,6 @@ def run(trial: optuna.Trial, search: SearchConfig) -> float:
     config = search.config
     changes = draw(config.tune.space, config.train, trial)
     trial.set_user_attr(TRAIN, changes)
-    trial.set_user_attr(PLACE, f"{platform.node()}:{os.getpid()}")
     runs: list[TrialRun] = []
     scratch = search.folder / "trials" / str(trial.number)
     try:
@@ -132,19 +127,21 @@ def recorded(trial: FrozenTrial) -> TrialRecord:
     """A trial of the study as a record."""
     attributes, complete = trial.user_attrs, trial.state == TrialState.COMPLETE
     state = "failed" if trial.state == TrialState.FAIL else trial.state.name.lower()
-    if complete and any(value > 0 for value in trial.constraints.values()):
+    if foreign.fault(trial) is not None:
+        state, complete = "foreign", False
+    elif complete and any(value > 0 for value in trial.constraints.values()):
         state = "infeasible"
     return TrialRecord(
         number=trial.number,
         state=cast(State, state),
         value=trial.value if complete else None,
-        train=attributes.get(TRAIN, {}),
+        train=attributes[TRAIN] if isinstance(attributes.get(TRAIN), dict) else {},
         params=dict(trial.params),
         course=dict(sorted(trial.intermediate_values.items())),
-        runs=tuple(TrialRun.model_validate_json(json.dumps(run)) for run in attributes.get(RUNS, ())),
+        runs=foreign.runs(trial),
         constraints=dict(trial.constraints),
         retry_of=retries.retry_of(trial),
-        place=attributes.get(PLACE),
+        place=attributes[PLACE] if isinstance(attributes.get(PLACE), str) else None,
         started=_time(trial.datetime_start),
         ended=_time(trial.datetime_complete),
         seconds=trial.duration.total_seconds() if trial.duration else None,

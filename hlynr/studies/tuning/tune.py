@@ -18,7 +18,7 @@ from hlynr.runtime import locks
 from hlynr.studies import process_pool
 from hlynr.studies.process_pool import Task
 from hlynr.studies.stability import parallel_runs
-from hlynr.studies.tuning import confirm, optuna_study, trial
+from hlynr.studies.tuning import confirm, foreign, optuna_study, trial
 from hlynr.studies.tuning.retries import experimental
 from hlynr.studies.tuning.search_board import SearchBoard
 from hlynr.studies.tuning.search_config import SearchConfig
@@ -150,7 +150,7 @@ def _record(
         confidence=config.gate.confidence,
         search_seconds=(max(times) - min(times)).total_seconds() if times else 0.0,
         trials=tuple(trials),
-        importances=_importances(study),
+        importances=_importances(foreign.without(study)),
         candidates=tuple(candidates),
         winner=winner,
         reason=reason,
@@ -176,6 +176,7 @@ def _write(record: TuneRecord, folder: Path, study: optuna.Study) -> Path:
 
 def draw_figures(study: optuna.Study, folder: Path) -> list[str]:
     """Write the figures that the study has enough trials for; returns their names."""
+    study = foreign.without(study)
     if len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))) < MIN_TRIALS:
         return []
     from optuna.visualization import matplotlib as plots

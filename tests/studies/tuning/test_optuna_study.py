@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -17,6 +18,7 @@ from support.faulty_proxy import Fault
 from hlynr.config.config import Config
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.studies.tuning import optuna_study, search_config
+from hlynr.studies.tuning.foreign import PLACE
 from hlynr.studies.tuning.search_config import SearchConfig
 
 FILE = ROOT / "params.yaml"
@@ -53,6 +55,23 @@ def test_a_study_with_another_definition_is_not_resumed(brief: SearchConfig) -> 
             "tune.study: stability was begun with reward.effort = 0.05, not 0.06 (and 1 more); give the new one "
             "another name, or undo the change"
         )
+
+
+@pytest.mark.parametrize("directions", [["minimize"], ["maximize", "minimize"], ["maximize"]])
+def test_a_study_of_others_under_the_same_name_is_left_alone(brief: SearchConfig, directions: list[str]) -> None:
+    other = optuna.create_study(storage=optuna_study._storage(brief), study_name="stability", directions=directions)
+    other.add_trial(optuna.trial.create_trial(values=[1.0] * len(directions)))
+    for opening in (optuna_study.begin, optuna_study.join):
+        with pytest.raises(optuna_study.NoSuchStudyError, match="was not begun by hlynr tune; give the search another"):
+            opening(brief)
+    assert other.user_attrs == {}
+
+
+@pytest.mark.parametrize("definition", ["text", [1], None])
+def test_an_edited_definition_is_none(brief: SearchConfig, definition: object) -> None:
+    optuna_study.begin(brief).set_user_attr(optuna_study.DEFINITION, definition)
+    with pytest.raises(optuna_study.NoSuchStudyError, match="was not begun by hlynr tune"):
+        optuna_study.join(brief)
 
 
 def test_a_missing_study_is_not_joined_and_nothing_is_written(brief: SearchConfig, tmp_path: Path) -> None:
@@ -98,6 +117,7 @@ def pruned(brief: SearchConfig, rate: float, others: list[float], timesteps: int
     study = optuna.create_study()
     for other in others:
         trial = study.ask()
+        trial.set_user_attr(PLACE, "here:1")
         trial.report(other, timesteps)
         study.tell(trial, other)
     trial = study.ask()
@@ -108,6 +128,15 @@ def pruned(brief: SearchConfig, rate: float, others: list[float], timesteps: int
 def test_only_what_is_below_the_fraction_of_the_median_is_pruned(brief: SearchConfig) -> None:
     assert pruned(brief, 0.19, [0.4, 0.1, 0.8])
     assert not pruned(brief, 0.21, [0.4, 0.1, 0.8])
+
+
+def test_what_others_put_into_the_study_prunes_nothing(brief: SearchConfig) -> None:
+    study = optuna.create_study()
+    for rate in (math.nan, math.inf, 1.0, 1.0, 1.0):
+        study.add_trial(optuna.trial.create_trial(state=TrialState.PRUNED, intermediate_values={4096: rate}))
+    trial = study.ask()
+    trial.report(0.01, 4096)
+    assert not optuna_study.MedianFractionPruner(brief.config.tune).prune(study, study.trials[-1])
 
 
 def test_nothing_is_pruned_early_or_with_too_few_to_compare_with(brief: SearchConfig) -> None:
