@@ -22,4 +22,5 @@ def service(tmp_path_factory: pytest.TempPathFactory, receiver: Receiver) -> Ite
     root = tmp_path_factory.mktemp("service") / "project"
     with services.running(root, *services.ENDLESS, "schedule.cron=null", HLYNR_WEBHOOK=receiver.url) as up:
         yield up
-    assert not services.remaining(root), "processes of the service remain"
+    remaining = services.remaining(root)
+    assert not remaining, f"processes of the service remain: {[each.cmdline() for each in remaining]}"

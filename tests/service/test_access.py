@@ -140,5 +140,5 @@ def test_a_server_elsewhere_never_sees_the_projects_string(
 def test_a_wrong_string_is_one_line(service: Service) -> None:
     given = {"PREFECT_API_URL": f"{service.api.url}/", "PREFECT_API_AUTH_STRING": "hlynr:wrong"}
     done = projects.run(service.root, "hlynr", "retrain", **given)
-    assert (done.returncode, done.stderr.splitlines()[-1].count("PREFECT_API_AUTH_STRING")) == (4, 1), done.stderr
-    assert "Traceback" not in done.stderr
+    assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
+    assert "answers 401: it asks for other credentials" in done.stderr
