@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from hlynr.config.project import Project
 from hlynr.records.service import ServiceOverrides, ServiceState
-from hlynr.runtime import environment, streams
+from hlynr.runtime import environment, processes, streams
 from hlynr.runtime.errors import EnvironmentNotReady
 from hlynr.runtime.processes import last_line
 from hlynr.service import prefect_auth, prefect_server, supervisor
@@ -80,7 +80,7 @@ def down(project: Project) -> bool:
         return False
     os.kill(state.pid, signal.SIGTERM)
     deadline = time.monotonic() + STOP_TIMEOUT
-    while paths.lives(state):
+    while processes.is_running(state.pid, state.born + 1.0, state.born - 1.0):  # also after it has let the lock go
         if time.monotonic() > deadline:
             raise EnvironmentNotReady(f"process {state.pid} does not end; see {paths.log('service')}")
         time.sleep(POLL)
