@@ -51,7 +51,7 @@ def test_what_is_no_answer_of_prefect_is_one_line(handler: faulty_servers.Handle
         api = PrefectApi(f"http://{server.address}/api")
         with pytest.raises(PrefectUnavailableError) as caught:
             api.retrainings(5)
-        assert f"http://{server.address}/api/flow_runs/filter" in str(caught.value)
+        assert f"http://{server.address}/api" in str(caught.value)
         assert "\n" not in str(caught.value)
         assert caught.value.exit_code == NOT_READY
         with pytest.raises(PrefectUnavailableError):
