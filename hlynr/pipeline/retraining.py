@@ -87,8 +87,8 @@ def begin(
         return Retraining(numbered, lineage, earlier, resumed=True, decision=decision)
     shutil.rmtree(first.attempts, ignore_errors=True)  # of an earlier retraining; MLflow has their bundles
     opening = plan.opening(numbered, lineages.start(numbered[0].config, first.root, flow_run_id))
-    parent_run_id = runs.start_retraining(opened, opening, [project.config.run.strategy for project in numbered])
-    abandoned.claim(opened, parent_run_id, first.root)
+    names = [project.config.run.strategy for project in numbered]
+    parent_run_id = runs.start_retraining(opened, opening, names, abandoned.of_project(first.root))
     return Retraining(numbered, opening.model_copy(update={"mlflow_parent_run_id": parent_run_id}), ())
 
 

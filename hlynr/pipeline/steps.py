@@ -63,9 +63,9 @@ def train(
     begun = retraining.begun(project, lineage, out) if resume else None
     lineage = begun or lineage or lineages.start(project.config, project.root)
     opened = store.open_store(project.config, project.root)
-    run_id = runs.start_run(opened, lineage, project.config)
+    run_id = runs.start_run(opened, lineage, project.config, abandoned.of_process())
     runs.set_device(opened, run_id, device, out)
-    abandoned.claim_alone(opened, run_id)
+    abandoned.claim(opened, run_id)
     lineage = lineage.model_copy(update={"mlflow_run_id": run_id})
     parent_run_id = lineage.mlflow_parent_run_id
     closed = runs.closed_on_error(opened, [run_id, parent_run_id], "The training ended without a result")

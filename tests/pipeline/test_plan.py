@@ -9,7 +9,7 @@ import pytest
 from support import projects
 
 from hlynr.config.project import Project
-from hlynr.ops.registry import journal
+from hlynr.ops.registry import journal, versions
 from hlynr.ops.tracking import abandoned, lineage, runs, store
 from hlynr.pipeline import plan, retraining
 from hlynr.records.diagnosis import Diagnosis
@@ -34,9 +34,11 @@ def noted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str, Path | None]]
     monkeypatch.setattr(runs, "conclude_attempt", conclude)
     monkeypatch.setattr(runs, "run_id_of", lambda opened, begun: begun.mlflow_run_id)
     monkeypatch.setattr(runs, "failed_retrainings", lambda opened: set())
-    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, names: "parent")
+    monkeypatch.setattr(runs, "concluded", lambda opened: {})
+    monkeypatch.setattr(versions, "numbers", lambda opened: set())
+    monkeypatch.setattr(journal, "unfinished", lambda opened: None)
+    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, names, owner: "parent")
     monkeypatch.setattr(journal, "history", lambda opened: [])
-    monkeypatch.setattr(abandoned, "claim", lambda opened, parent, root: None)
     monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
     return found
 

@@ -31,8 +31,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr(journal, "unfinished", lambda opened: None)
     monkeypatch.setattr(runs, "concluded", lambda opened: {})
     monkeypatch.setattr(versions, "numbers", lambda opened: set())
-    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, plan: "parent")
-    monkeypatch.setattr(abandoned, "claim", lambda opened, parent, root: None)
+    monkeypatch.setattr(runs, "start_retraining", lambda opened, begun, plan, owner: "parent")
     monkeypatch.setattr(abandoned, "close", lambda opened, root, keep: None)
     return Project(tmp_path, projects.config(projects.OURS))
 

@@ -27,18 +27,24 @@ PROCESS_TAG = "hlynr.process"
 """Number of the process, and when it began [s since the epoch]: numbers are used again."""
 
 
-@if_present
-def claim(store: Store, retraining_id: str, root: Path) -> None:
-    """Tag a retraining's run with this machine and the project at ``root``."""
-    set_tags(store.client, retraining_id, {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)})
+def of_project(root: Path) -> dict[str, str]:
+    """Tags of a retraining's run: this machine and the project at ``root``.
+
+    A run is made with them: one whose process is killed before they are set would be marked as running for ever.
+    """
+    return {MACHINE_TAG: socket.gethostname(), runs.FOLDER_TAG: str(root)}
 
 
-@if_present
-def claim_alone(store: Store, run_id: str) -> None:
-    """Tag the run of a training or a search with this machine and process."""
+def of_process() -> dict[str, str]:
+    """Tags of the run of a training or a search: this machine and process."""
     own = psutil.Process()
-    process = f"{own.pid} {own.create_time():.0f}"
-    set_tags(store.client, run_id, {MACHINE_TAG: socket.gethostname(), PROCESS_TAG: process})
+    return {MACHINE_TAG: socket.gethostname(), PROCESS_TAG: f"{own.pid} {own.create_time():.0f}"}
+
+
+@if_present
+def claim(store: Store, run_id: str) -> None:
+    """Tag a run that another process may have made with this machine and process."""
+    set_tags(store.client, run_id, of_process())
 
 
 def close(store: Store, root: Path, keep: str | None) -> None:
@@ -48,7 +54,7 @@ def close(store: Store, root: Path, keep: str | None) -> None:
         keep: the retraining that is resumed.
     """
     for run in lost(store, root):
-        if keep not in (run.info.run_id, run.data.tags.get(runs.PARENT_TAG)):
+        if keep is None or keep not in (run.info.run_id, run.data.tags.get(runs.PARENT_TAG)):
             close_run(store, run.info.run_id)
 
 

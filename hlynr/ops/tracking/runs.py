@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from hlynr.config.base import SEED_DISTANCE
@@ -43,18 +44,24 @@ PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
 _NOT_IN_FORCE = ("strategies", "stability", "tune", *SERVICE)
 
+NOBODY: Mapping[str, str] = MappingProxyType({})
+
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
-def start_run(store: Store, lineage: Lineage, config: Config) -> str:
-    """Open the run of this lineage and return its id; a retry after a crash resumes the run it had begun."""
-    run_id = begun_run(store, lineage, config)
+def start_run(store: Store, lineage: Lineage, config: Config, owner: Mapping[str, str] = NOBODY) -> str:
+    """Open the run of this lineage and return its id; a retry after a crash resumes the run it had begun.
+
+    Args:
+        owner: tags of `hlynr.ops.tracking.abandoned`, by which a later process sees that its own is dead.
+    """
+    run_id = begun_run(store, lineage, config, owner)
     for resumed in filter(None, (run_id, lineage.mlflow_parent_run_id)):
         reopen(store, resumed)
     return run_id
 
 
-def begun_run(store: Store, lineage: Lineage, config: Config) -> str:
+def begun_run(store: Store, lineage: Lineage, config: Config, owner: Mapping[str, str] = NOBODY) -> str:
     """The run of this lineage, made where there is none: none was begun, it was erased, or its tags were edited."""
     with store.lock():
         found = everywhere(store, f"tags.`{LINEAGE_TAG}` = '{lineage.id}'")
@@ -64,7 +71,8 @@ def begun_run(store: Store, lineage: Lineage, config: Config) -> str:
             if other not in own and (other.info.status, other.info.lifecycle_stage) == ("RUNNING", "active"):
                 finish_run(store, other.info.run_id, "KILLED", "Its tags name other parameters; another run goes on.")
         if run is None:
-            run = store.client.create_run(store.experiment_id, run_name=_run_name(lineage, config), tags=_tags(lineage))
+            tags = {**_tags(lineage), **owner}
+            run = store.client.create_run(store.experiment_id, run_name=_run_name(lineage, config), tags=tags)
     _log_params(store, str(run.info.run_id), config)
     return str(run.info.run_id)
 
@@ -81,20 +89,20 @@ def set_device(store: Store, run_id: str, device: str, folder: Path) -> None:
     set_tags(store.client, run_id, {DEVICE_TAG: device, FOLDER_TAG: str(folder)})
 
 
-def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str]) -> str:
+def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str], owner: Mapping[str, str] = NOBODY) -> str:
     """Open the parent run of a retraining's attempts, and return its id.
 
     Its tag for the retraining's id is not that of lineages, whose ids lead to one attempt.
     """
     tags = {RETRAINING_TAG: lineage.id, NUMBER_TAG: str(lineage.retraining), "hlynr.retraining.plan": ", ".join(plan)}
-    tags |= _source(lineage)
+    tags |= {**_source(lineage), **owner}
     name = f"#{lineage.retraining} · {_started(lineage)}"
     return str(store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id)
 
 
-def start_search(store: Store, study: str, config: Config) -> str:
+def start_search(store: Store, study: str, config: Config, owner: Mapping[str, str] = NOBODY) -> str:
     """Open the parent run of a search's trials, and return its id."""
-    tags = {STUDY_TAG: study, "mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL"}
+    tags = {STUDY_TAG: study, "mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL", **owner}
     run = store.client.create_run(
         store.experiment_id, run_name=f"search {study} · {config.run.strategy} · {config.train.algorithm}", tags=tags
     )

@@ -31,10 +31,10 @@ class SearchMirror:
     def __init__(self, config: Config, root: Path, study: str, run_id: str | None) -> None:
         self._store = stores.open_store(config, root)
         if run_id is None or not runs.has_run(self._store, run_id):
-            run_id = runs.start_search(self._store, study, config)
+            run_id = runs.start_search(self._store, study, config, abandoned.of_process())
         self.run_id: str = run_id
         runs.reopen(self._store, run_id)
-        abandoned.claim_alone(self._store, run_id)
+        abandoned.claim(self._store, run_id)
         self._known = self._found()
 
     def update(self, trials: Sequence[TrialRecord]) -> None:

@@ -31,13 +31,12 @@ def own(project: Path, store: Store) -> Project:
 
 def left_running(store: Store, root: Path) -> list[str]:
     """A retraining with its attempt, and a training and a search of processes that are gone."""
-    parent = runs.start_retraining(store, stores.lineage(), ["default"])
-    abandoned.claim(store, parent, root)
+    parent = runs.start_retraining(store, stores.lineage(), ["default"], abandoned.of_project(root))
     lineages = stores.lineage(mlflow_parent_run_id=parent), stores.lineage(1)
     made = [parent, *(runs.start_run(store, each, stores.config()) for each in lineages)]
     made.append(runs.start_search(store, "search", stores.config()))
     for each in made[1:]:
-        abandoned.claim_alone(store, each)
+        abandoned.claim(store, each)
     for each in made[2:]:
         store.client.set_tag(each, abandoned.PROCESS_TAG, f"{os.getpid()} 1")  # the number is another process' now
     return made
@@ -86,7 +85,7 @@ def test_runs_of_living_processes_and_of_other_machines_stay(
     own: Project, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     alive = runs.start_run(store, stores.lineage(2), stores.config())
-    abandoned.claim_alone(store, alive)
+    abandoned.claim(store, alive)
     unknown = runs.start_run(store, stores.lineage(3), stores.config())
     with monkeypatch.context() as patch:
         patch.setattr(socket, "gethostname", lambda: "another")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from pathlib import Path
 
 import pytest
 from support import stores
+from support.mortal import Killed, mortal
 
 from hlynr.ops.tracking import abandoned
 from hlynr.ops.tracking.runs import start_retraining, start_run
@@ -18,8 +20,7 @@ ROOT = Path("/project")
 def _retraining(store: Store, number: int, root: Path = ROOT) -> tuple[str, str]:
     """A retraining and its attempt, both running."""
     lineage = stores.lineage(id=f"20261123-18053{number}-abcdef", retraining=number)
-    parent = start_retraining(store, lineage, ["default"])
-    abandoned.claim(store, parent, root)
+    parent = start_retraining(store, lineage, ["default"], abandoned.of_project(root))
     return parent, start_run(store, lineage.model_copy(update={"mlflow_parent_run_id": parent}), stores.config())
 
 
@@ -35,6 +36,16 @@ def test_a_lost_retraining_is_closed_with_its_attempts(store: Store) -> None:
     assert _status(store, *present, *elsewhere, alone) == {"RUNNING"}
     note = store.client.get_run(gone[0]).data.tags["mlflow.note.content"]
     assert note == "Lost: its process was killed, or its machine."
+
+
+def test_a_retraining_and_a_training_killed_after_the_first_write_are_closed(store: Store, tmp_path: Path) -> None:
+    parent = start_retraining(mortal(store, 1), stores.lineage(), ["default"], abandoned.of_project(ROOT))
+    dead = {**abandoned.of_process(), abandoned.PROCESS_TAG: f"{os.getpid()} 1"}
+    with pytest.raises(Killed):
+        start_run(mortal(store, 1), stores.lineage(1), stores.config(), dead)
+    abandoned.close(store, ROOT, keep=None)
+    assert _status(store, parent) == {"KILLED"}
+    assert not store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
 
 
 def test_a_retraining_of_another_machine_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
