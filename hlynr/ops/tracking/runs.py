@@ -44,12 +44,12 @@ PARAMS_PER_BATCH = 100  # MLflow's limits
 VALUE_LENGTH = 6000
 _NOT_IN_FORCE = ("strategies", "stability", "tune", *SERVICE)
 
-NOBODY: Mapping[str, str] = MappingProxyType({})
+NO_TAGS: Mapping[str, str] = MappingProxyType({})
 
 RunStatus = Literal["FINISHED", "FAILED", "KILLED"]
 
 
-def start_run(store: Store, lineage: Lineage, config: Config, owner: Mapping[str, str] = NOBODY) -> str:
+def start_run(store: Store, lineage: Lineage, config: Config, owner: Mapping[str, str] = NO_TAGS) -> str:
     """Open the run of this lineage and return its id; a retry after a crash resumes the run it had begun.
 
     Args:
@@ -61,7 +61,7 @@ def start_run(store: Store, lineage: Lineage, config: Config, owner: Mapping[str
     return run_id
 
 
-def begun_run(store: Store, lineage: Lineage, config: Config, owner: Mapping[str, str] = NOBODY) -> str:
+def begun_run(store: Store, lineage: Lineage, config: Config, owner: Mapping[str, str] = NO_TAGS) -> str:
     """The run of this lineage, made where there is none: none was begun, it was erased, or its tags were edited."""
     with store.lock():
         found = everywhere(store, f"tags.`{LINEAGE_TAG}` = '{lineage.id}'")
@@ -89,7 +89,7 @@ def set_device(store: Store, run_id: str, device: str, folder: Path) -> None:
     set_tags(store.client, run_id, {DEVICE_TAG: device, FOLDER_TAG: str(folder)})
 
 
-def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str], owner: Mapping[str, str] = NOBODY) -> str:
+def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str], owner: Mapping[str, str] = NO_TAGS) -> str:
     """Open the parent run of a retraining's attempts, and return its id.
 
     Its tag for the retraining's id is not that of lineages, whose ids lead to one attempt.
@@ -100,7 +100,7 @@ def start_retraining(store: Store, lineage: Lineage, plan: Sequence[str], owner:
     return str(store.client.create_run(store.experiment_id, run_name=name, tags=tags).info.run_id)
 
 
-def start_search(store: Store, study: str, config: Config, owner: Mapping[str, str] = NOBODY) -> str:
+def start_search(store: Store, study: str, config: Config, owner: Mapping[str, str] = NO_TAGS) -> str:
     """Open the parent run of a search's trials, and return its id."""
     tags = {STUDY_TAG: study, "mlflow.source.name": "hlynr", "mlflow.source.type": "LOCAL", **owner}
     run = store.client.create_run(
