@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 # Test processes at a time; a file of tests stays in one.
 TEST_WORKERS ?= 2
 
-.PHONY: run test check chaos bench stability study ui clean
+.PHONY: run test check check-lock chaos soak bench stability study ui clean
 
 run: $(READY)
 	$(BIN)/hlynr retrain
@@ -26,6 +26,14 @@ check: $(READY)
 # Kills, full disks and store faults, added to docs/reliability/ledger.json: make chaos CHAOS='--minutes 10 --kinds kill'
 chaos: $(READY)
 	PYTHONPATH=tests $(BIN)/python -m chaos $(CHAOS)
+
+# Retrainings one after another under hlynr up, and what grows: make soak SOAK='--runs 3 --record /tmp/soak.json'
+soak: $(READY)
+	PYTHONPATH=tests $(BIN)/python -m soak $(SOAK)
+
+# Whether every locked version has a wheel for each supported Python and processor.
+check-lock: $(READY)
+	$(BIN)/python tools/check_lock.py
 
 bench: $(READY)
 	$(BIN)/hlynr bench

@@ -1,0 +1,1 @@
+"""Many retrainings one after another under `hlynr up`, and what grows with them."""
