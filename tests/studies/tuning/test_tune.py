@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
@@ -11,6 +12,7 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
+from optuna.exceptions import StorageInternalError
 from support import projects, searches
 from support.optuna_studies import finished, trials_of
 
@@ -48,11 +50,21 @@ def workers_of(process: Popen[str]) -> list[psutil.Process]:
     ]
 
 
-def at_work(found: SearchConfig, process: Popen[str]) -> list[psutil.Process]:
-    """Workers whose trial has just had its first evaluations: it does not end before they are killed."""
-    trials = [trial for trial in trials_of(found) if trial.state == "running" and 0 < len(trial.course) < 4]
-    places = [trial.place or "" for trial in trials]
-    return [worker for worker in workers_of(process) if any(place.endswith(f":{worker.pid}") for place in places)]
+def stopped_at_work(found: SearchConfig, process: Popen[str]) -> list[psutil.Process]:
+    """The workers that are in the middle of a trial, all stopped there; where there are none, all go on.
+
+    A stopped worker's trial cannot end before the worker is killed, however long that takes on a busy machine.
+    """
+    workers = workers_of(process)
+    for worker in workers:
+        worker.suspend()
+    with suppress(StorageInternalError):  # one was stopped while it held the database
+        places = [trial.place or "" for trial in trials_of(found) if trial.state == "running" and trial.course]
+        if busy := [worker for worker in workers if any(place.endswith(f":{worker.pid}") for place in places)]:
+            return busy
+    for worker in workers:
+        worker.resume()
+    return []
 
 
 @pytest.fixture(scope="module")
@@ -64,10 +76,13 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     found = search_config.load(root / "params.yaml")
     process = projects.start(root, *COMMAND)
     projects.until(lambda: finished(found) >= 1, "a first trial")
-    busy: list[psutil.Process] = []
-    projects.until(lambda: busy.extend(at_work(found, process)) or bool(busy), "a worker in the middle of a trial")
-    busy[0].kill()
-    projects.until(lambda: finished(found) >= 4 and bool(at_work(found, process)), "some more trials")
+    stopped: list[psutil.Process] = []
+    projects.until(lambda: stopped.extend(stopped_at_work(found, process)) or bool(stopped), "a worker at work")
+    stopped[0].kill()
+    for worker in workers_of(process):
+        if worker != stopped[0]:
+            worker.resume()
+    projects.until(lambda: finished(found) >= 4 and bool(stopped_at_work(found, process)), "some more trials")
     for every in (psutil.Process(process.pid), *workers_of(process)):
         every.kill()
     process.communicate()
