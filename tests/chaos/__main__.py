@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from chaos import interposer, ledger, processes, servers
-from chaos.chains import KINDS, Workshop, timed
+from chaos.chains import Workshop, timed
+from chaos.kinds import KINDS
 from chaos.runs import Runner
 from chaos.world import SETTINGS, World, environment
 
@@ -24,6 +26,7 @@ def main() -> None:
     if os.environ.get("LD_PRELOAD") != str(library):  # read when a program starts
         os.environ["LD_PRELOAD"] = str(library)
         os.execv(sys.executable, [sys.executable, "-m", "chaos", *sys.argv[1:]])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     world = World(folder)
     environment(world)
     prefect = servers.prefect(folder)
@@ -32,7 +35,7 @@ def main() -> None:
         shop = _workshop(world, library, prefect)
         if options.replay:
             kind, seed = options.replay
-            _report(*timed(shop, kind, int(seed)))
+            _report(*timed(shop, KINDS[kind], int(seed)))
         else:
             _collect(shop, options)
     finally:
@@ -57,7 +60,7 @@ def _workshop(world: World, library: Path, prefect: servers.Server) -> Workshop:
 
     preload.preload(params.load(ROOT / "params.yaml", SETTINGS))
     processes.adopt()
-    runner = Runner(world, library, lambda: [prefect.process.pid] if prefect.process else [])
+    runner = Runner(world, library, lambda: [prefect.process.pid] if prefect.process else [], prefect)
     shop = Workshop(world, runner, {}, {})
     world.make()
     _undisturbed(shop, "retrain")
@@ -85,13 +88,11 @@ def _collect(shop: Workshop, options: argparse.Namespace) -> None:
     until, commit = time.monotonic() + 60 * options.minutes, ledger.commit()
     while time.monotonic() < until:
         for kind in options.kinds.split(","):
-            found = ledger.read()
-            chain, seconds = timed(shop, kind, ledger.following(found["faults"], kind))
+            chain, seconds = timed(shop, KINDS[kind], ledger.following(ledger.read()["faults"], kind))
             verdict = "; ".join(chain.wrong) or "ok"
             share = round(seconds / max(1, len(chain.hits)), 1)
             common = {"commit": commit, "seed": chain.seed, "kind": kind}
-            found["faults"] += [common | hit | {"verdict": verdict, "seconds": share} for hit in chain.hits]
-            ledger.write(found)
+            ledger.add([common | hit | {"verdict": verdict, "seconds": share} for hit in chain.hits])
             _report(chain, seconds)
             if time.monotonic() > until:
                 break

@@ -61,6 +61,7 @@ class Workshop:
         said = self.world.said()
         if "Traceback" in said and ended.code > 0:
             chain.wrong.append(f"traceback: {said.strip().splitlines()[-1]}")
+            (self.world.folder / f"{chain.kind}-{chain.seed}.err").write_text(said, encoding="utf-8")
 
     def judge(self, chain: Chain, variant: str) -> None:
         """Compare with the undisturbed retraining."""
@@ -113,7 +114,7 @@ def kill(shop: Workshop, seed: int) -> Chain:
     shop.world.restore()
     if not versioned:
         shop.world.set("versioning.enabled=false")
-    counts = {"validate": 2, "train": 3, "version": 4, "evaluate": 4, "gate": 3, "promote": 4}
+    counts = {"validate": 2, "train": 3, "version": 4, "evaluate": 4, "gate": 4, "promote": 5}
     faults = []
     for phase in phases:
         for _ in range(counts[phase]):
@@ -230,11 +231,18 @@ def disk(shop: Workshop, seed: int) -> Chain:
     return chain
 
 
-KINDS: dict[str, Callable[[Workshop, int], Chain]] = {"kill": kill, "write": write, "disk": disk}
+def prefect(shop: Workshop, seed: int) -> Chain:
+    """Prefect's server is killed and started again while `hlynr retrain` runs."""
+    chain, rng = Chain("prefect", seed), random.Random(f"prefect {seed}")
+    shop.world.restore()
+    chosen = sorted(rng.sample(WHOLE, 3), key=WHOLE.index)
+    shop.finish(chain, [Fault(phase, share=rng.random(), who="prefect") for phase in chosen], rng)
+    shop.judge(chain, "versioned")
+    return chain
 
 
-def timed(shop: Workshop, kind: str, seed: int) -> tuple[Chain, float]:
+def timed(shop: Workshop, run: Callable[[Workshop, int], Chain], seed: int) -> tuple[Chain, float]:
     """Run a chain; returns it with its duration [s]."""
     started = age()
-    chain = KINDS[kind](shop, seed)
+    chain = run(shop, seed)
     return chain, age() - started

@@ -38,7 +38,7 @@ def facts(root: Path) -> dict[str, Any]:
         "registered bundle": _registered(opened, last.version, project),
         "experiment": _experiment(project, last.lineage_id),
         "left behind": _left(project, opened),
-        "project": _project(root),
+        "project": project(root),
     }
 
 
@@ -100,7 +100,7 @@ def _left(project: Project, opened: Any) -> list[str]:
     return sorted([*(str(path.relative_to(root)) for path in found), *locks])
 
 
-def _project(root: Path) -> dict[str, str]:
+def project(root: Path) -> dict[str, str]:
     def git(*command: str) -> str:
         done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
         return done.stdout + done.stderr * (done.returncode != 0)

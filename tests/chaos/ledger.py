@@ -9,6 +9,9 @@ from typing import Any
 
 from support import ROOT
 
+from chaos import page
+from hlynr.runtime import locks
+
 FILE = ROOT / "docs" / "reliability" / "ledger.json"
 
 Row = dict[str, Any]
@@ -32,6 +35,15 @@ def write(found: dict[str, list[Row]], file: Path = FILE) -> None:
     unfinished = file.with_suffix(".new")
     unfinished.write_text("{\n" + ",\n".join(parts) + "\n}\n", encoding="utf-8")
     unfinished.replace(file)
+
+
+def add(rows: list[Row], file: Path = FILE) -> None:
+    """Append to the ledger, to which others may add at the same time, and write the page anew."""
+    with locks.hold(file.parent / ".lock"):
+        found = read(file)
+        found["faults"] += rows
+        write(found, file)
+        file.with_name("README.md").write_text(page.written(found), encoding="utf-8")
 
 
 def following(rows: list[Row], kind: str) -> int:

@@ -52,6 +52,7 @@ def fork(run: Callable[[], object], folder: Path, output: Path, begin: Callable[
         os.chdir(folder)
         begin()
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         for number, name in ((1, "out"), (2, "err")):
             file = os.open(output.with_suffix(f".{name}"), os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND)
             os.dup2(file, number)

@@ -17,6 +17,7 @@ import psutil
 
 from chaos import interposer, processes
 from chaos.interposer import SharedPlan
+from chaos.servers import Server
 from chaos.world import World
 
 LOOK = 0.005
@@ -24,8 +25,8 @@ LOOK = 0.005
 PATIENCE = 300.0
 """[s] for a command; longer is a hang."""
 
-Who = Literal["one", "all", "main"]
-"""Of a command's processes: one at random, all, or the first."""
+Who = Literal["one", "all", "main", "prefect"]
+"""Of a command's processes: one at random, all, or the first; or Prefect's server, which is started again."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,7 @@ class Runner:
     world: World
     library: Path
     servers: Callable[[], Collection[int]]
+    prefect: Server
     usual: dict[str, float] = field(default_factory=dict)
     """The time that a phase took in the newest command that came to its end [s]."""
 
@@ -138,6 +140,9 @@ class Runner:
         rng: random.Random,
     ) -> bool:
         """Whether the next fault has met the command by now."""
+        while faults and self._passed(plan, faults[0]):
+            faults.pop(0)
+            self._arm(plan, faults)
         if not faults:
             return False
         fault = faults[0]
@@ -157,11 +162,22 @@ class Runner:
         self._arm(plan, faults)
         return True
 
+    def _passed(self, plan: SharedPlan, fault: Fault) -> bool:
+        """Whether the command has left the fault's phase without having been hit."""
+        if plan.plan.fired:
+            return False
+        seen = int(plan.plan.seen[interposer.PHASES.index(fault.phase)])
+        return seen > fault.occurrence or (seen == fault.occurrence and plan.phase != fault.phase)
+
     def _kill(self, fault: Fault, pid: int, rng: random.Random) -> str:
         """Returns the program of the killed process."""
         if fault.who == "all":
             self.kill_all()
             return "all"
+        if fault.who == "prefect":
+            self.prefect.kill()
+            self.prefect.start()
+            return "prefect"
         own = [each for each in self.running() if _name(each) != processes.FORKER]
         chosen = psutil.Process(pid) if fault.who == "main" or not own else rng.choice(own)
         name = "main" if chosen.pid == pid else _name(chosen)

@@ -85,10 +85,10 @@ class World:
         shutil.rmtree(self.template, ignore_errors=True)
         shutil.copytree(self.root, self.template, symlinks=True)
 
-    def restore(self) -> None:
-        """Bring the template back."""
+    def restore(self, source: Path | None = None) -> None:
+        """Bring the template, or another copy of the project, back."""
         shutil.rmtree(self.root, ignore_errors=True)
-        shutil.copytree(self.template, self.root, symlinks=True)
+        shutil.copytree(source or self.template, self.root, symlinks=True)
         shutil.rmtree(self.temporary, ignore_errors=True)
         self.temporary.mkdir()
 

@@ -1,0 +1,17 @@
+"""All kinds of chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from chaos import chains, registry, retention
+from chaos.chains import Chain, Workshop
+
+KINDS: dict[str, Callable[[Workshop, int], Chain]] = {
+    "kill": chains.kill,
+    "write": chains.write,
+    "disk": chains.disk,
+    "prefect": chains.prefect,
+    "prune": retention.prune,
+    "registry": registry.registry,
+}
