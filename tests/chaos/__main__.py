@@ -71,6 +71,8 @@ def _workshop(world: World, library: Path, prefect: servers.Server) -> Workshop:
             world.set(setting)
         shop.changes = _undisturbed(shop, "retrain")
         shop.expected[variant] = shop.facts()
+        if "judge" in shop.expected[variant]:
+            raise SystemExit(f"the judge fails on an undisturbed retraining: {shop.expected[variant]}")
         _say(f"undisturbed, {variant}: {shop.expected[variant]}")
     _say(f"changes {shop.changes}, seconds {runner.usual}")
     return shop

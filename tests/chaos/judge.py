@@ -34,11 +34,11 @@ def facts(root: Path) -> dict[str, Any]:
         "pending": str(journal.unfinished(opened)),
         "unfinished runs": _unfinished(opened),
         "record": _record(project, last),
-        "evaluations": _evaluations(opened, last.mlflow_run_id),
+        "evaluations missing in MLflow": _missing(opened, last, project),
         "registered bundle": _registered(opened, last.version, project),
         "experiment": _experiment(project, last.lineage_id),
         "left behind": _left(project, opened),
-        "project": project(root),
+        "project": repository(root),
     }
 
 
@@ -59,11 +59,17 @@ def _record(project: Project, last: Any) -> Any:
     except (OSError, ValueError) as error:
         return str(error)
     same = (record.lineage.id, record.promotion.when) == (last.lineage_id, last.when)
-    return ["is the history's newest entry", same, record.promotion.action, len(record.attempts)]
+    evaluations = [point.timesteps for point in record.train.evaluations]
+    return ["is the history's newest entry", same, record.promotion.action, len(record.attempts), evaluations]
 
 
-def _evaluations(opened: Any, run_id: str) -> list[int]:
-    return sorted({entry.step for entry in opened.client.get_metric_history(run_id, "eval/success_rate")})
+def _missing(opened: Any, last: Any, project: Project) -> list[int]:
+    """Evaluations of the training that MLflow lacks; it may have more, made when a training was interrupted."""
+    from hlynr.records.training import TrainResult
+
+    logged = {entry.step for entry in opened.client.get_metric_history(last.mlflow_run_id, "eval/success_rate")}
+    known = TrainResult.read(project.train / "result.json").evaluations
+    return [point.timesteps for point in known if point.timesteps not in logged]
 
 
 def _registered(opened: Any, version: int, project: Project) -> str:
@@ -100,7 +106,7 @@ def _left(project: Project, opened: Any) -> list[str]:
     return sorted([*(str(path.relative_to(root)) for path in found), *locks])
 
 
-def project(root: Path) -> dict[str, str]:
+def repository(root: Path) -> dict[str, str]:
     def git(*command: str) -> str:
         done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, check=False)
         return done.stdout + done.stderr * (done.returncode != 0)

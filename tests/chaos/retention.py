@@ -118,7 +118,7 @@ def _found(root: Path) -> dict[str, Any]:
         "artifacts": _files(root / "mlruns" / "artifacts"),
         "cache": _files(root / ".dvc" / "cache"),
         "remote": _files(root / ".dvc" / "storage"),
-        "objects": judge.project(root),
+        "objects": judge.repository(root),
     }
 
 

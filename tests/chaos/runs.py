@@ -93,6 +93,7 @@ class Runner:
         self, main: Callable[[], object], faults: list[Fault], rng: random.Random, between: Callable[[], None]
     ) -> Ended:
         """Fork it, do the faults to it in their order, and wait for its end."""
+        self.reap()  # a process that nobody waits for seems alive to the next command
         plan = self.world.plan()
         self._arm(plan, faults)
         follow = lambda: interposer.follow(self.library, plan.file)  # noqa: E731
