@@ -9,13 +9,18 @@ import signal
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
+
+import psutil
 
 from chaos import interposer, ledger, processes, servers
 from chaos.chains import Workshop, timed
 from chaos.kinds import KINDS
 from chaos.runs import Runner
 from chaos.world import SETTINGS, World, environment
+from hlynr.runtime import locks
+from hlynr.runtime.errors import EnvironmentNotReady, exit_code
 
 
 def main() -> None:
@@ -29,17 +34,26 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     world = World(folder)
     environment(world)
-    prefect = servers.prefect(folder)
-    prefect.start()
-    try:
-        shop = _workshop(world, library, prefect)
-        if options.replay:
-            kind, seed = options.replay
-            _report(*timed(shop, KINDS[kind], int(seed)))
-        else:
-            _collect(shop, options)
-    finally:
-        prefect.kill()
+    busy = EnvironmentNotReady(f"{folder}: another make chaos works here; give --folder")
+    with locks.hold(folder / "lock", busy=busy, wait=0.0):
+        prefect = servers.prefect(folder)
+        prefect.start()
+        try:
+            shop = _workshop(world, library, prefect)
+            if options.replay:
+                kind, seed = options.replay
+                _report(*timed(shop, KINDS[kind], int(seed)))
+            else:
+                _collect(shop, options)
+        finally:
+            _end_all()
+
+
+def _end_all() -> None:
+    """No command outlives this process: it would write where the next one works."""
+    for child in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            child.kill()
 
 
 def _options() -> argparse.Namespace:
@@ -109,4 +123,4 @@ def _say(line: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(exit_code(main))
