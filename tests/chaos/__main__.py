@@ -56,10 +56,15 @@ def _end_all() -> None:
             child.kill()
 
 
+def _default_kinds() -> str:
+    """All that this machine has servers for."""
+    return ",".join(kind for kind in KINDS if kind != "postgres" or os.environ.get("HLYNR_TEST_POSTGRES"))
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--minutes", type=float, default=60.0)
-    parser.add_argument("--kinds", default=",".join(KINDS), help="in turn; of " + ", ".join(KINDS))
+    parser.add_argument("--kinds", default=_default_kinds(), help="in turn; of " + ", ".join(KINDS))
     parser.add_argument("--replay", nargs=2, metavar=("KIND", "SEED"), help="one chain, without the ledger")
     parser.add_argument("--folder", type=Path, default=Path(tempfile.gettempdir(), "hlynr-chaos"))
     return parser.parse_args()
@@ -77,8 +82,10 @@ def _workshop(world: World, library: Path, prefect: servers.Server) -> Workshop:
     runner = Runner(world, library, lambda: [prefect.process.pid] if prefect.process else [], prefect)
     shop = Workshop(world, runner, {}, {})
     world.make()
+    world.keep("new")
     _undisturbed(shop, "retrain")
-    world.keep()
+    shop.expected["first"] = shop.facts() | {"project": None}
+    world.keep("template")
     for variant, setting in (("unversioned", "versioning.enabled=false"), ("versioned", None)):
         world.restore()
         if setting:

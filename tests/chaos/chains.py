@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +20,8 @@ from chaos.world import World, age
 from hlynr.runtime.errors import DONE, NOT_READY
 
 WHOLE = ("validate", "train", "version", "evaluate", "gate", "promote")
+CALM = 7.0
+"""[s] after which no fault of a proxy lasts."""
 TRIES = 12
 """Commands after which a chain that has not ended is a failure."""
 
@@ -88,15 +91,17 @@ class Workshop:
         """Run `hlynr retrain`, and resume it until it ends; all faults that it meets are noted."""
         resume: list[str] = ["--resume"] if chain.hits else []
         for _ in range(len(faults) + TRIES):
+            if judge.concluded(self.world.root) > 1:  # it was killed on its way out, and another one would begin
+                return
             ended = self.runner.command("retrain", *resume, faults=faults, rng=rng, between=lambda: self.look(chain))
             chain.note(ended)
             self.look(chain)
             self.said(chain, ended)
             if ended.code == DONE:
                 return
-            if not ended.hit and ended.code >= 0:
-                break
-            if ended.code not in (DONE, NOT_READY) and ended.code > 0 and not ended.hit:
+            if self.runner.proxy is not None and ended.code == NOT_READY:
+                time.sleep(CALM)  # the store's fault may last
+            elif not ended.hit and ended.code >= 0:
                 break
             resume = ["--resume"]
         chain.wrong.append(f"exit code {ended.code}: {_last(self.world.said())}")

@@ -124,8 +124,18 @@ def repository(root: Path) -> dict[str, str]:
 def difference(found: dict[str, Any], expected: dict[str, Any]) -> str:
     """What differs, as one line; empty if nothing does."""
     found, expected = json.loads(json.dumps(found)), json.loads(json.dumps(expected))
-    keys = [key for key in expected if found.get(key) != expected[key]]
+    keys = [key for key in expected if expected[key] is not None and found.get(key) != expected[key]]
     return "; ".join(f"{key}: {found.get(key)!r} instead of {expected[key]!r}" for key in keys)
+
+
+def concluded(root: Path) -> int:
+    """How many retrainings the store has the result of, the template's included; 0 for a store on a server."""
+    database = root / "mlruns" / "mlflow.db"
+    if not database.exists():
+        return 0
+    with closing(sqlite3.connect(database, timeout=60)) as opened:
+        counted = opened.execute("select count(*) from tags where key = 'hlynr.retraining.outcome'").fetchone()
+    return int(counted[0])
 
 
 def quick(root: Path) -> str:

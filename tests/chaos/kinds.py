@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chaos import chains, registry, retention
+from chaos import chains, registry, retention, service, stores
 from chaos.chains import Chain, Workshop
 
 KINDS: dict[str, Callable[[Workshop, int], Chain]] = {
@@ -12,6 +12,9 @@ KINDS: dict[str, Callable[[Workshop, int], Chain]] = {
     "write": chains.write,
     "disk": chains.disk,
     "prefect": chains.prefect,
+    "mlflow": stores.mlflow,
+    "postgres": stores.postgres,
     "prune": retention.prune,
+    "service": service.service,
     "registry": registry.registry,
 }

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import psutil
 
@@ -25,8 +25,8 @@ LOOK = 0.005
 PATIENCE = 300.0
 """[s] for a command; longer is a hang."""
 
-Who = Literal["one", "all", "main", "prefect"]
-"""Of a command's processes: one at random, all, or the first; or Prefect's server, which is started again."""
+Who = Literal["one", "all", "main", "prefect", "proxy"]
+"""One of a command's processes at random, all, the first; Prefect's server, which is started again; or a proxy."""
 
 
 @dataclass(frozen=True)
@@ -41,11 +41,16 @@ class Fault:
     """Failed at this change of the phase instead."""
     mode: int = interposer.DIE
     who: Who = "all"
+    proxy: str = ""
+    """What the proxy does to its connections, for some seconds."""
+    seconds: float = 0.0
 
     def describe(self) -> dict[str, Any]:
         """For the ledger."""
         how = {interposer.DIE: "kill", interposer.TORN: "torn write", interposer.FULL: "full disk"}[self.mode]
         place = {"k": self.k} if self.share is None else {"share": round(self.share, 3)}
+        if self.proxy:
+            return {"phase": self.phase, **place, "how": f"{self.proxy} {self.seconds:.1f} s", "who": "proxy"}
         return {"phase": self.phase, **place, "how": how, "who": self.who}
 
 
@@ -71,6 +76,7 @@ class Runner:
     library: Path
     servers: Callable[[], Collection[int]]
     prefect: Server
+    proxy: TextIO | None = None
     usual: dict[str, float] = field(default_factory=dict)
     """The time that a phase took in the newest command that came to its end [s]."""
 
@@ -175,6 +181,10 @@ class Runner:
         if fault.who == "all":
             self.kill_all()
             return "all"
+        if fault.who == "proxy":
+            assert self.proxy is not None
+            print(fault.proxy, fault.seconds, file=self.proxy, flush=True)
+            return fault.proxy
         if fault.who == "prefect":
             self.prefect.kill()
             self.prefect.start()
@@ -225,6 +235,16 @@ def _name(process: psutil.Process) -> str:
         return str(process.name())
     except psutil.Error:
         return "gone"
+
+
+def describe_process(process: psutil.Process) -> str:
+    """The module or program that it runs."""
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return "gone"
+    after = command.index("-m") if "-m" in command[:-1] else 0
+    return os.path.basename(command[after + 1] if after else command[0])
 
 
 def _alive(process: psutil.Process) -> bool:

@@ -80,10 +80,10 @@ class World:
         shutil.rmtree(self.root, ignore_errors=True)
         projects.make(self.root, *SETTINGS)
 
-    def keep(self) -> None:
-        """Make the project as it is now the template."""
-        shutil.rmtree(self.template, ignore_errors=True)
-        shutil.copytree(self.root, self.template, symlinks=True)
+    def keep(self, name: str) -> None:
+        """Copy the project as it is now: ``new`` before its first retraining, ``template`` after it."""
+        shutil.rmtree(self.folder / name, ignore_errors=True)
+        shutil.copytree(self.root, self.folder / name, symlinks=True)
 
     def restore(self, source: Path | None = None) -> None:
         """Bring the template, or another copy of the project, back."""

@@ -151,8 +151,8 @@ def _require_postgres(uri: str) -> None:
         try:
             psycopg2.connect(address, connect_timeout=10).close()
             return
-        except psycopg2.Error as error:
-            fault = error
+        except (psycopg2.Error, UnicodeDecodeError) as error:  # the latter for an answer of noise
+            fault: Exception = error
         if attempt < TRIES - 1:
             time.sleep(RETRY)
     raise StoreUnavailableError(f"{described(uri)} cannot be used: {outside.brief(fault)}") from fault

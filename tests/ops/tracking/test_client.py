@@ -210,3 +210,15 @@ def test_the_error_names_no_credentials(monkeypatch: pytest.MonkeyPatch) -> None
     with pytest.raises(StoreUnavailableError) as caught:
         client.connect("http://user:secret@127.0.0.1:9").get_run("1")
     assert str(caught.value) == "MLflow's server at http://user@127.0.0.1:9 does not answer"
+
+
+def test_a_store_on_postgresql_that_answers_noise_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """psycopg2 takes the noise for a message and cannot decode it."""
+
+    def connect(*_: object, **__: object) -> None:
+        raise UnicodeDecodeError("utf-8", b"\xd8", 0, 1, "invalid continuation byte")
+
+    monkeypatch.setattr(psycopg2, "connect", connect)
+    monkeypatch.setattr(client, "RETRY", 0.0)
+    with pytest.raises(StoreUnavailableError, match="cannot be used"):
+        client._require_postgres("postgresql://127.0.0.1:1/x")
