@@ -15,8 +15,8 @@ from chaos.world import age
 from hlynr.service.paths import ServicePaths
 from hlynr.service.prefect_server import free_port
 
-KILLS = 8
-"""Of a chain."""
+ROUNDS, KILLS = 3, 4
+"""Of a chain, and of a round, after which the service must be healthy again; the later kills meet one that restarts."""
 PATIENCE = 240.0
 """[s] until the service is healthy again, on a busy machine."""
 
@@ -30,12 +30,14 @@ def service(shop: Workshop, seed: int) -> Chain:
     before = judge.repository(shop.world.root)
     try:
         _up(shop, chain, options)
-        for _ in range(KILLS):
+        for _ in range(ROUNDS):
             if chain.wrong:
                 break
-            _kill(shop, chain, rng)
-            shop.look(chain)
-            time.sleep(rng.uniform(0.0, 3.0))
+            for _ in range(KILLS):
+                if shop.runner.running():
+                    _kill(shop, chain, rng)
+                shop.look(chain)
+                time.sleep(rng.uniform(0.0, 5.0))
             _up(shop, chain, options)
         _exec(shop, chain, "down", *options)
         if left := shop.runner.remaining(60.0):
@@ -50,7 +52,7 @@ def service(shop: Workshop, seed: int) -> Chain:
 
 def _kill(shop: Workshop, chain: Chain, rng: random.Random) -> None:
     running = shop.runner.running()
-    if not running or rng.random() < 0.2:
+    if not running or rng.random() < 0.1:
         shop.runner.kill_all()
         at, who = "all", "all"
     else:
