@@ -66,16 +66,19 @@ def close_run(store: Store, run_id: str) -> None:
 def lost(store: Store, root: Path) -> Iterator[Run]:
     """Runs of this machine and project that are marked as running, while no retraining runs in it.
 
-    The attempts of a retraining come before it, so that a kill in between leaves none that is not found again.
+    The attempts of a retraining come before it, so that a kill in between leaves none that is not found again. One
+    whose retraining has ended is lost if its process is dead: it could not close it where the store did not answer.
     """
     ours = f"tags.`{MACHINE_TAG}` = '{socket.gethostname()}' and attributes.status = 'RUNNING'"
-    for run in list(_search(store, ours)):
+    found = list(_search(store, ours))
+    running = {run.info.run_id for run in found}
+    for run in found:
         if runs.RETRAINING_TAG in run.data.tags:
             if run.data.tags.get(runs.FOLDER_TAG) == str(root):
                 attempts = f"tags.`{runs.PARENT_TAG}` = '{run.info.run_id}' and attributes.status = 'RUNNING'"
                 yield from _search(store, attempts)
                 yield run
-        elif runs.PARENT_TAG not in run.data.tags and _process_is_dead(run.data.tags.get(PROCESS_TAG, "")):
+        elif run.data.tags.get(runs.PARENT_TAG) not in running and _process_is_dead(run.data.tags.get(PROCESS_TAG, "")):
             yield run
 
 

@@ -11,7 +11,7 @@ from support import stores
 from support.mortal import Killed, mortal
 
 from hlynr.ops.tracking import abandoned
-from hlynr.ops.tracking.runs import start_retraining, start_run
+from hlynr.ops.tracking.runs import finish_run, start_retraining, start_run
 from hlynr.ops.tracking.store import Store
 
 ROOT = Path("/project")
@@ -46,6 +46,21 @@ def test_a_retraining_and_a_training_killed_after_the_first_write_are_closed(sto
     abandoned.close(store, ROOT, keep=None)
     assert _status(store, parent) == {"KILLED"}
     assert not store.client.search_runs([store.experiment_id], "attributes.status = 'RUNNING'")
+
+
+def test_an_attempt_that_was_left_when_its_retraining_was_closed_is_closed(store: Store) -> None:
+    """The store did not answer when the training failed, and answered again when the retraining did."""
+    dead = {**abandoned.of_process(), abandoned.PROCESS_TAG: f"{os.getpid()} 1"}
+    parents = [start_retraining(store, stores.lineage(n), ["x"], abandoned.of_project(ROOT)) for n in range(3)]
+    owners = (dead, abandoned.of_process(), dead)
+    attempts = [
+        start_run(store, stores.lineage(n, mlflow_parent_run_id=parent), stores.config(), owner)
+        for n, (parent, owner) in enumerate(zip(parents, owners, strict=True))
+    ]
+    for ended in parents[:2]:  # starting an attempt shows its retraining as running again
+        finish_run(store, ended, "FAILED", "No answer.")
+    abandoned.close(store, ROOT, keep=parents[2])
+    assert [_status(store, attempt) for attempt in attempts] == [{"KILLED"}, {"RUNNING"}, {"RUNNING"}]
 
 
 def test_a_retraining_of_another_machine_is_left_alone(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
