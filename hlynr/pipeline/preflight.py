@@ -7,37 +7,46 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from hlynr.config.project import Project
+from hlynr.ops.tracking import rehearsal as tracking
 from hlynr.ops.tracking import store
 from hlynr.ops.versioning import experiments
+from hlynr.ops.versioning import rehearsal as versioning
+from hlynr.pipeline import training_check
 from hlynr.records.retraining import Check
 from hlynr.runtime import database_uri, webhook
 from hlynr.runtime.errors import EnvironmentNotReady, as_user_error
 
 FREE_BYTES = 2 * 1024**3
 """Of free disk, for the checkpoints, artifacts and caches of a retraining."""
+TRIED_BYTES = 32 * 1024**2
+"""Allocated for a moment, also where temporary files go."""
 WEBHOOK_CHECK = "webhook"
 
 
 def examine(project: Project) -> list[Check]:
-    """All checks, whatever their outcome."""
-    versioning = project.config.versioning
-    return [
-        _check("configuration", True, lambda: f"{len(project.config.flat())} settings are valid"),
-        _check("python", True, lambda: f"{sys.version.split()[0]} at {sys.prefix}"),
-        _check("disk", True, lambda: _disk(project)),
-        _check("folders", True, lambda: _writable(project)),
-        _check("device", True, lambda: _device(project)),
-        _check("gpu", False, _gpu),
-        _check("tensorboard", False, lambda: _tensorboard(project)),
-        _check("mlflow", True, lambda: _mlflow(project)),
-        _check("git", versioning.enabled, lambda: f"HEAD is {experiments.check_project(project.root)[:10]}"),
-        _check(WEBHOOK_CHECK, True, _webhook),
-        _check("dvc remote", versioning.push and versioning.enabled, lambda: experiments.default_remote(project.root)),
-    ]
+    """All checks, whatever their outcome; processes try training and version step beside the others."""
+    versioned = project.config.versioning.enabled
+    with ThreadPoolExecutor(2) as aside:
+        device = aside.submit(_check, "device", True, lambda: training_check.examine(project.config))
+        version = aside.submit(_check, "dvc remote", versioned, lambda: _version(project))
+        found = [
+            _check("configuration", True, lambda: f"{len(project.config.flat())} settings are valid"),
+            _check("python", True, lambda: f"{sys.version.split()[0]} at {sys.prefix}"),
+            _check("disk", True, lambda: _disk(project)),
+            _check("folders", True, lambda: _writable(project)),
+            _check("gpu", False, _gpu),
+            _check("tensorboard", False, lambda: _tensorboard(project)),
+            _check("mlflow", True, lambda: _mlflow(project)),
+            _check("git", versioned, lambda: f"HEAD is {experiments.check_project(project.root)[:10]}"),
+            _check(WEBHOOK_CHECK, True, _webhook),
+        ]
+        return [*found, device.result(), version.result()]
 
 
 def require_ready(project: Project, *, unattended: bool = False) -> None:
@@ -64,10 +73,14 @@ def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
 
 
 def _disk(project: Project) -> str:
+    """Room by the file system's count, and for a few megabytes by trying: a quota is counted by nobody else."""
     free = shutil.disk_usage(project.root).free
     if free < FREE_BYTES:
         needed = f"{FREE_BYTES / 1e9:.1f} GB are needed"
         raise EnvironmentNotReady(f"{free / 1e9:.1f} GB are free in {project.root}, {needed}")
+    for folder in (_existing(project.root / ".hlynr"), _existing(project.root / project.config.run.outputs), None):
+        with tempfile.TemporaryFile(dir=folder) as file:  # without a name, so that no kill leaves it
+            os.posix_fallocate(file.fileno(), 0, TRIED_BYTES)
     return f"{free / 1e9:.0f} GB free"
 
 
@@ -79,16 +92,14 @@ def _writable(project: Project) -> str:
 
 def _require_writable(folder: Path) -> None:
     """A missing folder can be made if the nearest existing parent is writable."""
-    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    existing = _existing(folder)
     if not existing.is_dir() or not os.access(existing, os.W_OK):
         raise EnvironmentNotReady(f"{existing} is not a writable folder")
 
 
-def _device(project: Project) -> str:
-    from hlynr.rl.train import resolve_device
-
-    wanted = project.config.train.device
-    return f"{resolve_device(wanted)} (train.device: {wanted})"
+def _existing(folder: Path) -> Path:
+    """The nearest existing folder: itself or a parent."""
+    return next(place for place in (folder, *folder.parents) if place.exists())
 
 
 def _gpu() -> str:
@@ -114,5 +125,17 @@ def _mlflow(project: Project) -> str:
     database = database_uri.file(uri)
     if database and not database.exists():
         _require_writable(database.parent)
+        artifacts = store.local_path(store.artifact_root(project.config.tracking.artifacts, project.root))
+        if artifacts:
+            _require_writable(artifacts)
         return f"{uri} will be made by the first training"
-    return store.open_store(project.config, project.root).uri
+    opened = store.open_store(project.config, project.root)
+    tracking.rehearse(opened)
+    return opened.uri
+
+
+def _version(project: Project) -> str:
+    settings = project.config.versioning
+    if not settings.enabled:
+        return "not used: versioning.enabled is false"
+    return versioning.rehearse(project.root, project.config, push=settings.push)

@@ -58,3 +58,9 @@ def kernel(function: F, **options: Any) -> F:
 def inlined(function: F) -> F:
     """A small compiled function, spliced into its callers."""
     return kernel(function, inline="always")
+
+
+def compiles() -> bool:
+    """Whether numba compiles: with ``NUMBA_DISABLE_JIT`` the kernels run as Python, hundreds of times slower."""
+    settings: Any = numba.config
+    return not settings.DISABLE_JIT

@@ -7,12 +7,15 @@ bars and warnings. The script imports nothing of hlynr: in a snapshot that would
 Beyond DVC's documented API it uses, checked by a test against the installed version: ``Repo(config=...)`` and
 ``Config.read``, because a snapshot needs the project's configuration with the project's cache; ``Repo.commit`` and
 ``Repo.dvcfs``, because the command line takes seconds a call and reads only through the workspace; and for garbage
-collection ``Repo.used_objs`` with dvc_data's collector, because ``dvc gc`` knows no age and cannot leave out a ref.
+collection ``Repo.used_objs`` with dvc_data's collector, because ``dvc gc`` knows no age and cannot leave out a ref. A
+rehearsal replaces ``StageCache.save``.
 """
 
 import contextlib
 import hashlib
 import json
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -98,6 +101,59 @@ def _fetch(fs: Any, path: str, destination: Path, revision: str) -> None:
             )
 
 
+def rehearse(root: str, stage: str, out: str, push: bool) -> dict[str, Any]:
+    """Commit a stage of the snapshot, push its out, read it back from the remote alone; remove the objects again.
+
+    The answer has the remote's name and address, or None without ``push``.
+    """
+    from dvc.repo import Repo
+
+    settings = _settings(root)
+    answer: dict[str, Any] = {"remote": None}
+    with Repo(".", config=settings) as repo:
+        stores = [repo.cache.local]
+        if push:
+            remote = repo.cloud.get_remote()
+            stores.append(repo.cloud.get_remote_odb())
+            answer["remote"] = f"{remote.name} ({settings['remote'][remote.name]['url']})"
+        repo.stage_cache.save = lambda stage: None  # or `dvc repro` would take the few bytes for the stage's result
+        repo.commit(stage, force=True, relink=False)
+        used = {info.value for some in repo.used_objs(targets=[out]).values() for info in some}
+        try:
+            if push:
+                _discard(stores[1:], used, root)  # what a killed one has left would count as pushed
+                repo.push(targets=[out])
+                shutil.rmtree(out)
+                _read_back(settings, out)
+        finally:
+            _discard(stores, used, root)
+    return answer
+
+
+def _read_back(settings: dict[str, Any], out: str) -> None:
+    from dvc.repo import Repo
+
+    cache = settings["cache"] | {"dir": os.path.abspath(".dvc/tmp/empty-cache")}
+    with Repo(".", config=settings | {"cache": cache}) as repo:
+        try:
+            _fetch(repo.dvcfs, out, Path(".dvc/tmp/back"), "the remote")
+        except FileNotFoundError:
+            raise RequestError("what was pushed does not come back from the remote") from None
+
+
+def _discard(stores: Iterable[Any], values: set[str], root: str) -> None:
+    """Remove objects; in the project also folders that are empty then, which elsewhere others may be filling."""
+    for odb in stores:
+        for value in values:
+            path = odb.oid_to_path(value)
+            with contextlib.suppress(FileNotFoundError, NotImplementedError):  # an HTTP server may only take files
+                odb.fs.rm_file(path)
+            for folder in Path(path).parents:
+                if Path(root, ".dvc") in folder.parents:
+                    with contextlib.suppress(OSError):
+                        folder.rmdir()
+
+
 def gc(root: str, without: list[str], before: float, cloud: bool, dry: bool) -> dict[str, Any]:
     """Remove objects that nothing in ``root``'s repository uses from its cache, and with ``cloud`` from its remote.
 
@@ -170,7 +226,7 @@ def _line(error: BaseException) -> str:
 
 def main() -> None:
     request = json.loads(sys.argv[1])
-    verbs: dict[str, Callable[..., dict[str, Any]]] = {"commit": commit, "gc": gc, "read": read}
+    verbs: dict[str, Callable[..., dict[str, Any]]] = {"commit": commit, "gc": gc, "read": read, "rehearse": rehearse}
     verb = verbs[request.pop("verb")]
     try:
         with contextlib.redirect_stdout(sys.stderr):

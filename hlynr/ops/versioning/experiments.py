@@ -5,11 +5,9 @@ An experiment is a commit on top of the user's HEAD under ``refs/exps/<2>/<38>/<
 ``dvc exp save``, because that stashes, detaches HEAD and resets on its way, in refs that worktrees share.
 """
 
-import configparser
 import hashlib
 import json
 import logging
-import os
 import re
 import shutil
 import subprocess
@@ -74,7 +72,7 @@ def save(root: Path, name: str, config: Config, *, push: bool) -> VersionRecord:
             stages = [stage.name for stage in done]
             answer = ask("commit", worktree, root=str(root), stages=stages, outs=outs, push=push)
             revision = snapshot.commit(worktree, f"dvc: commit experiment {name}")
-            _point(root, name, head, revision)
+            point(root, name, head, revision)
             if answer["push_fault"]:
                 raise VersioningError(f"{name} is saved, but only locally: {answer['push_fault']}")
             if push:
@@ -160,7 +158,8 @@ def check_project(root: Path) -> str:
     try:
         top = git.run(root, "rev-parse", "--show-toplevel")
     except git.GitError as error:
-        raise VersioningError(f"versioning needs a git repository; run `git init` in {root} first ({error})") from error
+        remedy = f"; run `git init` in {root} first" if "not a git repository" in str(error) else ""
+        raise VersioningError(f"versioning needs a git repository{remedy} ({error})") from error
     if Path(top).resolve() != root:
         raise VersioningError(f"versioning needs the project at the top of its git repository: {root} is not {top}")
     try:
@@ -173,26 +172,6 @@ def check_project(root: Path) -> str:
     return head
 
 
-def default_remote(root: Path) -> str:
-    """Name and URL of the remote that experiments are pushed to, after checking that a local one can be written.
-
-    Raises:
-        VersioningError: if DVC has no default remote, or its folder cannot be written.
-    """
-    settings = configparser.ConfigParser()
-    settings.read([root / ".dvc" / "config", root / ".dvc" / "config.local"], encoding="utf-8")
-    name = settings.get("core", "remote", fallback=None)
-    url = settings.get(f"'remote \"{name}\"'", "url", fallback=None)
-    if name is None or url is None:
-        raise VersioningError("DVC has no default remote; add one with `dvc remote add --default NAME URL`")
-    if "://" not in url:
-        folder = (root / ".dvc" / url).resolve()
-        existing = next(path for path in (folder, *folder.parents) if path.exists())
-        if not os.access(existing, os.W_OK):
-            raise VersioningError(f"DVC remote {name}: {existing} is not writable")
-    return f"{name} ({url})"
-
-
 def lock(root: Path) -> AbstractContextManager[None]:
     """One save at a time, and none while something is removed."""
     path = root / LOCK
@@ -201,12 +180,19 @@ def lock(root: Path) -> AbstractContextManager[None]:
     return locks.hold(path, busy=busy, wait=LOCK_TIMEOUT, on_wait=on_wait)
 
 
-def _point(root: Path, name: str, head: str, revision: str) -> None:
+def point(root: Path, name: str, head: str, revision: str) -> None:
     """Make ``name`` a ref of ``revision`` alone, even if the user has committed since the first save."""
     ref = f"refs/exps/{head[:2]}/{head[2:]}/{name}"
     others = [each.ref for each in saved(root) if each.name == name and each.ref != ref]
     commands = [f"update {ref} {revision}", *(f"delete {other}" for other in others)]
     git.run(root, "update-ref", "--stdin", stdin="\n".join(commands) + "\n")  # all or nothing
+
+
+def remove(root: Path, name: str) -> None:
+    """Delete the refs of that name."""
+    for each in saved(root):
+        if each.name == name:
+            git.run(root, "update-ref", "-d", each.ref)
 
 
 def _verify(root: Path, name: str, revision: str, worktree: Path, outs: list[str]) -> None:
@@ -227,7 +213,7 @@ def _sha256(path: Path) -> dict[str, str]:
     return {str(file.relative_to(path)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
-def ask(verb: str, directory: Path, **request: Any) -> dict[str, Any]:
+def ask(verb: str, directory: Path, timeout: float = DVC_TIMEOUT, **request: Any) -> dict[str, Any]:
     """Run `hlynr.ops.versioning.dvc_worker` for one request in ``directory``, and return its answer."""
     with tempfile.TemporaryDirectory(prefix="hlynr-dvc-") as site_cache:
         # By default DVC leaves a folder per project path under /var/tmp, one for each snapshot.
@@ -241,11 +227,11 @@ def ask(verb: str, directory: Path, **request: Any) -> dict[str, Any]:
                 capture_output=True,
                 text=True,
                 umask=file_modes.users_umask(),
-                timeout=DVC_TIMEOUT,
+                timeout=timeout,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            raise VersioningError(f"DVC's {verb} took longer than {DVC_TIMEOUT:g} s") from None
+            raise VersioningError(f"DVC's {verb} took longer than {timeout:g} s") from None
     if done.returncode or not done.stdout:
         reason = last_line(done.stderr) or f"exit status {done.returncode}"
         raise VersioningError(f"DVC's {verb} failed: {reason}")

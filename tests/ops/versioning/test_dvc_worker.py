@@ -21,6 +21,8 @@ CHANGED = f"DVC {dvc.__version__} differs from the one hlynr was written for: se
         ("dvc.repo", "Repo.push", ["targets"]),
         ("dvc.repo", "Repo.used_objs", ["revs", "all_commits"]),
         ("dvc.repo", "lock_repo", ["repo"]),
+        ("dvc.stage.cache", "StageCache.save", ["stage"]),
+        ("dvc.data_cloud", "DataCloud.get_remote", ["name"]),
         ("dvc.data_cloud", "DataCloud.get_remote_odb", ["name", "command", "hash_name"]),
         ("dvc.cachemgr", "CacheManager.by_scheme", []),
         ("dvc_data.hashfile.db", "get_index", ["odb"]),

@@ -333,10 +333,10 @@ def test_a_lock_that_is_not_freed_is_reported(project: Path, monkeypatch: pytest
 
 def test_a_commit_between_the_saves_leaves_one_experiment(project: Path) -> None:
     old = _git(project, "rev-parse", "HEAD").strip()
-    experiments._point(project, NAME, old, old)
+    experiments.point(project, NAME, old, old)
     _git(project, "commit", "-q", "--allow-empty", "-m", "second")
     new = _git(project, "rev-parse", "HEAD").strip()
-    experiments._point(project, NAME, new, new)
+    experiments.point(project, NAME, new, new)
     assert [each.name for each in experiments.saved(project)] == [NAME]
     assert _git(project, "for-each-ref", "--format=%(objectname)", "refs/exps").split() == [new]
 
