@@ -73,7 +73,7 @@ def _check(name: str, required: bool, look: Callable[[], str]) -> Check:
 
 
 def _disk(project: Project) -> str:
-    """Room by the file system's count, and for a few megabytes by trying: a quota is counted by nobody else."""
+    """Room by the file system's count, and for a few megabytes by trying, as that count knows no quota."""
     free = shutil.disk_usage(project.root).free
     if free < FREE_BYTES:
         needed = f"{FREE_BYTES / 1e9:.1f} GB are needed"

@@ -1,4 +1,4 @@
-"""A save in small, before a training: what git, DVC or the remote would refuse after hours is found in seconds.
+"""A save in small, before a training: what git, DVC or the remote would not take after hours is found in seconds.
 
 It goes the way of `hlynr.ops.versioning.experiments.save`, with an out of a few bytes, and leaves nothing: git's
 objects go to a folder of their own, the ref is deleted, DVC's objects are removed from cache and remote. All names and
