@@ -13,7 +13,7 @@ KINDS = {
     "write": "processes killed at the k-th write, rename, unlink or fsync below the project, or in the middle of it",
     "disk": "no space left from the k-th change on, until the command has ended",
     "prefect": "Prefect's server killed and started again during a retraining",
-    "mlflow": "the connections to an MLflow server delayed, cut, refused, frozen or answered with noise",
+    "mlflow": "the connections to an MLflow server delayed, cut, closed, frozen or answered with noise",
     "postgres": "the same between MLflow's client and a store on PostgreSQL",
     "prune": "`hlynr prune` killed at its k-th change",
     "service": "processes below `hlynr up` killed: one, or all",

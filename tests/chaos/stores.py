@@ -69,7 +69,7 @@ def mlflow(shop: Workshop, seed: int) -> Chain:
 
 
 def postgres(shop: Workshop, seed: int) -> Chain:
-    """The connections to a store on PostgreSQL are delayed, cut, frozen, refused or answered with noise."""
+    """The connections to a store on PostgreSQL are delayed, cut, frozen, closed or answered with noise."""
     import psycopg2
 
     address = os.environ.get("HLYNR_TEST_POSTGRES", "")
