@@ -26,6 +26,7 @@ from hlynr.cli import app
 from hlynr.records.retraining import Promotion
 from hlynr.records.training import TrainResult
 from hlynr.rl import bundle
+from hlynr.runtime import file_modes
 from hlynr.runtime.errors import BAD_INPUT, DONE, INTERRUPTED, NOT_READY, TRAINING_FAILED
 from hlynr.service import prefect_server
 
@@ -226,6 +227,7 @@ def test_retrain_is_busy_before_anything_is_started(root: Path, hlynr: Hlynr, mo
 
     monkeypatch.setattr(prefect_server, "start", lambda _: pytest.fail("the server was started"))
     with locks.one_at_a_time(root):
+        file_modes.tighten(root)  # the process that holds the lock would have made it private
         answer = hlynr(root, "retrain")
     assert answer.code == NOT_READY
     assert answer.lines == [f"hlynr: {root}: another retraining is going on here; wait for it, or stop it"]
@@ -259,6 +261,7 @@ def test_a_store_that_cannot_be_used_is_one_line(
         shutil.copy(retraining.root / "mlruns" / "mlflow.db", root / "mlruns" / "mlflow.db")
     else:
         (root / "mlruns" / "mlflow.db").write_text(content)
+    file_modes.tighten(root)
     with _held(root / "mlruns" / "mlflow.db") if content is None else closing(sqlite3.connect(":memory:")):
         answer = hlynr(root, "champions")
     assert answer.code == NOT_READY
