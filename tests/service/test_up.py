@@ -59,14 +59,13 @@ def test_status_and_down_without_a_service(root: Path) -> None:
 
 
 def test_the_state_file_of_a_killed_service_is_ignored(service: Service, tmp_path: Path) -> None:
-    """Its number may by now be that of another process."""
+    """Its number may by now be that of another process, even of another project's service."""
     state = service.state
-    state.model_copy(update={"pid": os.getpid()}).write(ServicePaths(tmp_path).state_file)
-    assert ServicePaths(tmp_path).running() is None
-    state.model_copy(update={"pid": os.getpid(), "born": psutil.Process().create_time()}).write(
-        ServicePaths(tmp_path).state_file
-    )
-    assert ServicePaths(tmp_path).running() is not None
+    assert ServicePaths(service.root).running() is not None
+    this = {"pid": os.getpid(), "born": psutil.Process().create_time()}
+    for of_others in ({"pid": os.getpid()}, this, {}):
+        state.model_copy(update=of_others).write(ServicePaths(tmp_path).state_file)
+        assert ServicePaths(tmp_path).running() is None
 
 
 def test_there_is_one_service_in_a_project(service: Service) -> None:
