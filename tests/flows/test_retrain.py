@@ -120,7 +120,7 @@ def test_the_lineage_leads_everywhere(retraining: RetrainedProject, second: Seco
     manifest = bundle.read_manifest(restored)
     assert bundle.digest(restored) == found["bundle_sha256"] == record.evaluation.bundle_sha256
     assert manifest["lineage"]["id"] == lineage.id
-    assert manifest["lineage"]["flow_run_id"] == found["flow_run_id"]
+    assert manifest["lineage"]["flow_run_id"] is None  # another one after each resume
     version = versions.find(opened, record.promotion.version)
     assert version.tags["hlynr.lineage.id"] == lineage.id
     assert version.tags["hlynr.lineage.dvc_experiment"] == found["dvc_experiment"]
