@@ -11,7 +11,7 @@ from rich.console import Console
 from support import searches
 
 from hlynr.report import tuning as page
-from hlynr.studies.tuning import tune
+from hlynr.studies.tuning import foreign, tune
 
 
 def printed(renderable: object) -> str:
@@ -51,12 +51,23 @@ def test_the_summary_fits_a_terminal() -> None:
     assert "0.800" in text
 
 
+def own(trial: optuna.Trial, value: float) -> float:
+    """Give the trial what a worker of the search notes; the value is a mean success."""
+    points: list[dict[str, float]] = []
+    run = {"seed": 1, "verdict": "healthy", "timesteps": 1, "seconds": 1.0, "final": value, "peak": value}
+    trial.set_user_attr(foreign.PLACE, "a machine, process 1")
+    trial.set_user_attr(foreign.TRAIN, {})
+    trial.set_user_attr(foreign.RUNS, [run | {"points": points}])
+    return value
+
+
 def test_the_figures_of_a_study_need_some_trials(tmp_path: Path) -> None:
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
 
     def objective(trial: optuna.Trial) -> float:
         trial.set_constraint("collapse", -1.0)
-        return trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True) + trial.suggest_int("n_epochs", 1, 9)
+        rate = trial.suggest_float("learning_rate", 1e-4, 1e-2, log=True)
+        return own(trial, rate + trial.suggest_int("n_epochs", 1, 9) / 10)
 
     study.optimize(objective, n_trials=tune.MIN_TRIALS - 1)
     assert tune.draw_figures(study, tmp_path) == []
@@ -68,6 +79,6 @@ def test_the_figures_of_a_study_need_some_trials(tmp_path: Path) -> None:
 def test_optunas_style_does_not_leak_into_other_figures(tmp_path: Path) -> None:
     before = dict(matplotlib.rcParams)
     study = optuna.create_study(direction="maximize", sampler=optuna.samplers.RandomSampler(seed=1))
-    study.optimize(lambda trial: trial.suggest_float("gamma", 0.0, 1.0), n_trials=tune.MIN_TRIALS)
+    study.optimize(lambda trial: own(trial, trial.suggest_float("gamma", 0.0, 1.0)), n_trials=tune.MIN_TRIALS)
     assert tune.draw_figures(study, tmp_path)
     assert dict(matplotlib.rcParams) == before
