@@ -1,7 +1,9 @@
 """Fixtures for all tests. Nothing heavy is imported here, so that a light test stays light."""
 
+import os
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ from support.projects import RetrainedProject
 
 from hlynr.config import params
 from hlynr.config.config import Config
+from hlynr.runtime import scratch
 
 # A shell's background jobs ignore Ctrl-C, and so would every process that a test interrupts.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -27,6 +30,23 @@ _TINY = (
     "monitor.episodes=100",
     "monitor.stop_on=[nan]",
 )
+
+
+@pytest.fixture(autouse=True)
+def settings_of_the_process() -> Iterator[None]:
+    """A command that a test runs in this process leaves the next test neither its umask nor its temporary folder."""
+    umask = os.umask(0o022)
+    os.umask(umask)
+    variables = {name: os.environ.get(name) for name in ("HLYNR_UMASK", "TMPDIR")}
+    folder, owners = tempfile.tempdir, list(scratch._owners)
+    yield
+    os.umask(umask)
+    for name, value in variables.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+    tempfile.tempdir = folder
+    scratch._owners[:] = owners
 
 
 @pytest.fixture(scope="session")
