@@ -82,7 +82,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     for worker in workers_of(process):
         if worker != stopped[0]:
             worker.resume()
-    projects.until(lambda: finished(found) >= 4 and bool(stopped_at_work(found, process)), "some more trials")
+    projects.until(lambda: finished(found) >= 4 and bool(stopped_at_work(found, process)), "some more trials", 400)
     for every in (psutil.Process(process.pid), *workers_of(process)):
         every.kill()
     process.communicate()
