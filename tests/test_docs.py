@@ -187,9 +187,9 @@ def words(alerts: Sequence[str]) -> str:
 
 
 def test_every_alert_of_the_monitor_is_described_with_its_consequence() -> None:
-    told = {names(row[0])[0]: row[2] for row in table("docs/training.md", "alert")}
-    assert told == {alert: "yes" if alert in FATAL else "no" for alert in get_args(AlertKind)}
-    assert list(told) == list(get_args(AlertKind))
+    stated = {names(row[0])[0]: row[2] for row in table("docs/training.md", "alert")}
+    assert stated == {alert: "yes" if alert in FATAL else "no" for alert in get_args(AlertKind)}
+    assert list(stated) == list(get_args(AlertKind))
 
 
 def test_every_alert_of_the_monitor_names_the_settings_that_decide_it() -> None:

@@ -109,22 +109,22 @@ def _fork_on_request(requests: socket.socket) -> NoReturn:
         message, streams, _, _ = socket.recv_fds(requests, 1 << 20, 3)
         if not message:
             os._exit(0)
-        (told, tell), (ready, adopted) = os.pipe(), os.pipe()
+        (reader, writer), (ready, adopted) = os.pipe(), os.pipe()
         between = os.fork()
         if between == 0:
             os.close(adopted)
             child = os.fork()
             if child:
-                os.write(tell, str(child).encode())
+                os.write(writer, str(child).encode())
                 os._exit(0)
             requests.close()
             os.read(ready, 1)  # until its parent has ended and the command is its parent
-            for pipe in (told, tell, ready):
+            for pipe in (reader, writer, ready):
                 os.close(pipe)
             _become(json.loads(message), streams)
         os.waitpid(between, 0)
-        requests.send(os.read(told, 64))
-        for each in (told, tell, ready, adopted, *streams):
+        requests.send(os.read(reader, 64))
+        for each in (reader, writer, ready, adopted, *streams):
             os.close(each)
 
 

@@ -78,7 +78,7 @@ class Runner:
     prefect: Server
     proxy: TextIO | None = None
     usual: dict[str, float] = field(default_factory=dict)
-    """The time that a phase took in the newest command that came to its end [s]."""
+    """The time that a phase took in the newest command that ended [s]."""
 
     def command(self, *arguments: str, faults: list[Fault], rng: random.Random, between: Callable[[], None]) -> Ended:
         """A command of `hlynr`; the faults that have met it are taken from the list.

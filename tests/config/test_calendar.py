@@ -33,7 +33,7 @@ def test_what_never_comes_due_or_prefect_does_not_know_is_rejected(cron: str) ->
 @pytest.mark.parametrize("zone", ["UTC", "Europe/Berlin", "America/New_York"])
 @pytest.mark.parametrize("month", [3, 10, 11])
 def test_the_next_time_is_that_of_prefect(cron: str, zone: str, month: int) -> None:
-    """In nights in which the clocks change it may be an hour away."""
+    """On days on which the clocks change it may be an hour away."""
     for day in (7, 27, 28):
         after = NOW.replace(month=month, day=day)
         away = abs(calendar.next_due(cron, zone, after) - _prefect(cron, zone, after))
