@@ -42,16 +42,16 @@ _SYSTEM = {EACCES, EDQUOT, EFBIG, EIO, EISDIR, ELOOP, EMFILE, ENAMETOOLONG, ENOM
 _NO_SPACE = os.strerror(ENOSPC)
 _SERVERS = {"requests": "MLflow's server", "httpx": "Prefect's server", "prefect": "Prefect's server"}
 """By the library that asks it."""
+_TO_PREFECT = {
+    401: f"{outside.CREDENTIALS}; PREFECT_API_AUTH_STRING must be as in .hlynr/prefect-auth-string on its machine",
+    403: "it does not answer to the name in PREFECT_API_URL; service.allowed_hosts on its machine must have it",
+}
+"""What an HTTP status of Prefect's server means, and what mends it."""
 
 # Errors that have no class or code of their own, by a piece of their message, and what to say instead.
 _MESSAGES = {
     # Prefect 3.8 raises a RuntimeError, whatever the cause.
     "Failed to reach API at": "the Prefect server of PREFECT_API_URL does not answer; start it, or unset the variable",
-    # Prefect 3.8 raises an error of httpx with this text.
-    "'401 Unauthorized' for url": "Prefect's server asks for its authentication string: PREFECT_API_AUTH_STRING must "
-    "be as in .hlynr/prefect-auth-string on its machine",
-    "'403 Forbidden' for url": "Prefect's server does not answer to the name in PREFECT_API_URL: service.allowed_hosts "
-    "on its machine must have it",
     # MLflow 3.17 raises an MlflowException with the code of an internal error.
     "out-of-date database schema": "the MLflow database is of another MLflow version; back it up, then run "
     "mlflow db upgrade on it",
@@ -92,6 +92,9 @@ def _line(error: BaseException) -> str | None:
     if answer := outside.server_fault(error):
         where = outside.server_of(error)
         server = _SERVERS.get(type(error).__module__.partition(".")[0], "the store of artifacts")
+        code = outside.status_of(error)
+        if server == "Prefect's server" and code in _TO_PREFECT:
+            answer = f"answers {code}: {_TO_PREFECT[code]}"
         return f"{server}{f' at {where}' if where else ''} {answer}"
     if isinstance(error, ConnectionError):
         return f"a server does not answer: {outside.brief(error)}"

@@ -92,7 +92,7 @@ def server_fault(error: BaseException) -> str | None:
     if of_library(error, "requests"):
         return _requests(error)
     if of_class(error, "httpx.HTTPStatusError"):
-        return status_fault(_response(error))
+        return status_fault(status_of(error))
     if of_class(error, "httpx.HTTPError", "httpx.InvalidURL"):
         return "does not answer"
     if of_library(error, "botocore", "boto3", "s3transfer"):
@@ -109,7 +109,7 @@ def _requests(error: BaseException) -> str | None:
         repeated = re.search(r"too many (\d{3}) error", str(error))
         return status_fault(int(repeated[1])) if repeated else "does not answer"
     if of_class(error, "requests.exceptions.HTTPError"):
-        code = _response(error)
+        code = status_of(error)
         return status_fault(code) if code in (401, 403, 429) or code >= 500 else None
     if of_class(error, "requests.exceptions.ChunkedEncodingError", "requests.exceptions.ContentDecodingError"):
         return "breaks off its answer, or garbles it"
@@ -125,6 +125,6 @@ def _request(error: BaseException, field: str) -> Any:
         return None
 
 
-def _response(error: BaseException) -> int:
+def status_of(error: BaseException) -> int:
     """The HTTP status that an error carries; 0 if none."""
     return int(getattr(getattr(error, "response", None), "status_code", 0) or 0)

@@ -59,7 +59,20 @@ def test_a_text_of_another_program_is_short_and_one_line() -> None:
 
 @pytest.mark.parametrize(
     ("code", "line"),
-    [(401, "answers 401: it asks for other credentials"), (404, "answers 404"), (503, "answers 503")],
+    [
+        (
+            401,
+            "answers 401: it asks for other credentials; PREFECT_API_AUTH_STRING must be as in "
+            ".hlynr/prefect-auth-string on its machine",
+        ),
+        (
+            403,
+            "answers 403: it does not answer to the name in PREFECT_API_URL; service.allowed_hosts on its machine "
+            "must have it",
+        ),
+        (404, "answers 404"),
+        (503, "answers 503"),
+    ],
 )
 def test_an_http_error_of_prefects_client(code: int, line: str) -> None:
     request = httpx.Request("POST", "http://user:secret@example.org:4200/api/flow_runs/")

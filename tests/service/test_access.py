@@ -142,3 +142,4 @@ def test_a_wrong_string_is_one_line(service: Service) -> None:
     done = projects.run(service.root, "hlynr", "retrain", **given)
     assert (done.returncode, done.stderr.count("\n")) == (4, 1), done.stderr
     assert "answers 401: it asks for other credentials" in done.stderr
+    assert "PREFECT_API_AUTH_STRING must be as in" in done.stderr
