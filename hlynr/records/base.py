@@ -94,6 +94,6 @@ def write_bytes(path: Path, content: bytes | memoryview) -> None:
 def intermediate(path: Path, kind: Literal["tmp", "old"] = "tmp") -> Path:
     """The name beside ``path`` for what becomes it, or was it.
 
-    `hlynr.runtime.scratch.remove_left` removes what has such a name by a process that is gone.
+    `hlynr.runtime.scratch.left` finds what has such a name by a process that is gone.
     """
     return path.with_name(f".{path.name}.{os.getpid()}.{kind}")

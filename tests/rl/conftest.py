@@ -35,3 +35,9 @@ def recurrent_ppo(tiny: Callable[..., Config], tmp_path_factory: pytest.TempPath
     """An uninterrupted recurrent training, shorter since it is slower."""
     recurrent = tiny("train.algorithm=recurrent_ppo", "train.timesteps=4096", "monitor.interval=1024")
     return finish(recurrent, tmp_path_factory.mktemp("recurrent"))
+
+
+@pytest.fixture(scope="session")
+def brief(tiny: Callable[..., Config]) -> Callable[..., Config]:
+    """Four rollouts, for tests that need a training of their own."""
+    return lambda *overrides: tiny("train.timesteps=4096", "monitor.interval=1024", *overrides)

@@ -36,3 +36,8 @@ def rotation(angle: float) -> np.ndarray:
 
 MIRROR = np.diag([1.0, -1.0, 1.0])
 """North and south exchanged."""
+
+
+def actions(timesteps: int, rows: int) -> np.ndarray:
+    """Random actions in the box, (timesteps, rows, 3), the same each time."""
+    return np.random.default_rng(8).uniform(-1.0, 1.0, (timesteps, rows, 3)).astype(np.float32)

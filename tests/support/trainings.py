@@ -139,3 +139,15 @@ def _owner(dotted: str) -> tuple[Any, str]:
             owner = getattr(owner, part)
         return owner, parts[-1]
     raise ModuleNotFoundError(dotted)
+
+
+class PowerCut(Witness):
+    """Ends the training by an error of its observer, once it has so many timesteps."""
+
+    def __init__(self, timesteps: int) -> None:
+        super().__init__()
+        self._timesteps = timesteps
+
+    def progress(self, progress: TrainProgress) -> None:
+        if progress.timesteps >= self._timesteps:
+            raise RuntimeError("power cut")
