@@ -340,15 +340,18 @@ def test_the_champion_can_be_judged_and_is_in_the_history(retraining: RetrainedP
         assert (invalid.code, len(invalid.lines)) == (BAD_INPUT, 1)
 
 
-def test_promote_takes_what_the_outputs_hold(retraining: RetrainedProject, hlynr: Hlynr, tmp_path: Path) -> None:
-    newest = TrainResult.read(retraining.project.train / "result.json")
-    answer = hlynr(retraining.root, "promote", "--json", "-")
+def test_promote_takes_what_the_outputs_hold(hlynr: Hlynr, root: Path) -> None:
+    outputs = root / "outputs"
+    for step in (("train",), ("evaluate", "--bundle", "outputs/train/bundle", "--out", "outputs/evaluate")):
+        done = hlynr(root, *step)
+        assert done.code == DONE, done.err
+    newest = TrainResult.read(outputs / "train" / "result.json")
+    answer = hlynr(root, "promote", "--json", "-")
     assert answer.code == DONE, answer.err
     assert Promotion.model_validate_json(answer.out).lineage_id == newest.lineage.id
-    mixed = shutil.copytree(retraining.root / "outputs", retraining.root / "mixed")
+    mixed = shutil.copytree(outputs, root / "mixed")
     newest.model_copy(update={"bundle_sha256": "0" * 64}).write(mixed / "train" / "result.json")
-    invalid = hlynr(retraining.root, "promote", "--set", "run.outputs=mixed")
-    shutil.rmtree(mixed)
+    invalid = hlynr(root, "promote", "--set", "run.outputs=mixed")
     assert invalid.code == BAD_INPUT
     assert "judges another bundle than the newest; evaluate again" in invalid.err
 
