@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import signal
-from contextlib import suppress
+import sqlite3
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess, Popen
@@ -12,12 +13,12 @@ from urllib.request import urlopen
 
 import psutil
 import pytest
-from optuna.exceptions import StorageInternalError
 from support import projects, searches
 from support.optuna_studies import finished, trials_of
 
 from hlynr.ops.tracking import store
 from hlynr.records.tuning import FINISHED, TrialRecord, TuneRecord
+from hlynr.runtime import database_uri
 from hlynr.service import prefect_server
 from hlynr.studies.tuning import search_config
 from hlynr.studies.tuning.search_config import SearchConfig
@@ -43,11 +44,13 @@ class Searched:
 
 
 def workers_of(process: Popen[str]) -> list[psutil.Process]:
-    return [
-        child
-        for child in psutil.Process(process.pid).children()
-        if "hlynr.studies.tuning.search_worker" in child.cmdline()
-    ]
+    return [child for child in psutil.Process(process.pid).children() if _is_worker(child)]
+
+
+def _is_worker(child: psutil.Process) -> bool:
+    with suppress(psutil.NoSuchProcess):  # also of one that has ended and is not yet waited for
+        return "hlynr.studies.tuning.search_worker" in child.cmdline()
+    return False
 
 
 def stopped_at_work(found: SearchConfig, process: Popen[str]) -> list[psutil.Process]:
@@ -58,13 +61,22 @@ def stopped_at_work(found: SearchConfig, process: Popen[str]) -> list[psutil.Pro
     workers = workers_of(process)
     for worker in workers:
         worker.suspend()
-    with suppress(StorageInternalError):  # one was stopped while it held the database
+    if not _is_locked(found):
         places = [trial.place or "" for trial in trials_of(found) if trial.state == "running" and trial.course]
         if busy := [worker for worker in workers if any(place.endswith(f":{worker.pid}") for place in places)]:
             return busy
     for worker in workers:
         worker.resume()
     return []
+
+
+def _is_locked(found: SearchConfig) -> bool:
+    """Whether the database is held, for as long as its holder is stopped: reading it would wait for a minute."""
+    file = database_uri.file(database_uri.absolute(found.config.tune.storage, Path(found.root)))
+    with closing(sqlite3.connect(str(file), timeout=0)) as connection, suppress(sqlite3.OperationalError):
+        connection.execute("select count(*) from trials").fetchone()
+        return False
+    return True
 
 
 @pytest.fixture(scope="module")
@@ -75,19 +87,21 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Searched:
     root = searches.make(tmp_path_factory.mktemp("search") / "project", *lenient)
     found = search_config.load(root / "params.yaml")
     process = projects.start(root, *COMMAND)
-    projects.until(lambda: finished(found) >= 1, "a first trial")
-    stopped: list[psutil.Process] = []
-    projects.until(lambda: stopped.extend(stopped_at_work(found, process)) or bool(stopped), "a worker at work")
-    stopped[0].kill()
-    for worker in workers_of(process):
-        if worker != stopped[0]:
-            worker.resume()
-    for count in (2, 3, 4):  # each in its own time: the killed worker's successor starts beside them
-        projects.until(lambda count=count: finished(found) >= count, f"{count} trials")
-    projects.until(lambda: bool(stopped_at_work(found, process)), "workers at work")
-    for every in (psutil.Process(process.pid), *workers_of(process)):
-        every.kill()
-    process.communicate()
+    try:
+        projects.until(lambda: finished(found) >= 1, "a first trial")
+        stopped: list[psutil.Process] = []
+        projects.until(lambda: stopped.extend(stopped_at_work(found, process)) or bool(stopped), "a worker at work")
+        stopped[0].kill()
+        for worker in workers_of(process):
+            if worker != stopped[0]:
+                worker.resume()
+        for count in (2, 3, 4):  # each in its own time: the killed worker's successor starts beside them
+            projects.until(lambda count=count: finished(found) >= count, f"{count} trials")
+        projects.until(lambda: bool(stopped_at_work(found, process)), "workers at work")
+    finally:
+        for every in (psutil.Process(process.pid), *workers_of(process)):
+            every.kill()
+        process.communicate()
     before = trials_of(found)
     done = projects.run(root, *COMMAND, "--json", "record.json")
     assert done.returncode == 0, done.stderr
