@@ -11,6 +11,7 @@ from optuna.trial import TrialState
 
 from hlynr.records.base import Record
 from hlynr.runtime import processes
+from hlynr.runtime.interrupts import HeldInterrupts
 from hlynr.studies.tuning import foreign, optuna_study, trial
 from hlynr.studies.tuning.foreign import PLACE
 from hlynr.studies.tuning.retries import BROKEN, TrialRetrier
@@ -61,18 +62,22 @@ def _work(request: TrialRequest) -> None:
 
 
 def _run_one(study: optuna.Study, search: SearchConfig, retrier: TrialRetrier) -> None:
+    interrupts = HeldInterrupts()  # elsewhere than in its objective, Optuna would leave the trial marked as running
+
     def objective(begun: optuna.Trial) -> float:
-        begun.set_user_attr(PLACE, f"{platform.node()}:{os.getpid()}")
-        try:
-            return trial.run(begun, search)
-        except optuna.TrialPruned:
-            raise
-        except Exception as error:
-            begun.set_user_attr(BROKEN, f"{type(error).__name__}: {error}")
-            raise
+        with interrupts.let_through():
+            begun.set_user_attr(PLACE, f"{platform.node()}:{os.getpid()}")
+            try:
+                return trial.run(begun, search)
+            except optuna.TrialPruned:
+                raise
+            except Exception as error:
+                begun.set_user_attr(BROKEN, f"{type(error).__name__}: {error}")
+                raise
 
     try:
-        study.optimize(objective, n_trials=1)
+        with interrupts.held():
+            study.optimize(objective, n_trials=1)
     except KeyboardInterrupt:
         retrier.queue_stale()
         raise
